@@ -1,0 +1,24 @@
+//! The client of the B2 Native API, v4: one method per call, free of filesystem words.
+//!
+//! [`Client`] owns the account token, the pool of upload URLs, the retry rules (API §12) and the
+//! limits on concurrent transfers. It is cheap to clone and safe to share; every method may be
+//! called from any task. No method waits without bound: a call ends with an answer or an
+//! [`Error`] at most `Options::timeout` after its last progress.
+//!
+//! Callers: `io` (content), `vfs` (names), `mount` (connect). Facts are cited as (API §n).
+
+mod types;
+
+pub use types::{
+    Action, ContentSha1, FileId, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload,
+    Secret, Sha1,
+};
+
+mod client;
+mod error;
+
+pub use client::{
+    Account, Client, CopyMetadata, Download, ListNames, ListVersions, NamesPage, Options, PartDone,
+    VersionsPage,
+};
+pub use error::{Error, ErrorKind};

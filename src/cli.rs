@@ -1,0 +1,6 @@
+//! INTERFACE STUB.
+#![allow(missing_docs)]
+use std::process::ExitCode;
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,21 @@
+//! b2fuse: a Backblaze B2 bucket as a Linux filesystem.
+//!
+//! Modules are listed from the top down; each knows only what stands under it
+//! (`tests/layers.rs` fails on an import that points up):
+//!
+//! - [`cli`], [`config`]: options, config.yaml and environment become one [`config::Config`]
+//! - [`mount`]: the session from mount to drained unmount
+//! - [`fs`]: the fuser adapter, request in, reply out
+//! - [`vfs`]: names, attributes, handles; free of fuser
+//! - [`io`]: bytes: memory budget, cached blocks, unsent writes, commits; knows versions, not names
+//! - [`b2`]: the thin asynchronous client of the B2 Native API
+//! - [`emulator`]: a B2 Native API server in this process; shares no type with the client
+
+pub mod b2;
+pub mod cli;
+pub mod config;
+pub mod emulator;
+pub mod fs;
+pub mod io;
+pub mod mount;
+pub mod vfs;
