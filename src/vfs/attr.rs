@@ -65,16 +65,17 @@ impl Meta {
         let number = |key: &str| info.get(key).and_then(|v| v.parse::<u32>().ok());
         let st_mode = info.get(MODE).and_then(|v| u32::from_str_radix(v, 8).ok());
         let kind = st_mode.map_or(FileKind::File, kind_of_mode);
-        let millis = info
-            .get(MTIME_MS)
-            .and_then(|v| v.parse::<i64>().ok())
-            .unwrap_or_else(|| i64::try_from(version.uploaded_ms).unwrap_or(0));
-        let rest = info
-            .get(MTIME_NS)
-            .and_then(|v| v.parse::<i64>().ok())
-            .filter(|ns| (0..1_000_000).contains(ns) && info.contains_key(MTIME_MS))
-            .unwrap_or(0);
-        let mtime = millis.saturating_mul(1_000_000).saturating_add(rest);
+        let long = |key: &str| info.get(key).and_then(|v| v.parse::<i64>().ok());
+        let mtime = match long(MTIME_MS) {
+            Some(millis) => millis.saturating_mul(1_000_000).saturating_add(
+                long(MTIME_NS)
+                    .filter(|ns| (0..1_000_000).contains(ns))
+                    .unwrap_or(0),
+            ),
+            None => i64::try_from(version.uploaded_ms)
+                .unwrap_or(0)
+                .saturating_mul(1_000_000),
+        };
         let mut meta = Self::default_for(kind, settings, mtime);
         if let Some(mode) = st_mode {
             meta.mode = mode & 0o7777;
