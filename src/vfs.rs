@@ -54,6 +54,7 @@ pub struct Vfs {
 }
 
 struct Shared {
+    runtime: tokio::runtime::Handle,
     client: Client,
     io: Io,
     settings: Settings,
@@ -75,6 +76,7 @@ impl Vfs {
         let root = Meta::default_for(FileKind::Directory, &settings, mounted);
         let vfs = Self {
             shared: Arc::new(Shared {
+                runtime: tokio::runtime::Handle::current(),
                 client,
                 io,
                 tree: Mutex::new(Tree::new(root)),

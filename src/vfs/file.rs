@@ -340,10 +340,14 @@ impl Vfs {
                     .queue
                     .push(ino, std::time::Duration::ZERO, Urgency::Now);
             }
-        } else if let Some(content) = node.object_mut().and_then(|object| object.content.take())
-            && !linked
-        {
-            content.discard();
+        } else if let Some(object) = node.object_mut() {
+            let content = object.content.take();
+            if let Some(content) = content.filter(|_| !linked) {
+                content.discard();
+            }
+            if let Some(full) = object.purge.take() {
+                self.purge_later(full);
+            }
         }
         tree.free_if_unused(ino);
     }

@@ -87,7 +87,10 @@ impl Vfs {
     }
 
     fn ttl(&self, tree: &Tree, ino: Ino) -> Duration {
-        let real = ino.hashed().unwrap_or(ino);
-        tree.fresh_for(real, self.settings().metadata_ttl, Instant::now())
+        if ino.hashed().is_some() {
+            // Gone as soon as its file goes or a real object takes the name: always asked for anew.
+            return Duration::ZERO;
+        }
+        tree.fresh_for(ino, self.settings().metadata_ttl, Instant::now())
     }
 }

@@ -40,7 +40,11 @@ impl Vfs {
                 let object = tree.get(ino)?.object();
                 object.is_some_and(|object| object.stored.is_some() || !object.bare_name)
             };
-            if stored {
+            let open = self.tree().get(ino)?.opens > 0;
+            if stored && open && self.settings().delete == Delete::Purge {
+                self.hide(&full).await?;
+                self.tree().object_mut(ino)?.purge = Some(full);
+            } else if stored {
                 self.remove_name(&full).await?;
             }
             let mut tree = self.tree();
@@ -152,6 +156,24 @@ impl Vfs {
             Err(error) if error.kind != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Removes the versions of a file that was removed while it was open.
+    pub(super) fn purge_later(&self, full: String) {
+        let vfs = self.clone();
+        self.shared.runtime.spawn(async move {
+            let claims = vec![Claim::name(full.clone())];
+            let _guard = vfs.shared.paths.lock(claims).await;
+            // Somebody may have made the name anew since.
+            let result = match vfs.visible(&full).await {
+                Ok(true) => Ok(()),
+                Ok(false) => vfs.purge(&full).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                warn!("{full:?} stays hidden in the bucket, it could not be purged: {error}");
+            }
+        });
     }
 
     async fn purge(&self, full: &str) -> Result<(), Error> {

@@ -17,7 +17,7 @@ use super::name;
 use super::pathlock::Claim;
 use super::queue::{Queue, Urgency};
 use super::tree::{Marker, Stored};
-use super::{Error, Ino, Vfs};
+use super::{Error, Ino, Invalidation, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, ListNames, NewFile};
 use crate::io::Version;
 
@@ -172,8 +172,10 @@ impl Vfs {
                 None => self.commit_moved(ends, under).await?,
             }
             self.edit(ends)?;
-            // The new name is there, so the rename has happened whatever becomes of the old one.
-            self.remove_renamed(&ends.from, &old).await?;
+            if let Err(error) = self.remove_renamed(&ends.from, &old).await {
+                self.both_remain(ends);
+                return Err(error);
+            }
         } else {
             self.tree().object_mut(ends.ino)?.bare_name = under;
             self.edit(ends)?;
@@ -246,8 +248,29 @@ impl Vfs {
             .buffer_unordered(self.settings().parallel)
             .collect()
             .await;
-        removed.into_iter().collect::<Result<Vec<()>, Error>>()?;
+        let removed: Result<Vec<()>, Error> = removed.into_iter().collect();
+        if let Err(error) = removed {
+            self.both_remain(ends);
+            return Err(error);
+        }
         Ok(())
+    }
+
+    /// The copies are there but the source could not be removed: B2 has both names, which the
+    /// kernel, told of an error, would not expect.
+    fn both_remain(&self, ends: &Ends) {
+        let old_name = ends.from.trim_end_matches('/').rsplit('/').next();
+        for (parent, name) in [
+            (ends.parent, Arc::from(old_name.unwrap_or_default())),
+            (ends.new_parent, Arc::clone(&ends.new_name)),
+        ] {
+            if let Ok(dir) = self.tree().dir_mut(parent) {
+                dir.listed = None;
+            }
+            self.shared
+                .invalidations
+                .push(Invalidation::Entry { parent, name });
+        }
     }
 
     /// Unsent changes of stored files go up before they are copied; files that are not in B2 yet

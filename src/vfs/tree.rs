@@ -56,6 +56,8 @@ pub(super) struct Object {
     pub(super) mtime_explicit: bool,
     /// The kernel's pages are those of the present content.
     pub(super) pages_valid: bool,
+    /// Removed while it was open, under this full name: its versions go when nobody reads them any more.
+    pub(super) purge: Option<String>,
     /// Nothing visible lay under the name when the file came to it (see `Stored::bare`).
     pub(super) bare_name: bool,
 }
@@ -497,5 +499,91 @@ impl Tree {
             return Duration::ZERO;
         };
         ttl.saturating_sub(now.saturating_duration_since(known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> Tree {
+        let settings = super::super::tests::settings();
+        Tree::new(Meta::default_for(FileKind::Directory, &settings, 0))
+    }
+
+    fn add(tree: &mut Tree, parent: Ino, name: &str, directory: bool) -> Ino {
+        let settings = super::super::tests::settings();
+        let (kind, body) = if directory {
+            (FileKind::Directory, Body::Dir(Box::default()))
+        } else {
+            (FileKind::File, Body::Object(Box::default()))
+        };
+        let meta = Meta::default_for(kind, &settings, 0);
+        tree.insert(parent, Arc::from(name), meta, body)
+            .expect("the parent is a directory")
+    }
+
+    #[test]
+    fn renaming_a_directory_renames_what_is_below_it() {
+        let mut tree = tree();
+        let a = add(&mut tree, Ino::ROOT, "a", true);
+        let b = add(&mut tree, a, "b", true);
+        let c = add(&mut tree, b, "c", false);
+        assert_eq!(tree.path(c).as_deref(), Some("a/b/c"));
+        tree.relocate(a, Ino::ROOT, Arc::from("x")).expect("moves");
+        assert_eq!(tree.path(c).as_deref(), Some("x/b/c"));
+        assert_eq!(tree.path(b).as_deref(), Some("x/b/"));
+        assert_eq!(tree.path(Ino::ROOT).as_deref(), Some(""));
+        assert_eq!(tree.child(Ino::ROOT, "a"), None);
+        assert!(tree.is_below(c, a) && !tree.is_below(a, c));
+    }
+
+    #[test]
+    fn what_is_removed_lives_until_nobody_uses_it() {
+        let mut tree = tree();
+        let d = add(&mut tree, Ino::ROOT, "d", true);
+        let f = add(&mut tree, d, "f", false);
+        tree.get_mut(f).expect("there").opens = 1;
+        tree.detach(d);
+        assert!(tree.get(d).is_err());
+        assert_eq!(tree.path(f), None);
+        assert_eq!(tree.attr(f).expect("still open").nlink, 0);
+        tree.get_mut(f).expect("there").opens = 0;
+        tree.free_if_unused(f);
+        assert!(tree.get(f).is_err());
+    }
+
+    #[test]
+    fn a_rename_detaches_what_had_the_name() {
+        let mut tree = tree();
+        let a = add(&mut tree, Ino::ROOT, "a", false);
+        let b = add(&mut tree, Ino::ROOT, "b", false);
+        tree.get_mut(b).expect("there").lookups = 1;
+        tree.relocate(a, Ino::ROOT, Arc::from("b")).expect("moves");
+        assert_eq!(tree.child(Ino::ROOT, "b"), Some(a));
+        assert_eq!(tree.path(b), None);
+        assert_eq!(tree.path(a).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_change_deep_below_protects_the_directories_above_it() {
+        let mut tree = tree();
+        let d = add(&mut tree, Ino::ROOT, "d", true);
+        let e = add(&mut tree, d, "e", true);
+        let began = tree.tick();
+        assert!(!tree.newer_than(d, began));
+        let f = add(&mut tree, e, "f", false);
+        tree.touch(f);
+        assert!(tree.newer_than(d, began));
+    }
+
+    #[test]
+    fn removals_during_a_listing_are_remembered_for_it() {
+        let mut tree = tree();
+        let f = add(&mut tree, Ino::ROOT, "f", false);
+        tree.dir_mut(Ino::ROOT).expect("root").removed = Some(BTreeSet::new());
+        tree.detach(f);
+        let removed = tree.dir(Ino::ROOT).expect("root").removed.as_ref();
+        assert!(removed.is_some_and(|names| names.contains("f")));
     }
 }
