@@ -24,6 +24,9 @@ const AUTO_TYPE: &str = "b2/x-auto";
 /// What B2 makes of an unknown extension.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
+/// Info key with the SHA-1 of a large file's whole content (API §6).
+const WHOLE_SHA1: &str = "large_file_sha1";
+
 /// What a commit of content leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
@@ -79,10 +82,18 @@ impl Vfs {
             .and_then(|stored| stored.content_type.as_deref())
             .filter(|known| *known != UNKNOWN_TYPE)
             .unwrap_or(AUTO_TYPE);
+        let mut info = node.meta.to_info(foreign, self.settings());
+        if let Some(stored) = stored
+            && let Some(sha1) = stored.sha1
+            && !stored.hashed_by_b2
+            && !node.content_dirty()
+        {
+            info.insert(WHOLE_SHA1.to_owned(), sha1.to_string());
+        }
         Some(NewFile {
             name: FileName::listed(full),
             content_type: content_type.to_owned(),
-            info: node.meta.to_info(foreign, self.settings()),
+            info,
         })
     }
 

@@ -14,7 +14,7 @@ use super::attr::{self, Meta};
 use super::name::{self, Row};
 use super::tree::{Body, Dir, Marker, Object, Stored, Tick, Tree};
 use super::{Error, FileKind, Ino, Invalidation, Vfs};
-use crate::b2::{Action, ContentSha1, FileVersion, ListNames, NamesPage, Sha1};
+use crate::b2::{Action, FileVersion, ListNames, NamesPage};
 
 /// Rows of one call; B2 bills a call by started thousands (API §4.1).
 const PAGE: u32 = 1000;
@@ -484,17 +484,11 @@ impl Vfs {
 
 /// What the tree keeps of a version; `None` for rows without an id.
 pub(super) fn stored_of(row: &FileVersion, ours: bool, bare: bool) -> Option<Stored> {
-    let sha1 = match row.sha1 {
-        ContentSha1::Verified(sha1) | ContentSha1::Unverified(sha1) => Some(sha1),
-        ContentSha1::None => row
-            .info
-            .get("large_file_sha1")
-            .and_then(|hex| Sha1::from_hex(hex)),
-    };
     Some(Stored {
         id: row.id.clone()?,
         size: row.size,
-        sha1,
+        sha1: row.whole_sha1(),
+        hashed_by_b2: row.sha1.known().is_some(),
         content_type: row.content_type.as_deref().map(Arc::from),
         foreign: attr::foreign_keys(&row.info),
         ours,

@@ -22,6 +22,8 @@ pub(super) struct Stored {
     pub(super) id: FileId,
     pub(super) size: u64,
     pub(super) sha1: Option<Sha1>,
+    /// B2 itself knows the SHA-1; if not, copies have to carry it in `large_file_sha1` (API §6).
+    pub(super) hashed_by_b2: bool,
     pub(super) content_type: Option<Arc<str>>,
     /// File info keys that are not b2fuse's.
     pub(super) foreign: Option<Box<FileInfo>>,
