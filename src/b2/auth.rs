@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -34,11 +35,14 @@ pub(super) struct Session {
     pub(super) account: Account,
 }
 
+/// How long a key that B2 has refused is not shown to it again.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
 /// The current session and who may replace it.
 #[derive(Debug)]
 pub(super) struct Sessions {
     current: RwLock<Arc<Session>>,
-    flight: Mutex<Option<Error>>,
+    flight: Mutex<Option<(Error, Instant)>>,
     /// How many renewals have failed; the last error is in `flight`.
     failures: AtomicU64,
 }
@@ -179,12 +183,14 @@ impl Client {
         if old.generation != dead {
             return Ok(());
         }
-        if let Some(error) = flight
-            .as_ref()
-            .filter(|_| sessions.failures.load(Ordering::Acquire) != failures)
-        {
-            // The one that was waited for has failed; a crowd must not try one after another.
-            return Err(error.clone());
+        if let Some((error, when)) = flight.as_ref() {
+            // The one that was waited for has failed: a crowd must not try one after another.
+            // And a key that was refused is not offered again with every call.
+            let waited_for = sessions.failures.load(Ordering::Acquire) != failures;
+            let refused = error.kind == ErrorKind::BadCredentials && when.elapsed() < REFUSED_FOR;
+            if waited_for || refused {
+                return Err(error.clone());
+            }
         }
         self.shared.counting.reauthorization();
         let shared = &self.shared;
@@ -201,7 +207,7 @@ impl Client {
             }
             Err(error) => {
                 sessions.failures.fetch_add(1, Ordering::Release);
-                *flight = Some(error.clone());
+                *flight = Some((error.clone(), Instant::now()));
                 Err(error)
             }
         }

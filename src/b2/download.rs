@@ -64,12 +64,9 @@ impl Download {
         self.tries.waited_for_caller();
         let limit = self.client.shared.http.waits.stall;
         loop {
-            let response = match &mut self.running {
-                Some(response) => response,
-                None => {
-                    let response = self.open().await?;
-                    self.running.insert(response)
-                }
+            let Some(response) = &mut self.running else {
+                self.running = Some(self.open().await?);
+                continue;
             };
             let failure = match timeout(limit, response.chunk()).await {
                 Ok(Ok(Some(chunk))) if chunk.is_empty() => continue,
@@ -139,7 +136,8 @@ impl Download {
                 RANGE,
                 format!("bytes={}-{}", self.rest.start, self.rest.end - 1),
             );
-        let response = shared.http.send(request, shared.http.waits.stall).await?;
+        let limit = shared.http.waits.stall.min(self.tries.remaining());
+        let response = shared.http.send(request, limit).await?;
         check(&response, &self.rest).map_err(Failure::Nonsense)?;
         Ok(response)
     }

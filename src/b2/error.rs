@@ -2,6 +2,7 @@
 //!
 //! A message never holds a token, a key or a URL's query.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Account;
@@ -165,7 +166,7 @@ pub(super) fn said(failure: &Failure) -> String {
                 text.push_str(&refusal.message);
             }
             if let Some(wait) = refusal.retry_after {
-                text.push_str(&format!(" (asks to wait {} s)", wait.as_secs()));
+                let _ = write!(text, " (asks to wait {} s)", wait.as_secs());
             }
             text
         }

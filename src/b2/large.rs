@@ -186,7 +186,7 @@ impl Client {
                 Err(failure) => failure,
             };
             // The second 400 of a finish whose first reply was lost says the same as success.
-            let repeated = tries.repeated() && failure.code() == "bad_request";
+            let repeated = tries.repeated() && failure.status() == 400;
             if failure.ambiguous() || repeated {
                 let info = self
                     .call::<Row>(

@@ -59,11 +59,11 @@ impl Failure {
         matches!(self, Self::Refused(refusal) if refusal.status == 429)
     }
 
-    /// B2's code, empty without one.
-    pub(super) fn code(&self) -> &str {
+    /// The HTTP status, 0 without an answer.
+    pub(super) fn status(&self) -> u16 {
         match self {
-            Self::Refused(refusal) => &refusal.code,
-            _ => "",
+            Self::Refused(refusal) => refusal.status,
+            _ => 0,
         }
     }
 
@@ -223,7 +223,6 @@ impl Ladder {
             Failure::Refused(refusal) => refusal,
         };
         match refusal.status {
-            429 => Some(self.throttled(refusal)),
             401 if self.route == Route::Upload && token_is_dead(failure) => self.next_url(),
             400 if self.route == Route::Upload && refusal.code == "auth_token_limit" => {
                 self.next_url()
@@ -235,7 +234,7 @@ impl Ladder {
                     .flatten()
             }
             408 | 500.. if self.route == Route::Upload => self.next_url(),
-            408 | 500.. => Some(self.throttled(refusal)),
+            408 | 429 | 500.. => Some(self.throttled(refusal)),
             _ => None,
         }
     }

@@ -193,32 +193,29 @@ impl Client {
         let mut send = pin!(send);
         let mut seen = began;
         loop {
-            let limit = if sent.whole() {
+            let whole = sent.whole();
+            let limit = if whole {
                 http.waits.long_answer
             } else {
                 http.waits.stall
             };
-            match timeout_at(seen + limit, &mut send).await {
-                Ok(answer) => {
+            if let Ok(answer) = timeout_at(seen + limit, &mut send).await {
+                return http.head(answer).await.map_err(|failure| {
                     // What did not leave whole cannot have been stored.
-                    return http.head(answer).await.map_err(|failure| {
-                        if sent.whole() {
-                            failure
-                        } else {
-                            failure.unsent()
-                        }
-                    });
-                }
-                Err(_) => {
-                    let last = began + Duration::from_millis(sent.last_millis());
-                    if last > seen {
-                        seen = last;
-                    } else if sent.whole() {
-                        return Err(no_answer(limit));
+                    if sent.whole() {
+                        failure
                     } else {
-                        return Err(stalled("the upload", limit).unsent());
+                        failure.unsent()
                     }
-                }
+                });
+            }
+            let last = began + Duration::from_millis(sent.last_millis());
+            if last > seen {
+                seen = last;
+            } else if whole {
+                return Err(no_answer(limit));
+            } else if !sent.whole() {
+                return Err(stalled("the upload", limit).unsent());
             }
         }
     }
