@@ -107,7 +107,7 @@ impl Error {
     /// `unauthorized` (API §11).
     pub(super) fn explained_by(mut self, account: &Account, call: Call) -> Self {
         if self.kind == ErrorKind::AccessDenied && self.status == 401 {
-            let missing = call.capability().filter(|c| !account.may(c));
+            let missing = call.capabilities().iter().find(|c| !account.may(c));
             let why = match missing {
                 Some(capability) => format!("; the key lacks {capability}"),
                 None if !account.name_prefix.is_empty() => format!(
