@@ -142,6 +142,8 @@ fn kind(call: Call, failure: &Failure) -> ErrorKind {
             ErrorKind::AccessDenied
         }
         (401, _) if call == Call::AuthorizeAccount => ErrorKind::BadCredentials,
+        // Renewed, and dead again: no statement about rights.
+        (401, "bad_auth_token" | "expired_auth_token" | "") => ErrorKind::Unavailable,
         (401, "access_denied") if call == Call::DeleteFileVersion => ErrorKind::Locked,
         (403, code) if code.ends_with("cap_exceeded") => ErrorKind::CapExceeded,
         (401 | 403, _) => ErrorKind::AccessDenied,

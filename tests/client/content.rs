@@ -4,7 +4,7 @@ use b2fuse::b2::{
     Action, ContentSha1, CopyMetadata, ErrorKind, FileId, FileInfo, ListNames, Payload,
 };
 
-use crate::{connect, file, get, id, name, options, pattern, put, server, sha1, versions};
+use crate::{connect, copy, file, get, id, name, options, pattern, put, server, sha1, versions};
 
 #[tokio::test]
 async fn bytes_come_back_as_they_went() {
@@ -167,21 +167,19 @@ async fn a_copy_keeps_or_replaces_its_info() {
     let client = connect(&server).await;
     let bytes = pattern(1000);
     let source = put(&client, "source.txt", &bytes).await;
-    let copy = client.copy_file(&id(&source), &name("kept"), &CopyMetadata::Copy);
-    let copy = copy.await.expect("copies");
-    assert_eq!(copy.action, Action::Upload);
-    assert_eq!(copy.info, source.info);
-    assert_eq!(copy.content_type, source.content_type);
+    let kept = copy(&client, &source, "kept", &CopyMetadata::Copy).await;
+    assert_eq!(kept.action, Action::Upload);
+    assert_eq!(kept.info, source.info);
+    assert_eq!(kept.content_type, source.content_type);
     let info = FileInfo::from([("mode".to_owned(), "100600".to_owned())]);
     let replace = CopyMetadata::Replace {
         content_type: "text/x-other".to_owned(),
         info: info.clone(),
     };
-    let copy = client.copy_file(&id(&source), &name("new"), &replace);
-    let copy = copy.await.expect("copies");
-    assert_eq!(copy.info, info);
-    assert_eq!(copy.content_type.as_deref(), Some("text/x-other"));
-    assert_eq!(get(&client, &id(&copy), 0..1000).await, bytes);
+    let new = copy(&client, &source, "new", &replace).await;
+    assert_eq!(new.info, info);
+    assert_eq!(new.content_type.as_deref(), Some("text/x-other"));
+    assert_eq!(get(&client, &id(&new), 0..1000).await, bytes);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use b2fuse::b2::{Action, Client, CopyMetadata, ErrorKind, ListNames, Options, Payload};
 use b2fuse::emulator::Server;
 
-use crate::{connect, file, get, id, name, options, pattern, put, server, sha1, versions};
+use crate::{connect, copy, file, get, id, name, options, pattern, put, server, sha1, versions};
 
 fn faults(server: &Server, words: &[&str]) {
     server.set_faults(words).expect("words of faults");
@@ -113,9 +113,8 @@ async fn a_lost_reply_makes_no_second_version() {
     }
     let source = put(&client, "source", &pattern(9)).await;
     faults(&server, &["copy_file:lost-reply:1"]);
-    let copy = client.copy_file(&id(&source), &name("copy"), &CopyMetadata::Copy);
-    let copy = copy.await.expect("copies");
-    assert_eq!(versions(&client, "copy").await, [copy]);
+    let made = copy(&client, &source, "copy", &CopyMetadata::Copy).await;
+    assert_eq!(versions(&client, "copy").await, [made]);
 }
 
 #[tokio::test]

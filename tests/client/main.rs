@@ -10,8 +10,8 @@ mod keys;
 use std::time::Duration;
 
 use b2fuse::b2::{
-    Client, FileId, FileInfo, FileName, FileVersion, ListVersions, NewFile, Options, Payload,
-    Secret, Sha1,
+    Client, CopyMetadata, FileId, FileInfo, FileName, FileVersion, ListVersions, NewFile, Options,
+    Payload, Secret, Sha1,
 };
 use b2fuse::emulator::{self, Server};
 use bytes::Bytes;
@@ -71,6 +71,18 @@ async fn put(client: &Client, text: &str, bytes: &Bytes) -> FileVersion {
         .upload_file(&file(text), Payload::from(bytes.clone()))
         .await
         .expect("uploads")
+}
+
+async fn copy(
+    client: &Client,
+    source: &FileVersion,
+    to: &str,
+    metadata: &CopyMetadata,
+) -> FileVersion {
+    client
+        .copy_file(&id(source), &name(to), metadata)
+        .await
+        .expect("copies")
 }
 
 fn id(version: &FileVersion) -> FileId {
