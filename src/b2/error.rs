@@ -250,6 +250,7 @@ mod tests {
                 "unsupported",
                 Kind::AccessDenied,
             ),
+            (Call::HideFile, 401, "expired_auth_token", Kind::Unavailable),
             (Call::DeleteFileVersion, 401, "access_denied", Kind::Locked),
             (
                 Call::UploadFile,

@@ -216,19 +216,19 @@ async fn broken_downloads_go_on_where_they_broke() {
     let client = connect(&server).await;
     let bytes = pattern(3_000_000);
     let version = id(&put(&client, "f", &bytes).await);
-    for kind in [
-        "truncate",
-        "reset-mid",
-        "reset",
-        "503",
-        "502",
-        "401",
-        "lost-reply",
+    for fault in [
+        "truncate:4",
+        "reset-mid:4",
+        "reset:4",
+        "503:4",
+        "502:4",
+        "401:1",
+        "lost-reply:4",
     ] {
-        faults(&server, &[&format!("download:{kind}:4")]);
+        faults(&server, &[&format!("download:{fault}")]);
         assert!(
             get(&client, &version, 0..3_000_000).await == bytes,
-            "{kind}"
+            "{fault}"
         );
     }
     faults(
