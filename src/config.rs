@@ -346,6 +346,8 @@ impl Config {
                 umask: self.umask,
                 enable_hashfiles: self.enable_hashfiles,
                 list_hashfiles: self.list_hashfiles,
+                // Server-side copies and removals wait for answers only; twice the uploads keep B2 busy.
+                parallel: self.uploads * 2,
             },
         }
     }
