@@ -17,10 +17,10 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// Long enough for a loaded machine; a test that works never waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An emulator in memory.
-pub fn emulator() -> Server {
+pub(crate) fn emulator() -> Server {
     Server::start(Options {
         listen: ([127, 0, 0, 1], 0).into(),
         dir: None,
@@ -33,15 +33,15 @@ pub fn emulator() -> Server {
 
 /// What a b2fuse needs to know of an account.
 #[derive(Clone)]
-pub struct Account {
-    pub endpoint: String,
-    pub key_id: String,
-    pub key: String,
-    pub bucket: String,
+pub(crate) struct Account {
+    pub(crate) endpoint: String,
+    pub(crate) key_id: String,
+    pub(crate) key: String,
+    pub(crate) bucket: String,
 }
 
 impl Account {
-    pub fn of(server: &Server) -> Self {
+    pub(crate) fn of(server: &Server) -> Self {
         Self {
             endpoint: server.endpoint(),
             key_id: server.key_id().to_owned(),
@@ -51,7 +51,7 @@ impl Account {
     }
 
     /// A new key of this account, restricted to its bucket.
-    pub fn restricted(&self, capabilities: &[&str], prefix: Option<&str>) -> Self {
+    pub(crate) fn restricted(&self, capabilities: &[&str], prefix: Option<&str>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -115,7 +115,7 @@ impl Account {
 }
 
 /// `b2fuse` with nothing of the tester's surroundings.
-pub fn b2fuse() -> Command {
+pub(crate) fn b2fuse() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_b2fuse"));
     for variable in [
         "B2_APPLICATION_KEY_ID",
@@ -135,7 +135,7 @@ pub fn b2fuse() -> Command {
 }
 
 /// The same with an account in the environment.
-pub fn b2fuse_with(account: &Account) -> Command {
+pub(crate) fn b2fuse_with(account: &Account) -> Command {
     let mut command = b2fuse();
     command
         .env("B2_ENDPOINT", &account.endpoint)
@@ -146,7 +146,7 @@ pub fn b2fuse_with(account: &Account) -> Command {
 }
 
 /// Runs to the end; stdout and stderr in one text.
-pub fn outcome(command: &mut Command) -> (Option<i32>, String) {
+pub(crate) fn outcome(command: &mut Command) -> (Option<i32>, String) {
     let Output {
         status,
         stdout,
@@ -157,22 +157,22 @@ pub fn outcome(command: &mut Command) -> (Option<i32>, String) {
 }
 
 /// A directory for mountpoints, and what is mounted there when the test ends, even by a failure.
-pub struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         fs::create_dir(dir.path().join("mnt")).expect("made");
         Self { dir }
     }
 
-    pub fn mnt(&self) -> PathBuf {
+    pub(crate) fn mnt(&self) -> PathBuf {
         self.dir.path().join("mnt")
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 }
@@ -191,7 +191,7 @@ impl Drop for Place {
 }
 
 /// Mountpoint and type of all mounts, the lowest first.
-pub fn mounts() -> Vec<(String, String)> {
+pub(crate) fn mounts() -> Vec<(String, String)> {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     table
         .lines()
@@ -204,7 +204,7 @@ pub fn mounts() -> Vec<(String, String)> {
 }
 
 /// The types mounted on one path, the lowest first.
-pub fn mounted_on(path: &Path) -> Vec<String> {
+pub(crate) fn mounted_on(path: &Path) -> Vec<String> {
     let path = path.to_string_lossy();
     mounts()
         .into_iter()
@@ -213,7 +213,7 @@ pub fn mounted_on(path: &Path) -> Vec<String> {
         .collect()
 }
 
-pub fn mount_tmpfs(on: &Path) {
+pub(crate) fn mount_tmpfs(on: &Path) {
     nix::mount::mount(
         Some("none"),
         on,
@@ -225,7 +225,7 @@ pub fn mount_tmpfs(on: &Path) {
 }
 
 /// A running b2fuse; killed if the test leaves it running.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     said: Arc<Mutex<String>>,
     lines: mpsc::Receiver<String>,
@@ -233,7 +233,7 @@ pub struct Running {
 
 impl Running {
     /// Starts it and waits until it is mounted.
-    pub fn mount(command: &mut Command, on: &Path) -> Self {
+    pub(crate) fn mount(command: &mut Command, on: &Path) -> Self {
         let running = Self::start(command.arg(on));
         let first = running.line();
         assert!(first.contains(" is mounted on "), "{first}");
@@ -241,7 +241,7 @@ impl Running {
         running
     }
 
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -267,19 +267,19 @@ impl Running {
     }
 
     /// The next line of stdout.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.lines
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("it said nothing; stderr: {}", self.said()))
     }
 
     /// stderr so far.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().expect("no panic").clone()
     }
 
     /// Waits until stderr has a text.
-    pub fn hear(&self, text: &str) {
+    pub(crate) fn hear(&self, text: &str) {
         let start = Instant::now();
         while !self.said().contains(text) {
             assert!(
@@ -291,16 +291,16 @@ impl Running {
         }
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).expect("it runs");
     }
 
     /// Waits for the end: exit code and all of stderr.
-    pub fn end(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let status = self.wait();
         // The reader sees the end of stderr a moment later.
         thread::sleep(Duration::from_millis(50));
