@@ -133,6 +133,11 @@ impl Content {
     pub fn set_owner(&self, owner: Arc<dyn Owner>) {
         todo!()
     }
+    /// The base's bytes are now also stored as `version`; they are read from there from now on.
+    /// Does nothing when the base is not `old`.
+    pub fn same_content(&self, old: &FileId, version: Version) {
+        todo!()
+    }
     /// At most `len` bytes from `offset`; short only at the end of the file.
     pub async fn read(
         self: &Arc<Self>,
