@@ -78,12 +78,12 @@ fn tar_unpacks_and_packs(place: &mut dyn Place) {
     let (source, back) = (twin(), twin());
     tree::build(source.path(), 3);
     shell(
-        "tar -C \"$1\" -c . | tar -C \"$2\" -xp",
+        "tar -C \"$1\" --format=posix -c . | tar -C \"$2\" -xp",
         [source.path(), place.path()],
     );
     tree::same(source.path(), place.path(), EVERYTHING);
     shell(
-        "tar -C \"$1\" -c . | tar -C \"$2\" -xp",
+        "tar -C \"$1\" --format=posix -c . | tar -C \"$2\" -xp",
         [place.path(), back.path()],
     );
     tree::same(source.path(), back.path(), EVERYTHING);
