@@ -7,6 +7,7 @@
 //! `init` asks the kernel for what a network filesystem wants. Operations that are refused are refused on
 //! purpose here, because fuser's own answer, `ENOSYS`, would reach users as "Function not implemented".
 
+mod answer;
 mod attr;
 mod dispatch;
 mod errno;
@@ -14,53 +15,36 @@ mod errno;
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags,
-    PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 
 pub use dispatch::{Dispatch, Gate};
 
-use crate::vfs::{self, Entry, Fh, Ino, NewNode, Opened, SetAttr, Vfs};
+use self::answer::{
+    Refuse, attributes, content, created, done, entered, fh, ino, listed, new_node, opened, target,
+};
+use crate::vfs::{self, SetAttr, Vfs};
 
 /// 256 pages are the kernel's limit unless root raises it.
 const MAX_WRITE: u32 = 1 << 20;
 /// Requests that read-ahead may have under way; the kernel counts no others.
 const MAX_BACKGROUND: u16 = 64;
-/// Inode numbers are never used twice in one mount.
-const GENERATION: Generation = Generation(0);
 
 /// What fuser calls; one per mount.
 pub struct Adapter {
     vfs: Vfs,
     dispatch: Dispatch,
 }
-
-/// A reply that can carry an errno.
-trait Refuse: Send + 'static {
-    fn refuse(self, errno: Errno);
-}
-
-macro_rules! refuse {
-    ($($reply:ty)*) => {$(
-        impl Refuse for $reply {
-            fn refuse(self, errno: Errno) {
-                self.error(errno);
-            }
-        }
-    )*};
-}
-
-refuse!(ReplyAttr ReplyCreate ReplyData ReplyDirectory ReplyDirectoryPlus ReplyEmpty ReplyEntry ReplyOpen ReplyWrite);
 
 impl Adapter {
     /// Serves `vfs` through `dispatch`.
@@ -84,67 +68,6 @@ impl Adapter {
                 Err(error) => reply.refuse(errno::report(op, &error)),
             }
         });
-    }
-}
-
-fn ino(ino: INodeNo) -> Ino {
-    Ino(ino.0)
-}
-
-fn fh(fh: FileHandle) -> Fh {
-    Fh(fh.0)
-}
-
-fn new_node(request: &Request, mode: u32, rdev: u32) -> NewNode {
-    NewNode {
-        kind: attr::kind_of_mode(mode),
-        mode: mode & 0o7777,
-        uid: request.uid(),
-        gid: request.gid(),
-        rdev,
-    }
-}
-
-fn open_flags(opened: Opened) -> FopenFlags {
-    if opened.keep_cache {
-        FopenFlags::FOPEN_KEEP_CACHE
-    } else {
-        FopenFlags::empty()
-    }
-}
-
-fn done(reply: ReplyEmpty, (): ()) {
-    reply.ok();
-}
-
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "the shape that `serve` wants"
-)]
-fn entered(reply: ReplyEntry, entry: Entry) {
-    reply.entry(&entry.ttl, &attr::to_fuse(&entry.attr), GENERATION);
-}
-
-fn attributes(reply: ReplyAttr, (found, ttl): (vfs::Attr, Duration)) {
-    reply.attr(&ttl, &attr::to_fuse(&found));
-}
-
-/// fuser takes one slice: joins only when there is more than one piece.
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "the shape that `serve` wants"
-)]
-fn content(reply: ReplyData, pieces: Vec<Bytes>) {
-    match pieces.as_slice() {
-        [] => reply.data(&[]),
-        [piece] => reply.data(piece),
-        pieces => {
-            let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-            for piece in pieces {
-                joined.extend_from_slice(piece);
-            }
-            reply.data(&joined);
-        }
     }
 }
 
@@ -222,8 +145,7 @@ impl Filesystem for Adapter {
 
     fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
         let vfs = self.vfs.clone();
-        let answer = |reply: ReplyData, target: Bytes| reply.data(&target);
-        self.serve("readlink", reply, answer, async move {
+        self.serve("readlink", reply, target, async move {
             vfs.readlink(ino(node)).await
         });
     }
@@ -315,10 +237,7 @@ impl Filesystem for Adapter {
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
-        let answer = |reply: ReplyOpen, opened: Opened| {
-            reply.opened(FileHandle(opened.fh.0), open_flags(opened));
-        };
-        self.serve("open", reply, answer, async move {
+        self.serve("open", reply, opened, async move {
             vfs.open(ino(node), flags.0).await
         });
     }
@@ -335,12 +254,7 @@ impl Filesystem for Adapter {
     ) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
         let new = new_node(request, attr::as_file(mode), 0);
-        let answer = |reply: ReplyCreate, (entry, opened): (Entry, Opened)| {
-            let (handle, flags) = (FileHandle(opened.fh.0), open_flags(opened));
-            let attr = attr::to_fuse(&entry.attr);
-            reply.created(&entry.ttl, &attr, GENERATION, handle, flags);
-        };
-        self.serve("create", reply, answer, async move {
+        self.serve("create", reply, created, async move {
             vfs.create(ino(parent), &name, new, flags).await
         });
     }
@@ -415,9 +329,7 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
-        // Without CACHE_DIR: a listing goes stale, and the kernel could not tell.
-        let answer = |reply: ReplyOpen, fh: Fh| reply.opened(FileHandle(fh.0), FopenFlags::empty());
-        self.serve("opendir", reply, answer, async move {
+        self.serve("opendir", reply, listed, async move {
             vfs.opendir(ino(node)).await
         });
     }
@@ -428,22 +340,11 @@ impl Filesystem for Adapter {
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
         let vfs = self.vfs.clone();
-        self.dispatch.run("readdir", async move {
-            let mut result = vfs.readdir_fill(fh(handle), offset).await;
-            if result.is_ok() {
-                result = vfs.readdir_emit(fh(handle), offset, false, &mut |entry, _| {
-                    let (node, kind) = (INodeNo(entry.ino.0), attr::kind(entry.kind));
-                    full(reply.add(node, entry.next, kind, &*entry.name))
-                });
-            }
-            match result {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(errno::report("readdir", &error)),
-            }
-        });
+        self.dispatch
+            .run("readdir", answer::names(vfs, fh(handle), offset, reply));
     }
 
     fn readdirplus(
@@ -452,27 +353,13 @@ impl Filesystem for Adapter {
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
         let vfs = self.vfs.clone();
-        self.dispatch.run("readdirplus", async move {
-            let mut result = vfs.readdir_fill(fh(handle), offset).await;
-            if result.is_ok() {
-                result = vfs.readdir_emit(fh(handle), offset, true, &mut |entry, known| {
-                    // Node 0 is a name without attributes: the kernel takes no reference.
-                    let (node, ttl, attr) = match &known {
-                        Some(known) => (entry.ino.0, known.ttl, attr::to_fuse(&known.attr)),
-                        None => (0, Duration::ZERO, attr::name_only(entry.ino, entry.kind)),
-                    };
-                    let node = INodeNo(node);
-                    full(reply.add(node, entry.next, &*entry.name, &ttl, &attr, GENERATION))
-                });
-            }
-            match result {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(errno::report("readdirplus", &error)),
-            }
-        });
+        self.dispatch.run(
+            "readdirplus",
+            answer::names_with_attributes(vfs, fh(handle), offset, reply),
+        );
     }
 
     fn releasedir(
@@ -497,16 +384,7 @@ impl Filesystem for Adapter {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         match self.dispatch.now("statfs", || self.vfs.statfs()) {
-            Some(s) => reply.statfs(
-                s.blocks,
-                s.free,
-                s.free,
-                s.files,
-                s.files_free,
-                s.block_size,
-                s.name_max,
-                s.block_size,
-            ),
+            Some(space) => answer::space(reply, space),
             None => reply.error(Errno::EIO),
         }
     }
@@ -615,14 +493,5 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         reply.error(Errno::ENOTTY);
-    }
-}
-
-/// fuser says true when an entry did not fit any more.
-fn full(full: bool) -> ControlFlow<()> {
-    if full {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
     }
 }
