@@ -91,6 +91,7 @@ impl<'a> Core<'a> {
             umask: 0o022,
             enable_hashfiles: false,
             list_hashfiles: false,
+            parallel: 8,
         };
         let options = b2::Options {
             endpoint: emulator.endpoint(),
