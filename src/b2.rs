@@ -7,18 +7,35 @@
 //!
 //! Callers: `io` (content), `vfs` (names), `mount` (connect). Facts are cited as (API §n).
 
+mod auth;
+mod body;
+mod calls;
+mod client;
+mod copy;
+mod counters;
+mod download;
+mod error;
+mod http;
+mod large;
+mod list;
+mod name;
+mod pool;
+mod retry;
+#[cfg(test)]
+mod scripted;
 mod types;
+mod upload;
+mod versions;
+mod wire;
 
+pub use client::{
+    Account, Client, CopyMetadata, ListNames, ListVersions, NamesPage, Options, PartDone,
+    VersionsPage,
+};
+pub use counters::Counters;
+pub use download::Download;
+pub use error::{Error, ErrorKind};
 pub use types::{
     Action, ContentSha1, FileId, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload,
     Secret, Sha1,
 };
-
-mod client;
-mod error;
-
-pub use client::{
-    Account, Client, CopyMetadata, Download, ListNames, ListVersions, NamesPage, Options, PartDone,
-    VersionsPage,
-};
-pub use error::{Error, ErrorKind};

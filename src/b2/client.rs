@@ -1,40 +1,66 @@
-//! INTERFACE STUB.
-#![allow(missing_docs, unused_variables, clippy::unused_async, clippy::todo)]
+//! The client's parts and its interface values; the calls stand in the rooms beside.
+//!
+//! A [`Client`] is one [`Arc`] of what all calls share: connections, session, idle upload URLs,
+//! places for concurrent work, counters. Nothing here is locked for longer than a map lookup.
 
-use std::ops::Range;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use tokio::sync::Semaphore;
 
-use super::{Error, FileId, FileInfo, FileName, FileVersion, NewFile, Payload, Secret, Sha1};
+use super::auth::{Sessions, authorize};
+use super::calls::Pulse;
+use super::counters::{Call, Counters, Counting};
+use super::http::{Http, Realm, Waits};
+use super::large::Started;
+use super::pool::Pool;
+use super::{Error, ErrorKind, FileId, FileInfo, FileVersion, Secret, Sha1};
+
+/// JSON calls at once: well below the 500 requests a second that B2 grants (API §13), and about
+/// what other clients use with it.
+const SHORT_CALLS: usize = 32;
+/// Copies and finishes at once; they take time on the server, not on the line.
+const LONG_CALLS: usize = 32;
 
 /// How to reach a bucket.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `https://api.backblazeb2.com`, or another realm; plain http for loopback only.
     pub endpoint: String,
+    /// The application key's id.
     pub key_id: String,
+    /// The application key.
     pub key: Secret,
-    /// Bucket by id or by name; neither is needed with a key bound to one bucket.
+    /// The bucket by id; neither id nor name is needed with a key bound to one bucket.
     pub bucket_id: Option<String>,
+    /// The bucket by name. With both, both must fit.
     pub bucket_name: Option<String>,
-    /// A call ends at most this long after its last progress (default 120 s).
+    /// A call ends at most this long after its last progress (default 120 s). Shorter limits
+    /// also shorten the waits between tries.
     pub timeout: Duration,
-    /// Concurrent uploads (files and parts), and concurrent downloads.
+    /// Concurrent uploads (files and parts).
     pub uploads: usize,
+    /// Concurrent downloads.
     pub downloads: usize,
 }
 
 /// What authorize told about the key, and the bucket that was chosen.
 #[derive(Debug, Clone)]
 pub struct Account {
+    /// The account's id, which is not the key's.
     pub account_id: String,
+    /// The chosen bucket's id.
     pub bucket_id: String,
+    /// The chosen bucket's name.
     pub bucket_name: String,
+    /// What the key may do: `listFiles`, ... (API §11).
     pub capabilities: Vec<String>,
     /// The key's `namePrefix`; empty when unrestricted.
     pub name_prefix: String,
+    /// Bytes that every part but the last must have.
     pub minimum_part_size: u64,
+    /// Bytes of a part that B2 advises.
     pub recommended_part_size: u64,
 }
 
@@ -48,17 +74,20 @@ impl Account {
 /// `b2_list_file_names` (API §4.1).
 #[derive(Debug, Clone, Default)]
 pub struct ListNames {
+    /// Only names that begin so; with a restricted key within its prefix.
     pub prefix: String,
     /// Inclusive; `None` starts at the prefix.
     pub start: Option<String>,
     /// Fold at `/`.
     pub delimiter: bool,
-    /// 1..=10,000; 1,000 cost as much as one.
+    /// 1..=10,000; 1,000 cost as much as one, and are meant by 0.
     pub max: u32,
 }
 
+/// A page of names; may be short or empty although more follow.
 #[derive(Debug, Clone)]
 pub struct NamesPage {
+    /// Rows in B2's order.
     pub files: Vec<FileVersion>,
     /// Opaque; the listing ends only where this is `None` (API §4.1).
     pub next: Option<String>,
@@ -67,15 +96,22 @@ pub struct NamesPage {
 /// `b2_list_file_versions` (API §4.2): names ascending, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct ListVersions {
+    /// Only names that begin so.
     pub prefix: String,
+    /// Inclusive; with an id, from that version of the name on.
     pub start: Option<(String, Option<FileId>)>,
+    /// Fold at `/`.
     pub delimiter: bool,
+    /// 1..=10,000; 1,000 cost as much as one, and are meant by 0.
     pub max: u32,
 }
 
+/// A page of versions; may be short or empty although more follow.
 #[derive(Debug, Clone)]
 pub struct VersionsPage {
+    /// Rows in B2's order.
     pub files: Vec<FileVersion>,
+    /// Opaque; the listing ends only where this is `None`.
     pub next: Option<(String, Option<FileId>)>,
 }
 
@@ -86,7 +122,9 @@ pub enum CopyMetadata {
     Copy,
     /// These instead; what is not named is lost.
     Replace {
+        /// A media type, or `b2/x-auto`.
         content_type: String,
+        /// The whole new info.
         info: FileInfo,
     },
 }
@@ -94,108 +132,93 @@ pub enum CopyMetadata {
 /// A stored part of an unfinished large file.
 #[derive(Debug, Clone)]
 pub struct PartDone {
+    /// From 1.
     pub number: u32,
+    /// Bytes.
     pub size: u64,
+    /// What `finish_large_file` wants to hear.
     pub sha1: Sha1,
 }
 
 /// The client; clones share everything.
-#[derive(Debug, Clone)]
-pub struct Client;
+#[derive(Clone)]
+pub struct Client {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all clones and calls share.
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) http: Http,
+    pub(super) sessions: Sessions,
+    pub(super) urls: Pool,
+    pub(super) started: Started,
+    pub(super) short_calls: Arc<Semaphore>,
+    pub(super) long_calls: Arc<Semaphore>,
+    pub(super) uploads: Arc<Semaphore>,
+    pub(super) downloads: Arc<Semaphore>,
+    pub(super) pulse: Pulse,
+    pub(super) counting: Counting,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Client {
     /// Authorizes and finds the bucket: one call with a bucket-bound key, else two.
     pub async fn connect(options: Options) -> Result<Self, Error> {
-        todo!()
+        let refused = |detail: String| {
+            Error::refused_here(
+                ErrorKind::InvalidArgument,
+                Call::AuthorizeAccount,
+                &options.endpoint,
+                detail,
+            )
+        };
+        let realm = Realm::new(&options.endpoint)
+            .map_err(|what| refused(format!("the endpoint is not usable: {what}")))?;
+        let (uploads, downloads) = (options.uploads.max(1), options.downloads.max(1));
+        let transfers = uploads.max(downloads).max(SHORT_CALLS);
+        let http = Http::new(realm, Waits::new(options.timeout), transfers)
+            .map_err(|failure| refused(super::error::said(&failure)))?;
+        let counting = Counting::default();
+        let (session, allowed) = authorize(&http, &options, &counting, 1).await?;
+        let client = Self {
+            shared: Arc::new(Shared {
+                http,
+                sessions: Sessions::new(session),
+                urls: Pool::new(uploads),
+                started: Started::default(),
+                short_calls: Arc::new(Semaphore::new(SHORT_CALLS)),
+                long_calls: Arc::new(Semaphore::new(LONG_CALLS)),
+                uploads: Arc::new(Semaphore::new(uploads)),
+                downloads: Arc::new(Semaphore::new(downloads)),
+                pulse: Pulse::new(),
+                counting,
+                options,
+            }),
+        };
+        client.choose_bucket(allowed).await?;
+        Ok(client)
     }
+
+    /// What the key may do, and on which bucket; capabilities are those of the last authorize.
     pub fn account(&self) -> Account {
-        todo!()
+        self.session().account.clone()
     }
-    /// Counters as one line of JSON: calls by name and class, retries, bytes up and down.
+
+    /// What has been asked of B2 so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.counting.snapshot()
+    }
+
+    /// The counters as one line of JSON: calls by name and class, retries, bytes up and down.
     pub fn counters_json(&self) -> String {
-        todo!()
-    }
-    pub async fn list_file_names(&self, request: &ListNames) -> Result<NamesPage, Error> {
-        todo!()
-    }
-    pub async fn list_file_versions(&self, request: &ListVersions) -> Result<VersionsPage, Error> {
-        todo!()
-    }
-    /// Content of at most 5 GB in one call. A lost reply is resolved, not blindly resent.
-    pub async fn upload_file(&self, file: &NewFile, body: Payload) -> Result<FileVersion, Error> {
-        todo!()
-    }
-    pub async fn start_large_file(&self, file: &NewFile) -> Result<FileVersion, Error> {
-        todo!()
-    }
-    pub async fn upload_part(
-        &self,
-        large: &FileId,
-        number: u32,
-        body: Payload,
-    ) -> Result<PartDone, Error> {
-        todo!()
-    }
-    pub async fn copy_part(
-        &self,
-        large: &FileId,
-        number: u32,
-        source: &FileId,
-        range: Range<u64>,
-    ) -> Result<PartDone, Error> {
-        todo!()
-    }
-    /// `parts` by number from 1 without gaps, at least two.
-    pub async fn finish_large_file(
-        &self,
-        large: &FileId,
-        parts: &[Sha1],
-    ) -> Result<FileVersion, Error> {
-        todo!()
-    }
-    pub async fn cancel_large_file(&self, large: &FileId) -> Result<(), Error> {
-        todo!()
-    }
-    /// All unfinished large files under a prefix.
-    pub async fn list_unfinished_large_files(
-        &self,
-        prefix: &str,
-    ) -> Result<Vec<FileVersion>, Error> {
-        todo!()
-    }
-    /// At most 5 GB; larger sources go by `copy_part`.
-    pub async fn copy_file(
-        &self,
-        source: &FileId,
-        name: &FileName,
-        metadata: &CopyMetadata,
-    ) -> Result<FileVersion, Error> {
-        todo!()
-    }
-    /// `Ok` also when it is hidden already; `NotFound` when there is no version at all.
-    pub async fn hide_file(&self, name: &FileName) -> Result<(), Error> {
-        todo!()
-    }
-    /// `Ok` also when it is gone already.
-    pub async fn delete_file_version(&self, name: &FileName, id: &FileId) -> Result<(), Error> {
-        todo!()
-    }
-    pub async fn get_file_info(&self, id: &FileId) -> Result<FileVersion, Error> {
-        todo!()
-    }
-    /// Starts reading `range` (not empty, within the file) of a version.
-    pub async fn download(&self, id: &FileId, range: Range<u64>) -> Result<Download, Error> {
-        todo!()
-    }
-}
-
-/// A running download. Broken and stalled connections are resumed at the byte reached.
-#[derive(Debug)]
-pub struct Download;
-
-impl Download {
-    /// The next piece, exactly in order; `None` after the last byte of the range.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        todo!()
+        serde_json::to_string(&self.counters()).expect("numbers under words are JSON")
     }
 }

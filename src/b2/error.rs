@@ -2,7 +2,12 @@
 //!
 //! A message never holds a token, a key or a URL's query.
 
+use std::fmt::Write as _;
 use std::time::Duration;
+
+use super::Account;
+use super::counters::Call;
+use super::retry::Failure;
 
 /// Why a call failed, as far as a caller decides by it (DESIGN §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,4 +56,280 @@ pub struct Error {
     pub attempts: u32,
     /// Time spent, waits included.
     pub elapsed: Duration,
+}
+
+impl Error {
+    /// The end of a call whose last try failed so.
+    pub(super) fn failed(
+        call: Call,
+        subject: &str,
+        failure: &Failure,
+        attempts: u32,
+        elapsed: Duration,
+    ) -> Self {
+        let kind = kind(call, failure);
+        let (status, code) = match failure {
+            Failure::Refused(refusal) => (refusal.status, refusal.code.clone()),
+            _ => (0, String::new()),
+        };
+        let mut detail = said(failure);
+        if let Some(remedy) = remedy(kind, call) {
+            detail.push_str("; ");
+            detail.push_str(remedy);
+        }
+        Self {
+            kind,
+            call: call.name(),
+            subject: subject.to_owned(),
+            status,
+            code,
+            detail,
+            attempts,
+            elapsed,
+        }
+    }
+
+    /// A call that was not made, because it could not have worked.
+    pub(super) fn refused_here(kind: ErrorKind, call: Call, subject: &str, detail: String) -> Self {
+        Self {
+            kind,
+            call: call.name(),
+            subject: subject.to_owned(),
+            status: 0,
+            code: String::new(),
+            detail,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// Adds what the key's limits tell about a refusal: B2 itself says no more than
+    /// `unauthorized` (API §11).
+    pub(super) fn explained_by(mut self, account: &Account, call: Call) -> Self {
+        if self.kind == ErrorKind::AccessDenied && self.status == 401 {
+            let missing = call.capabilities().iter().find(|c| !account.may(c));
+            let why = match missing {
+                Some(capability) => format!("; the key lacks {capability}"),
+                None if !account.name_prefix.is_empty() => format!(
+                    "; the key is restricted to names that begin with {:?}",
+                    account.name_prefix
+                ),
+                None => "; the key's restrictions do not allow it".to_owned(),
+            };
+            self.detail.push_str(&why);
+        }
+        self
+    }
+}
+
+fn kind(call: Call, failure: &Failure) -> ErrorKind {
+    let refusal = match failure {
+        Failure::Network { .. } | Failure::Garbled(_) => return ErrorKind::Unavailable,
+        Failure::Mismatch(_) => return ErrorKind::Corrupt,
+        Failure::Nonsense(_) => return ErrorKind::Protocol,
+        Failure::Refused(refusal) => refusal,
+    };
+    match (refusal.status, refusal.code.as_str()) {
+        (_, "no_such_file" | "file_not_present") | (404, _) => ErrorKind::NotFound,
+        (_, "bad_bucket_id" | "invalid_bucket_id") => ErrorKind::NoSuchBucket,
+        (400, "part_sha1_mismatch") => ErrorKind::Corrupt,
+        (400, _) if refusal.is_checksum() && call.is_upload() => ErrorKind::Corrupt,
+        (400, "auth_token_limit") | (408 | 429 | 500.., _) => ErrorKind::Unavailable,
+        (400, "bad_request" | "out_of_range" | "source_too_large") if call.makes_a_version() => {
+            ErrorKind::InvalidArgument
+        }
+        (401, "unsupported" | "email_not_verified" | "no_payment_history") => {
+            ErrorKind::AccessDenied
+        }
+        (401, _) if call == Call::AuthorizeAccount => ErrorKind::BadCredentials,
+        // Renewed, and dead again: no statement about rights.
+        (401, "bad_auth_token" | "expired_auth_token" | "") => ErrorKind::Unavailable,
+        (401, "access_denied") if call == Call::DeleteFileVersion => ErrorKind::Locked,
+        (403, code) if code.ends_with("cap_exceeded") => ErrorKind::CapExceeded,
+        (401 | 403, _) => ErrorKind::AccessDenied,
+        (416, _) => ErrorKind::RangeNotSatisfiable,
+        _ => ErrorKind::Protocol,
+    }
+}
+
+/// What B2 or the network said, without what to do.
+pub(super) fn said(failure: &Failure) -> String {
+    match failure {
+        Failure::Network { detail, .. } => detail.clone(),
+        Failure::Garbled(what) | Failure::Mismatch(what) | Failure::Nonsense(what) => what.clone(),
+        Failure::Refused(refusal) => {
+            let mut text = format!("B2 answered {}", refusal.status);
+            if !refusal.code.is_empty() {
+                text.push(' ');
+                text.push_str(&refusal.code);
+            }
+            if !refusal.message.is_empty() {
+                text.push_str(": ");
+                text.push_str(&refusal.message);
+            }
+            if let Some(wait) = refusal.retry_after {
+                let _ = write!(text, " (asks to wait {} s)", wait.as_secs());
+            }
+            text
+        }
+    }
+}
+
+fn remedy(kind: ErrorKind, call: Call) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::BadCredentials => "check the key id and the application key",
+        ErrorKind::CapExceeded => {
+            "a cap of the account is reached: raise it on the Caps page of the B2 web site"
+        }
+        ErrorKind::Locked => "Object Lock protects this version from deletion",
+        ErrorKind::NoSuchBucket => "check the bucket: it may have been deleted",
+        ErrorKind::Unavailable if call.is_upload() => {
+            "several upload servers were tried: check the network, then B2's status page"
+        }
+        ErrorKind::Unavailable => "check the network, then B2's status page",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Error, ErrorKind, kind};
+    use crate::b2::counters::Call;
+    use crate::b2::retry::{Failure, Refusal};
+
+    fn refused(status: u16, code: &str) -> Failure {
+        Failure::Refused(Refusal {
+            status,
+            code: code.to_owned(),
+            ..Refusal::default()
+        })
+    }
+
+    #[test]
+    fn each_answer_has_its_kind() {
+        use ErrorKind as Kind;
+        let rows = [
+            (Call::GetFileInfo, 404, "not_found", Kind::NotFound),
+            (Call::HideFile, 400, "no_such_file", Kind::NotFound),
+            (
+                Call::DeleteFileVersion,
+                400,
+                "file_not_present",
+                Kind::NotFound,
+            ),
+            (
+                Call::ListFileNames,
+                400,
+                "bad_bucket_id",
+                Kind::NoSuchBucket,
+            ),
+            (Call::ListFileNames, 401, "unauthorized", Kind::AccessDenied),
+            (
+                Call::DownloadFileById,
+                403,
+                "access_denied",
+                Kind::AccessDenied,
+            ),
+            (
+                Call::AuthorizeAccount,
+                401,
+                "bad_auth_token",
+                Kind::BadCredentials,
+            ),
+            (
+                Call::AuthorizeAccount,
+                401,
+                "unauthorized",
+                Kind::BadCredentials,
+            ),
+            (
+                Call::AuthorizeAccount,
+                401,
+                "unsupported",
+                Kind::AccessDenied,
+            ),
+            (Call::HideFile, 401, "expired_auth_token", Kind::Unavailable),
+            (Call::DeleteFileVersion, 401, "access_denied", Kind::Locked),
+            (
+                Call::UploadFile,
+                403,
+                "storage_cap_exceeded",
+                Kind::CapExceeded,
+            ),
+            (
+                Call::AuthorizeAccount,
+                403,
+                "transaction_cap_exceeded",
+                Kind::CapExceeded,
+            ),
+            (Call::UploadFile, 400, "bad_request", Kind::InvalidArgument),
+            (
+                Call::CopyFile,
+                400,
+                "source_too_large",
+                Kind::InvalidArgument,
+            ),
+            (Call::ListFileNames, 400, "bad_request", Kind::Protocol),
+            (
+                Call::FinishLargeFile,
+                400,
+                "part_sha1_mismatch",
+                Kind::Corrupt,
+            ),
+            (
+                Call::DownloadFileById,
+                416,
+                "range_not_satisfiable",
+                Kind::RangeNotSatisfiable,
+            ),
+            (Call::UploadFile, 400, "auth_token_limit", Kind::Unavailable),
+            (
+                Call::ListFileNames,
+                429,
+                "too_many_requests",
+                Kind::Unavailable,
+            ),
+            (
+                Call::ListFileNames,
+                408,
+                "request_timeout",
+                Kind::Unavailable,
+            ),
+            (
+                Call::ListFileNames,
+                503,
+                "service_unavailable",
+                Kind::Unavailable,
+            ),
+            (Call::ListFileNames, 502, "", Kind::Unavailable),
+            (
+                Call::ListFileNames,
+                405,
+                "method_not_allowed",
+                Kind::Protocol,
+            ),
+            (Call::ListFileNames, 302, "", Kind::Protocol),
+        ];
+        for (call, status, code, want) in rows {
+            assert_eq!(kind(call, &refused(status, code)), want, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_message_tells_call_subject_answer_remedy_and_effort() {
+        let error = Error::failed(
+            Call::UploadFile,
+            "a/b",
+            &refused(403, "cap_exceeded"),
+            1,
+            Duration::from_millis(40),
+        );
+        assert_eq!(
+            error.to_string(),
+            "b2_upload_file of \"a/b\" failed: B2 answered 403 cap_exceeded; a cap of the account \
+             is reached: raise it on the Caps page of the B2 web site (1 attempts in 40.0ms)"
+        );
+    }
 }

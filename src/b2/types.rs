@@ -142,6 +142,16 @@ pub enum ContentSha1 {
     None,
 }
 
+impl ContentSha1 {
+    /// The hash, checked or not.
+    pub fn known(&self) -> Option<Sha1> {
+        match self {
+            Self::Verified(sha1) | Self::Unverified(sha1) => Some(*sha1),
+            Self::None => None,
+        }
+    }
+}
+
 /// File info: up to 2,048 encoded bytes of keys (lower case) and values (API §5.3).
 pub type FileInfo = BTreeMap<String, String>;
 
@@ -179,6 +189,24 @@ pub struct FileVersion {
     pub info: FileInfo,
     /// `uploadTimestamp`: milliseconds since 1970 at which the upload began, B2's clock.
     pub uploaded_ms: u64,
+}
+
+impl FileVersion {
+    /// The SHA-1 of the whole content: B2's, or for a large file the one that its uploader has
+    /// put into `large_file_sha1` (API §6).
+    pub fn whole_sha1(&self) -> Option<Sha1> {
+        self.sha1
+            .known()
+            .or_else(|| Sha1::from_hex(self.info.get("large_file_sha1")?))
+    }
+
+    /// Whether its info is what was sent; B2 lower-cases keys (API §5.3).
+    pub fn has_info(&self, sent: &FileInfo) -> bool {
+        self.info.len() == sent.len()
+            && sent
+                .iter()
+                .all(|(key, value)| self.info.get(&key.to_ascii_lowercase()) == Some(value))
+    }
 }
 
 /// Name, type and info of a version about to be made.

@@ -1,0 +1,246 @@
+//! The body of an upload: the payload's pieces, then perhaps its SHA-1, of exactly known length.
+//!
+//! B2 refuses chunked uploads (API §5.2), and hyper sends a `Content-Length` when `size_hint` is
+//! exact. Pieces are cut, not copied, into frames small enough that a slow but living line takes
+//! one well within the stall limit. The other end, [`Sent`], tells how far it is.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use sha1::Digest as _;
+use tokio::time::Instant;
+
+use super::calls::Pulse;
+use super::{Payload, Sha1};
+
+/// What is handed to the connection at once. At 30 s of stall this asks for 4 KiB/s.
+const FRAME: usize = 128 << 10;
+
+/// Up to here the SHA-1 is computed before sending, which costs less than a second pass and
+/// lets B2 refuse early; beyond, hashing overlaps with sending (API §5.2, `hex_digits_at_end`).
+const HASH_BEFORE: u64 = 1 << 20;
+
+/// The word that announces the SHA-1 after the content.
+const AT_END: &str = "hex_digits_at_end";
+
+/// Content to be sent, as often as needed; remembers its SHA-1 once known.
+#[derive(Debug)]
+pub(super) struct Content {
+    payload: Payload,
+    sha1: Option<Sha1>,
+}
+
+impl Content {
+    pub(super) fn new(payload: Payload) -> Self {
+        let sha1 = (payload.len() <= HASH_BEFORE).then(|| {
+            let mut hash = sha1::Sha1::new();
+            for piece in payload.pieces() {
+                hash.update(piece);
+            }
+            Sha1(hash.finalize().into())
+        });
+        Self { payload, sha1 }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.payload.len()
+    }
+
+    /// The SHA-1, known from the start or once all was sent.
+    pub(super) fn sha1(&self) -> Option<Sha1> {
+        self.sha1
+    }
+
+    pub(super) fn learn(&mut self, sent: &Sent) {
+        self.sha1 = self.sha1.or(sent.sha1.get().copied());
+    }
+
+    /// A body for one try, its progress, and the value of `X-Bz-Content-Sha1`.
+    pub(super) fn body(&self, pulse: &Pulse) -> (Body, Arc<Sent>, String) {
+        let sent = Arc::new(Sent::default());
+        let trailer = if self.sha1.is_none() { 40 } else { 0 };
+        let body = Body {
+            pieces: self.payload.pieces().iter().cloned().collect(),
+            hash: self.sha1.is_none().then(sha1::Sha1::new),
+            left: self.payload.len() + trailer,
+            sent: Arc::clone(&sent),
+            pulse: pulse.clone(),
+            start: Instant::now(),
+        };
+        if body.left == 0 {
+            sent.whole.store(true, Relaxed);
+        }
+        let header = self.sha1.map_or(AT_END.to_owned(), |sha1| sha1.to_string());
+        (body, sent, header)
+    }
+}
+
+/// How far a body is; the sender looks at it from outside.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Content bytes taken by the connection.
+    bytes: AtomicU64,
+    /// Milliseconds from the body's start to its last frame.
+    millis: AtomicU64,
+    whole: AtomicBool,
+    sha1: OnceLock<Sha1>,
+}
+
+impl Sent {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Everything was taken: B2 may have it all.
+    pub(super) fn whole(&self) -> bool {
+        self.whole.load(Relaxed)
+    }
+
+    /// Milliseconds after the start at which the connection last took something.
+    pub(super) fn last_millis(&self) -> u64 {
+        self.millis.load(Relaxed)
+    }
+}
+
+/// One sending of a [`Content`].
+#[derive(Debug)]
+pub(super) struct Body {
+    pieces: VecDeque<Bytes>,
+    hash: Option<sha1::Sha1>,
+    left: u64,
+    sent: Arc<Sent>,
+    pulse: Pulse,
+    start: Instant,
+}
+
+impl Body {
+    fn next(&mut self) -> Option<Bytes> {
+        let Some(piece) = self.pieces.front_mut() else {
+            let sha1 = Sha1(self.hash.take()?.finalize().into());
+            let _ = self.sent.sha1.set(sha1);
+            return Some(Bytes::from(sha1.to_string()));
+        };
+        let frame = piece.split_to(piece.len().min(FRAME));
+        if piece.is_empty() {
+            self.pieces.pop_front();
+        }
+        if let Some(hash) = &mut self.hash {
+            hash.update(&frame);
+        }
+        self.sent.bytes.fetch_add(frame.len() as u64, Relaxed);
+        Some(frame)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let body = self.get_mut();
+        let Some(frame) = body.next() else {
+            return Poll::Ready(None);
+        };
+        body.left -= frame.len() as u64;
+        if body.left == 0 {
+            body.sent.whole.store(true, Relaxed);
+        }
+        let millis = body.start.elapsed().as_millis() as u64;
+        body.sent.millis.store(millis, Relaxed);
+        body.pulse.beat();
+        Poll::Ready(Some(Ok(Frame::data(frame))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
+
+    use super::{AT_END, Content, FRAME, HASH_BEFORE};
+    use crate::b2::calls::Pulse;
+    use crate::b2::{Payload, Sha1};
+
+    fn payload(pieces: &[usize]) -> (Payload, Vec<u8>) {
+        let mut payload = Payload::default();
+        let mut all = Vec::new();
+        for (n, len) in pieces.iter().enumerate() {
+            let piece: Vec<u8> = (0..*len).map(|i| (i * 7 + n) as u8).collect();
+            all.extend_from_slice(&piece);
+            payload.push(Bytes::from(piece));
+        }
+        (payload, all)
+    }
+
+    fn sha1(bytes: &[u8]) -> Sha1 {
+        use sha1::Digest as _;
+        Sha1(sha1::Sha1::digest(bytes).into())
+    }
+
+    #[tokio::test]
+    async fn small_content_announces_its_hash() {
+        for pieces in [&[][..], &[1], &[3, 5, 1000]] {
+            let (payload, all) = payload(pieces);
+            let content = Content::new(payload);
+            let (body, sent, header) = content.body(&Pulse::new());
+            assert_eq!(body.size_hint().exact(), Some(all.len() as u64));
+            assert_eq!(header, sha1(&all).to_string());
+            assert_eq!(sent.whole(), all.is_empty());
+            let out = body.collect().await.expect("infallible").to_bytes();
+            assert_eq!(out, all);
+            assert!(sent.whole());
+            assert_eq!(sent.bytes(), all.len() as u64);
+        }
+    }
+
+    #[tokio::test]
+    async fn large_content_sends_its_hash_at_the_end_and_knows_it_afterwards() {
+        let (payload, all) = payload(&[HASH_BEFORE as usize, FRAME + 1, 7]);
+        let mut content = Content::new(payload);
+        assert_eq!(content.sha1(), None);
+        let (body, sent, header) = content.body(&Pulse::new());
+        assert_eq!(header, AT_END);
+        assert_eq!(body.size_hint().exact(), Some(all.len() as u64 + 40));
+        let out = body.collect().await.expect("infallible").to_bytes();
+        assert_eq!(out[..all.len()], all);
+        assert_eq!(out[all.len()..], *sha1(&all).to_string().as_bytes());
+        assert_eq!(sent.bytes(), all.len() as u64);
+        content.learn(&sent);
+        assert_eq!(content.sha1(), Some(sha1(&all)));
+        // Sent again, the hash goes ahead.
+        let (body, _, header) = content.body(&Pulse::new());
+        assert_eq!(header, sha1(&all).to_string());
+        assert_eq!(body.size_hint().exact(), Some(all.len() as u64));
+    }
+
+    #[tokio::test]
+    async fn a_broken_sending_is_not_whole() {
+        let (payload, _) = payload(&[HASH_BEFORE as usize + 1]);
+        let mut content = Content::new(payload);
+        let (mut body, sent, _) = content.body(&Pulse::new());
+        let frame = body.frame().await.expect("a frame").expect("infallible");
+        assert_eq!(frame.into_data().expect("data").len(), FRAME);
+        drop(body);
+        content.learn(&sent);
+        assert!(!sent.whole());
+        assert_eq!(content.sha1(), None);
+    }
+}

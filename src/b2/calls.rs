@@ -1,0 +1,288 @@
+//! The loop around a call: permit, try, verdict, wait, again.
+//!
+//! [`Tries`] is the clock and the record of one call; the retry rules are `retry`'s. A permit is
+//! held for one try only, never while waiting, so that calls that cannot get through do not keep
+//! others out. Waiting for a permit ends with an error only when nothing has moved anywhere in
+//! this client for as long as a call may last.
+//!
+//! Callers: every room that speaks to B2.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::counters::{Call, Counting};
+use super::error::said;
+use super::retry::{Decision, Failure, Ladder, Route};
+use super::{Client, Error, ErrorKind};
+
+/// One call from its first try to its end.
+#[derive(Debug)]
+pub(super) struct Tries {
+    pub(super) call: Call,
+    subject: String,
+    start: Instant,
+    ladder: Ladder,
+    attempts: u32,
+    /// Which account token the last try carried; see `auth`.
+    pub(super) generation: u64,
+}
+
+impl Tries {
+    pub(super) fn new(call: Call, subject: &str, limit: Duration) -> Self {
+        let route = match call {
+            Call::AuthorizeAccount => Route::Authorize,
+            Call::UploadFile | Call::UploadPart => Route::Upload,
+            Call::DownloadFileById => Route::Download,
+            _ => Route::Api,
+        };
+        Self {
+            call,
+            subject: subject.to_owned(),
+            start: Instant::now(),
+            ladder: Ladder::new(route, limit),
+            attempts: 0,
+            generation: 0,
+        }
+    }
+
+    /// A call that another one needs, within what is left of that one's time.
+    pub(super) fn within(&self, call: Call) -> Self {
+        Self::new(call, &self.subject, self.remaining())
+    }
+
+    pub(super) fn remaining(&self) -> Duration {
+        self.ladder.remaining(self.start.elapsed())
+    }
+
+    /// Bytes moved at that moment.
+    pub(super) fn progress_at(&mut self, moment: Instant) {
+        self.ladder
+            .progress(moment.saturating_duration_since(self.start));
+    }
+
+    /// Time passed that was not spent on this call.
+    pub(super) fn waited_for_caller(&mut self) {
+        self.ladder.idle_until(self.start.elapsed());
+    }
+
+    /// To be called as a try begins.
+    pub(super) fn begin(&mut self, counting: &Counting) {
+        self.attempts += 1;
+        counting.call(self.call);
+    }
+
+    /// Whether this is not the first try.
+    pub(super) fn repeated(&self) -> bool {
+        self.attempts > 1
+    }
+
+    /// Waits as the rules say, or ends the call. True: the account token must be renewed first.
+    pub(super) async fn again(
+        &mut self,
+        counting: &Counting,
+        failure: &Failure,
+    ) -> Result<bool, Error> {
+        let decision = self
+            .ladder
+            .decide(failure, self.start.elapsed(), fastrand::f64());
+        let Decision::Retry { wait, renew } = decision else {
+            return Err(self.error(failure));
+        };
+        counting.retry();
+        // The first retry is B2's normal operation (API §12).
+        let level = if self.attempts > 1 {
+            log::Level::Warn
+        } else {
+            log::Level::Debug
+        };
+        log::log!(
+            level,
+            "{} of {:?}: {}; trying again in {wait:.1?}",
+            self.call.name(),
+            self.subject,
+            said(failure)
+        );
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        Ok(renew)
+    }
+
+    /// The end of the call.
+    pub(super) fn error(&self, failure: &Failure) -> Error {
+        Error::failed(
+            self.call,
+            &self.subject,
+            failure,
+            self.attempts,
+            self.start.elapsed(),
+        )
+    }
+
+    pub(super) fn log<T>(&self, began: Instant, outcome: &Result<T, Failure>) {
+        if log::log_enabled!(log::Level::Debug) {
+            let result = outcome.as_ref().map_or_else(said, |_| "ok".to_owned());
+            log::debug!(
+                "{} {:?}: {result} in {:.1?}",
+                self.call.name(),
+                self.subject,
+                began.elapsed()
+            );
+        }
+    }
+}
+
+/// When anything last moved in this client.
+#[derive(Debug, Clone)]
+pub(super) struct Pulse {
+    origin: Instant,
+    millis: Arc<AtomicU64>,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            millis: Arc::default(),
+        }
+    }
+
+    pub(super) fn beat(&self) {
+        self.millis
+            .store(self.origin.elapsed().as_millis() as u64, Relaxed);
+    }
+
+    pub(super) fn last(&self) -> Instant {
+        self.origin + Duration::from_millis(self.millis.load(Relaxed))
+    }
+}
+
+impl Client {
+    /// A new call, with the full time.
+    pub(super) fn tries(&self, call: Call, subject: &str) -> Tries {
+        Tries::new(call, subject, self.shared.http.waits.call)
+    }
+
+    /// Waits for a place among the calls of a kind.
+    pub(super) async fn admit(
+        &self,
+        places: &Arc<Semaphore>,
+        tries: &Tries,
+    ) -> Result<OwnedSemaphorePermit, Error> {
+        if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let limit = self.shared.http.waits.call;
+        let mut last = Instant::now();
+        let mut permit = pin!(Arc::clone(places).acquire_owned());
+        loop {
+            match timeout_at(last + limit, &mut permit).await {
+                Ok(permit) => return Ok(permit.expect("semaphores are never closed")),
+                Err(_) if self.shared.pulse.last() > last => last = self.shared.pulse.last(),
+                Err(_) => {
+                    return Err(tries.error(&Failure::Network {
+                        sent: false,
+                        detail: format!("no transfer has moved for {limit:.0?}"),
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Takes the verdict on a failed try: waits and renews, or ends the call.
+    pub(super) async fn again(&self, tries: &mut Tries, failure: &Failure) -> Result<(), Error> {
+        let renew = tries
+            .again(&self.shared.counting, failure)
+            .await
+            .map_err(|error| error.explained_by(&self.session().account, tries.call))?;
+        if renew {
+            let remaining = tries.remaining();
+            match timeout(remaining, self.renew(tries.generation)).await {
+                Ok(renewed) => renewed?,
+                Err(_) => return Err(tries.error(failure)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One JSON call, repeated as the rules say; for calls that may be made twice.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        mut tries: Tries,
+        request: &impl Serialize,
+    ) -> Result<T, Error> {
+        let body = json(&tries, request)?;
+        loop {
+            match self.call_once(&mut tries, &body).await? {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => self.again(&mut tries, &failure).await?,
+            }
+        }
+    }
+
+    /// One try of a JSON call. The outer error ends the call without a verdict.
+    pub(super) async fn call_once<T: DeserializeOwned>(
+        &self,
+        tries: &mut Tries,
+        body: &Bytes,
+    ) -> Result<Result<T, Failure>, Error> {
+        let shared = &self.shared;
+        let waits = &shared.http.waits;
+        // Calls that take B2 long have places of their own, so that they hold up no listing.
+        let (places, limit) = match tries.call {
+            Call::CopyFile | Call::CopyPart | Call::FinishLargeFile => {
+                (&shared.long_calls, waits.long_answer)
+            }
+            _ => (&shared.short_calls, waits.answer),
+        };
+        let _permit = self.admit(places, tries).await?;
+        let session = self.session();
+        tries.generation = session.generation;
+        tries.begin(&shared.counting);
+        let began = Instant::now();
+        let request = shared
+            .http
+            .client()
+            .post(format!(
+                "{}/b2api/v4/{}",
+                session.api_url,
+                tries.call.name()
+            ))
+            .header(AUTHORIZATION, session.token.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(body.clone());
+        let limit = limit.min(tries.remaining());
+        let outcome = match shared.http.send(request, limit).await {
+            Ok(response) => shared.http.json(response).await,
+            Err(failure) => Err(failure),
+        };
+        if outcome.is_ok() {
+            shared.pulse.beat();
+        }
+        tries.log(began, &outcome);
+        Ok(outcome)
+    }
+}
+
+/// A request's body, made once for all tries.
+pub(super) fn json(tries: &Tries, request: &impl Serialize) -> Result<Bytes, Error> {
+    serde_json::to_vec(request)
+        .map(Bytes::from)
+        .map_err(|error| {
+            Error::refused_here(
+                ErrorKind::InvalidArgument,
+                tries.call,
+                &tries.subject,
+                format!("the request cannot be written as JSON: {error}"),
+            )
+        })
+}

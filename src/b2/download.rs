@@ -1,0 +1,225 @@
+//! Reading a range of one version, by id, so that it never mixes versions (API §7).
+//!
+//! A [`Download`] goes on at the byte it has reached when the connection breaks or stands still;
+//! its bounds count anew with each byte. It hands out hyper's own chunks, exactly the bytes of
+//! the range, and holds its place among the downloads until it has ended or is dropped.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use reqwest::{Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+
+use super::calls::Tries;
+use super::counters::Call;
+use super::http::{network, stalled};
+use super::name::encode;
+use super::retry::Failure;
+use super::{Client, Error, FileId};
+
+/// A running download. Broken and stalled connections are resumed at the byte reached.
+#[derive(Debug)]
+pub struct Download {
+    client: Client,
+    id: FileId,
+    /// What has not been handed out yet.
+    rest: Range<u64>,
+    running: Option<Response>,
+    tries: Tries,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Client {
+    /// Starts reading `range` (not empty, within the file) of a version.
+    pub async fn download(&self, id: &FileId, range: Range<u64>) -> Result<Download, Error> {
+        let tries = self.tries(Call::DownloadFileById, id.as_str());
+        let mut download = Download {
+            client: self.clone(),
+            id: id.clone(),
+            rest: range,
+            running: None,
+            tries,
+            place: None,
+        };
+        // B2 knows no empty ranges; asking for one would give the whole file (API §7).
+        if !download.rest.is_empty() {
+            download.place = Some(self.admit(&self.shared.downloads, &download.tries).await?);
+            download.running = Some(download.open().await?);
+        }
+        Ok(download)
+    }
+}
+
+impl Download {
+    /// The next piece, exactly in order; `None` after the last byte of the range. May be
+    /// dropped while it waits and called again.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.rest.is_empty() {
+            self.place = None;
+            return Ok(None);
+        }
+        // The time that the caller took is not B2's.
+        self.tries.waited_for_caller();
+        let limit = self.client.shared.http.waits.stall;
+        loop {
+            let Some(response) = &mut self.running else {
+                self.running = Some(self.open().await?);
+                continue;
+            };
+            let failure = match timeout(limit, response.chunk()).await {
+                Ok(Ok(Some(chunk))) if chunk.is_empty() => continue,
+                Ok(Ok(Some(chunk))) => return Ok(Some(self.hand_out(chunk))),
+                Ok(Ok(None)) => Failure::Network {
+                    sent: true,
+                    detail: format!("the content ended {} bytes early", self.left()),
+                },
+                Ok(Err(error)) => network(&error),
+                Err(_) => stalled("the download", limit),
+            };
+            self.running = None;
+            self.client.again(&mut self.tries, &failure).await?;
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.rest.end - self.rest.start
+    }
+
+    fn hand_out(&mut self, mut chunk: Bytes) -> Bytes {
+        // Never more than was asked for, whatever is sent.
+        if chunk.len() as u64 > self.left() {
+            chunk.truncate(self.left() as usize);
+        }
+        self.rest.start += chunk.len() as u64;
+        let shared = &self.client.shared;
+        shared.counting.received(chunk.len() as u64);
+        shared.pulse.beat();
+        self.tries.progress_at(Instant::now());
+        if self.rest.is_empty() {
+            self.running = None;
+            self.place = None;
+        }
+        chunk
+    }
+
+    /// A response that gives the rest, from its first byte on.
+    async fn open(&mut self) -> Result<Response, Error> {
+        loop {
+            let client = self.client.clone();
+            let began = Instant::now();
+            let outcome = self.open_once(&client).await;
+            self.tries.log(began, &outcome);
+            match outcome {
+                Ok(response) => return Ok(response),
+                Err(failure) => client.again(&mut self.tries, &failure).await?,
+            }
+        }
+    }
+
+    async fn open_once(&mut self, client: &Client) -> Result<Response, Failure> {
+        let shared = &client.shared;
+        let session = client.session();
+        self.tries.generation = session.generation;
+        self.tries.begin(&shared.counting);
+        let request = shared
+            .http
+            .client()
+            .get(format!(
+                "{}/b2api/v4/b2_download_file_by_id?fileId={}",
+                session.download_url,
+                encode(self.id.as_str())
+            ))
+            .header(AUTHORIZATION, session.token.clone())
+            .header(
+                RANGE,
+                format!("bytes={}-{}", self.rest.start, self.rest.end - 1),
+            );
+        let limit = shared.http.waits.stall.min(self.tries.remaining());
+        let response = shared.http.send(request, limit).await?;
+        check(&response, &self.rest).map_err(Failure::Nonsense)?;
+        Ok(response)
+    }
+}
+
+/// Whether an answer begins with the first byte asked for and holds all of them.
+fn check(response: &Response, asked: &Range<u64>) -> Result<(), String> {
+    let header = |name| response.headers().get(name)?.to_str().ok();
+    answers(
+        response.status(),
+        header(CONTENT_RANGE),
+        header(CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        asked,
+    )
+}
+
+fn answers(
+    status: StatusCode,
+    content_range: Option<&str>,
+    content_length: Option<u64>,
+    asked: &Range<u64>,
+) -> Result<(), String> {
+    let given = match (status, content_range) {
+        (StatusCode::PARTIAL_CONTENT, Some(text)) => {
+            parse_content_range(text).ok_or_else(|| format!("content-range {text:?}"))?
+        }
+        // A range over the whole file may be answered without one (API §7).
+        (StatusCode::OK, None) if asked.start == 0 => 0..content_length.unwrap_or(asked.end),
+        _ => {
+            return Err(format!(
+                "asked for bytes {asked:?}, B2 answered {status} without range"
+            ));
+        }
+    };
+    let length = given.end - given.start;
+    if given != *asked || content_length.is_some_and(|claimed| claimed != length) {
+        return Err(format!(
+            "asked for bytes {asked:?}, B2 sends {given:?} ({content_length:?} bytes)"
+        ));
+    }
+    Ok(())
+}
+
+/// `bytes 5-8/10` as 5..9.
+fn parse_content_range(text: &str) -> Option<Range<u64>> {
+    let (range, _) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then(|| first..last.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::StatusCode;
+
+    use super::answers;
+
+    #[test]
+    fn only_the_bytes_asked_for_are_taken() {
+        let (whole, part) = (StatusCode::OK, StatusCode::PARTIAL_CONTENT);
+        for (status, range, length, asked) in [
+            (part, Some("bytes 5-8/10"), Some(4), 5..9),
+            (part, Some("bytes 5-8/*"), None, 5..9),
+            (part, Some("bytes 0-9/10"), Some(10), 0..10),
+            (whole, None, Some(10), 0..10),
+            (whole, None, None, 0..10),
+        ] {
+            assert_eq!(answers(status, range, length, &asked), Ok(()), "{range:?}");
+        }
+        for (status, range, length, asked) in [
+            (part, Some("bytes 5-8/10"), Some(5), 5..9),
+            (part, Some("bytes 4-8/10"), Some(5), 5..9),
+            (part, Some("bytes 5-7/8"), Some(3), 5..9),
+            (part, Some("bytes 5-9/10"), Some(5), 5..9),
+            (part, Some("bytes 8-5/10"), None, 5..9),
+            (part, Some("nonsense"), Some(4), 5..9),
+            (part, None, Some(4), 5..9),
+            (whole, None, Some(10), 5..9),
+            (whole, None, Some(9), 0..10),
+            (whole, None, Some(11), 0..10),
+        ] {
+            assert!(answers(status, range, length, &asked).is_err(), "{range:?}");
+        }
+    }
+}

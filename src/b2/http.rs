@@ -1,0 +1,385 @@
+//! One HTTP exchange: who may be spoken to, how long for, and what went wrong with it.
+//!
+//! Nothing is tried twice here. One reqwest client serves all requests, without timeouts of its
+//! own: its `read_timeout` counts from the start of a request and would kill any long upload, so
+//! each wait is bounded where it happens. Redirects are refused, as B2 never sends any (API §1),
+//! and bodies are not decompressed: stored bytes are wanted as they are (API §7).
+//!
+//! Callers: `calls` (JSON), `upload`, `download`, `auth`.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Client, RequestBuilder, Response, Url, redirect, retry};
+use tokio::time::timeout;
+
+use super::retry::{Failure, Refusal};
+use super::wire::ErrorBody;
+
+/// How long a single wait of a try may be; all shrink with a short time limit of the call, so
+/// that a second try fits in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// The whole of a call, since its last progress.
+    pub(super) call: Duration,
+    connect: Duration,
+    /// For the head of an ordinary answer.
+    pub(super) answer: Duration,
+    /// For an answer that takes B2 long: copying, finishing, storing what was sent.
+    pub(super) long_answer: Duration,
+    /// Without a byte accepted or received.
+    pub(super) stall: Duration,
+}
+
+impl Waits {
+    pub(super) fn new(call: Duration) -> Self {
+        Self {
+            call,
+            connect: Duration::from_secs(10).min(call / 2),
+            answer: Duration::from_secs(60).min(call / 2),
+            // Leaves a quarter to find out what became of a call whose answer did not come.
+            long_answer: call.mul_f64(0.75),
+            stall: Duration::from_secs(30).min(call / 2),
+        }
+    }
+}
+
+/// An idle connection is closed before servers and home routers forget it.
+const IDLE: Duration = Duration::from_secs(50);
+/// Error bodies are a line; more is not worth reading.
+const MAX_ERROR_BODY: usize = 64 << 10;
+/// A page of 10,000 rows with the longest names and info has about 60 MB.
+const MAX_JSON: usize = 256 << 20;
+
+/// The connections.
+#[derive(Debug)]
+pub(super) struct Http {
+    client: Client,
+    realm: Realm,
+    pub(super) waits: Waits,
+}
+
+impl Http {
+    /// `transfers`: how many connections to one host are worth keeping.
+    pub(super) fn new(realm: Realm, waits: Waits, transfers: usize) -> Result<Self, Failure> {
+        let build = |roots: Option<Vec<Certificate>>| {
+            let mut builder = Client::builder()
+                .user_agent(concat!("b2fuse/", env!("CARGO_PKG_VERSION")))
+                // Backblaze offers no HTTP/2.
+                .http1_only()
+                .redirect(redirect::Policy::none())
+                .retry(retry::never())
+                .tcp_nodelay(true)
+                .connect_timeout(waits.connect)
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(transfers + 4);
+            if realm.loopback {
+                builder = builder.no_proxy();
+            }
+            if let Some(roots) = roots {
+                builder = builder.tls_certs_only(roots);
+            }
+            builder.build()
+        };
+        let client = build(None)
+            .or_else(|error| {
+                // A bare container has no certificates; Mozilla's, compiled in, serve as well.
+                log::debug!("no TLS roots of the system: {}", chain(&error));
+                let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+                    .iter()
+                    .map(|der| Certificate::from_der(der))
+                    .collect::<Result<_, _>>()?;
+                build(Some(roots))
+            })
+            .map_err(|error| Failure::Nonsense(chain(&error)))?;
+        Ok(Self {
+            client,
+            realm,
+            waits,
+        })
+    }
+
+    /// Where the account is authorized.
+    pub(super) fn authorize_url(&self) -> String {
+        self.realm.authorize_url()
+    }
+
+    /// The client, to begin a request with.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A URL that B2 has handed out, if it may be used.
+    pub(super) fn url(&self, url: &str) -> Result<Url, Failure> {
+        self.realm.check(url).map_err(Failure::Nonsense)
+    }
+
+    /// Sends and waits for the head of the answer; anything but success is a failure.
+    pub(super) async fn send(
+        &self,
+        request: RequestBuilder,
+        limit: Duration,
+    ) -> Result<Response, Failure> {
+        match timeout(limit, request.send()).await {
+            Ok(sent) => self.head(sent).await,
+            Err(_) => Err(no_answer(limit)),
+        }
+    }
+
+    /// Judges what `send` of a request has given.
+    pub(super) async fn head(&self, sent: reqwest::Result<Response>) -> Result<Response, Failure> {
+        let response = sent.map_err(|error| network(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let mut refusal = Refusal {
+            status: response.status().as_u16(),
+            retry_after: retry_after(response.headers()),
+            ..Refusal::default()
+        };
+        // Without a readable body the status has to do.
+        let body = self
+            .body(response, MAX_ERROR_BODY)
+            .await
+            .unwrap_or_default();
+        if let Ok(body) = serde_json::from_slice::<ErrorBody>(&body) {
+            refusal.code = body.code.unwrap_or_default();
+            refusal.message = body.message.unwrap_or_default();
+        }
+        Err(Failure::Refused(refusal))
+    }
+
+    /// The JSON of a successful answer.
+    pub(super) async fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        response: Response,
+    ) -> Result<T, Failure> {
+        let body = self.body(response, MAX_JSON).await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| Failure::Garbled(format!("the answer is not as documented: {error}")))
+    }
+
+    async fn body(&self, mut response: Response, most: usize) -> Result<Bytes, Failure> {
+        let mut whole = BytesMut::new();
+        let mut first = Bytes::new();
+        loop {
+            let chunk = match timeout(self.waits.stall, response.chunk()).await {
+                Ok(chunk) => chunk.map_err(|error| network(&error))?,
+                Err(_) => return Err(stalled("the answer", self.waits.stall)),
+            };
+            match chunk {
+                // Nearly every answer comes as one chunk, which needs no joining.
+                Some(chunk) if first.is_empty() && whole.is_empty() => first = chunk,
+                Some(chunk) => {
+                    if whole.is_empty() {
+                        whole.extend_from_slice(&first);
+                    }
+                    if whole.len() + chunk.len() > most {
+                        return Err(Failure::Garbled(format!("an answer beyond {most} bytes")));
+                    }
+                    whole.extend_from_slice(&chunk);
+                }
+                None if whole.is_empty() => return Ok(first),
+                None => return Ok(whole.freeze()),
+            }
+        }
+    }
+}
+
+/// Whom the endpoint lets us speak to: HTTPS with anyone, plain HTTP with this machine only,
+/// and that only where the endpoint itself is plain.
+#[derive(Debug, Clone)]
+pub(super) struct Realm {
+    endpoint: String,
+    plain: bool,
+    loopback: bool,
+}
+
+impl Realm {
+    /// Takes the `endpoint` option; the error says what is wrong with it.
+    pub(super) fn new(endpoint: &str) -> Result<Self, String> {
+        let url = Url::parse(endpoint).map_err(|error| format!("not a URL: {error}"))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a URL with a user or password is refused".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("a URL with a query is refused".to_owned());
+        }
+        let realm = Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            plain: url.scheme() == "http",
+            loopback: is_loopback(&url),
+        };
+        realm.check(endpoint)?;
+        Ok(realm)
+    }
+
+    pub(super) fn authorize_url(&self) -> String {
+        format!("{}/b2api/v4/b2_authorize_account", self.endpoint)
+    }
+
+    /// The error names the host at most: the rest of an upload URL is a capability.
+    fn check(&self, url: &str) -> Result<Url, String> {
+        let url = Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
+        let host = url.host_str().unwrap_or_default();
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if self.plain && is_loopback(&url) => Ok(url),
+            "http" => Err(format!(
+                "plain http to {host:?} is refused: it would show the key to the network"
+            )),
+            other => Err(format!("the scheme {other:?} is not https")),
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    // `url::Host` is not exported by reqwest; its text is normalised.
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// `Retry-After` in seconds; its date form is not used by B2 (API §12).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// A header that never shows in debug output.
+pub(super) fn secret_header(text: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| Failure::Nonsense("a token that no header can carry".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What reqwest reports, without the URL, whose query may be secret.
+pub(super) fn network(error: &reqwest::Error) -> Failure {
+    Failure::Network {
+        sent: !error.is_connect() && !error.is_builder(),
+        detail: chain(error),
+    }
+}
+
+/// The answer did not come in time.
+pub(super) fn no_answer(limit: Duration) -> Failure {
+    Failure::Network {
+        sent: true,
+        detail: format!("no answer within {limit:.0?}"),
+    }
+}
+
+/// A transfer stood still.
+pub(super) fn stalled(what: &str, limit: Duration) -> Failure {
+    Failure::Network {
+        sent: true,
+        detail: format!("{what} stood still for {limit:.0?}"),
+    }
+}
+
+/// An error and its causes in one line; reqwest shows the URL only in its own, outermost line.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_connect() {
+        "cannot connect".to_owned()
+    } else if error.is_body() || error.is_decode() {
+        "the connection broke".to_owned()
+    } else {
+        "the request failed".to_owned()
+    };
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+
+    use super::{Realm, Waits, retry_after};
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for good in [
+            "https://api.backblazeb2.com",
+            "https://10.0.0.1:8443/",
+            "http://127.0.0.1:1",
+            "http://127.9.9.9:80/x",
+            "http://[::1]:9000",
+            "http://localhost:9000/",
+        ] {
+            assert!(Realm::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://api.backblazeb2.com",
+            "http://10.0.0.1",
+            "http://localhost.example.org",
+            "http://[::2]",
+            "ftp://localhost",
+            "https://user:pw@localhost",
+            "https://localhost/?Authorization=x",
+            "localhost",
+            "",
+        ] {
+            assert!(Realm::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_encrypted_realm_cannot_send_us_to_a_plain_url() {
+        let realm = Realm::new("https://api.backblazeb2.com").expect("a realm");
+        assert!(realm.check("https://pod-000.backblaze.com/b2api").is_ok());
+        assert!(realm.check("http://127.0.0.1:9/b2api").is_err());
+        let error = realm
+            .check("http://pod/b2api/secret?x=secret")
+            .expect_err("plain");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn the_realm_takes_a_closing_slash() {
+        let realm = Realm::new("http://127.0.0.1:5/").expect("a realm");
+        assert_eq!(
+            realm.authorize_url(),
+            "http://127.0.0.1:5/b2api/v4/b2_authorize_account"
+        );
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(retry_after(&headers), None);
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("Wed, 21 Oct 2015"));
+        assert_eq!(retry_after(&headers), None);
+    }
+
+    #[test]
+    fn every_wait_leaves_room_for_another_try() {
+        for seconds in [1, 30, 120, 1000] {
+            let call = Duration::from_secs(seconds);
+            let waits = Waits::new(call);
+            for wait in [waits.connect, waits.answer, waits.stall, waits.long_answer] {
+                assert!(wait < call);
+            }
+        }
+    }
+}

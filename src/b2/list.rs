@@ -1,0 +1,159 @@
+//! Listings (API §4): pages as B2 gives them, in its order, with its opaque next positions.
+
+use serde::Serialize;
+
+use super::calls::Tries;
+use super::counters::Call;
+use super::wire::{Row, Rows};
+use super::{
+    Action, Client, Error, FileId, FileName, FileVersion, ListNames, ListVersions, NamesPage,
+    VersionsPage,
+};
+
+/// What both listings ask.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    bucket_id: &'a str,
+    prefix: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_file_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_file_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delimiter: Option<&'a str>,
+    max_file_count: u32,
+}
+
+/// `b2_list_unfinished_large_files`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Unfinished<'a> {
+    bucket_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_prefix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_file_id: Option<&'a str>,
+    max_file_count: u32,
+}
+
+/// More is refused or clamped by B2, and 0 would mean 100 (API §4.1).
+fn page_size(max: u32) -> u32 {
+    if max == 0 { 1000 } else { max.min(10_000) }
+}
+
+fn versions(rows: Vec<Row>) -> Vec<FileVersion> {
+    rows.into_iter().map(Row::into_version).collect()
+}
+
+impl Client {
+    /// One page of the names that have a newest version which is not hidden.
+    pub async fn list_file_names(&self, request: &ListNames) -> Result<NamesPage, Error> {
+        let session = self.session();
+        let rows: Rows = self
+            .call(
+                self.tries(Call::ListFileNames, &request.prefix),
+                &Request {
+                    bucket_id: &session.account.bucket_id,
+                    prefix: &request.prefix,
+                    start_file_name: request.start.as_deref(),
+                    start_file_id: None,
+                    delimiter: request.delimiter.then_some("/"),
+                    max_file_count: page_size(request.max),
+                },
+            )
+            .await?;
+        self.shared.counting.rows(rows.files.len());
+        Ok(NamesPage {
+            files: versions(rows.files),
+            next: rows.next_file_name,
+        })
+    }
+
+    /// One page of all versions, hide markers and unfinished large files included.
+    pub async fn list_file_versions(&self, request: &ListVersions) -> Result<VersionsPage, Error> {
+        let tries = self.tries(Call::ListFileVersions, &request.prefix);
+        self.versions_page(tries, request).await
+    }
+
+    async fn versions_page(
+        &self,
+        tries: Tries,
+        request: &ListVersions,
+    ) -> Result<VersionsPage, Error> {
+        let session = self.session();
+        let start = request.start.as_ref();
+        let rows: Rows = self
+            .call(
+                tries,
+                &Request {
+                    bucket_id: &session.account.bucket_id,
+                    prefix: &request.prefix,
+                    start_file_name: start.map(|(name, _)| name.as_str()),
+                    start_file_id: start.and_then(|(_, id)| id.as_ref().map(FileId::as_str)),
+                    delimiter: request.delimiter.then_some("/"),
+                    max_file_count: page_size(request.max),
+                },
+            )
+            .await?;
+        self.shared.counting.rows(rows.files.len());
+        let next_id = rows.next_file_id.as_deref().map(FileId::new);
+        Ok(VersionsPage {
+            files: versions(rows.files),
+            next: rows.next_file_name.map(|name| (name, next_id)),
+        })
+    }
+
+    /// All unfinished large files under a prefix.
+    pub async fn list_unfinished_large_files(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<FileVersion>, Error> {
+        let mut all = Vec::new();
+        let mut start: Option<String> = None;
+        loop {
+            let session = self.session();
+            let rows: Rows = self
+                .call(
+                    self.tries(Call::ListUnfinishedLargeFiles, prefix),
+                    &Unfinished {
+                        bucket_id: &session.account.bucket_id,
+                        name_prefix: Some(prefix).filter(|prefix| !prefix.is_empty()),
+                        start_file_id: start.as_deref(),
+                        max_file_count: 100,
+                    },
+                )
+                .await?;
+            all.extend(versions(rows.files));
+            match rows.next_file_id {
+                Some(next) if Some(&next) != start.as_ref() => start = Some(next),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// The newest finished version of exactly that name, for a call whose reply was lost; `None`
+    /// also when it cannot be told.
+    pub(super) async fn newest_version(
+        &self,
+        tries: &Tries,
+        name: &FileName,
+    ) -> Option<FileVersion> {
+        let request = ListVersions {
+            prefix: name.as_str().to_owned(),
+            start: Some((name.as_str().to_owned(), None)),
+            delimiter: false,
+            // Unfinished large files of the name may stand above.
+            max: 100,
+        };
+        let page = self
+            .versions_page(tries.within(Call::ListFileVersions), &request)
+            .await
+            .ok()?;
+        page.files
+            .into_iter()
+            .take_while(|version| version.name == *name)
+            .find(|version| version.action != Action::Start)
+            .filter(|version| version.action == Action::Upload)
+    }
+}
