@@ -1,0 +1,301 @@
+//! The account: its buckets, the versions in them, unfinished large files and keys.
+//!
+//! Plain data behind one lock, held for map work only. Every change goes through a method here, which also writes it
+//! to the journal, so that what a client was told survives a kill. A bucket's names are ordered by their UTF-8 bytes,
+//! the versions of a name newest first (API §4.2).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::content::{Content, Hashes};
+use super::error::{ApiError, Result};
+use super::journal::{Journal, Record};
+use super::keys::Key;
+use super::version::{Action, Encryption, LARGE, Lock, SMALL, Version, parse_file_id};
+
+/// Versions by name.
+pub(super) type Names = BTreeMap<Arc<str>, Vec<Arc<Version>>>;
+
+/// What calls may change of a bucket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub(super) id: Arc<str>,
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) info: Map<String, Value>,
+    pub(super) cors: Value,
+    pub(super) lifecycle: Value,
+    pub(super) replication: Value,
+    pub(super) notifications: Value,
+    pub(super) encryption: Encryption,
+    pub(super) lock_enabled: bool,
+    /// `{mode, period}` as given.
+    pub(super) default_retention: Value,
+    pub(super) revision: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) settings: Settings,
+    pub(super) names: Names,
+}
+
+/// An uploaded or copied part of an unfinished large file.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) content: Content,
+    pub(super) hashes: Hashes,
+    pub(super) stamp: u64,
+}
+
+pub(super) type Parts = BTreeMap<u64, Part>;
+
+#[derive(Debug)]
+struct Place {
+    bucket: Arc<str>,
+    name: Arc<str>,
+}
+
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) id: String,
+    pub(super) buckets: BTreeMap<Arc<str>, Bucket>,
+    pub(super) keys: BTreeMap<String, Arc<Key>>,
+    /// Parts of unfinished large files, by the file's number.
+    large: HashMap<u64, Parts>,
+    places: HashMap<u64, Place>,
+    last_stamp: u64,
+    last_number: u64,
+    journal: Journal,
+}
+
+pub(super) fn now_millis() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
+}
+
+/// The newest version that counts: an unfinished large file is none yet.
+pub(super) fn newest(versions: &[Arc<Version>]) -> Option<&Arc<Version>> {
+    versions
+        .iter()
+        .find(|version| version.action != Action::Start)
+}
+
+impl Account {
+    pub(super) fn new(id: String, journal: Journal) -> Self {
+        Self {
+            id,
+            buckets: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            large: HashMap::new(),
+            places: HashMap::new(),
+            last_stamp: 0,
+            last_number: 0,
+            journal,
+        }
+    }
+
+    /// Writes to `journal` from here on.
+    pub(super) fn resume(&mut self, journal: Journal) {
+        self.journal = journal;
+    }
+
+    /// Now, but later than every stamp before, so that the order of versions is that of the calls.
+    pub(super) fn stamp(&mut self) -> u64 {
+        self.last_stamp = now_millis().max(self.last_stamp + 1);
+        self.last_stamp
+    }
+
+    pub(super) fn small_number(&mut self) -> u64 {
+        self.last_number += 1;
+        SMALL | self.last_number
+    }
+
+    pub(super) fn large_number(&mut self) -> u64 {
+        self.last_number += 1;
+        LARGE | self.last_number
+    }
+
+    pub(super) fn bucket(&self, id: &str) -> Result<&Bucket> {
+        self.buckets
+            .get(id)
+            .ok_or_else(|| ApiError::bad_bucket_id(id))
+    }
+
+    pub(super) fn bucket_by_name(&self, name: &str) -> Option<&Bucket> {
+        self.buckets
+            .values()
+            .find(|bucket| bucket.settings.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Creates it, or replaces its settings.
+    pub(super) fn put_bucket(&mut self, settings: Settings) -> Result<()> {
+        self.journal.write(&Record::Bucket(settings.clone()))?;
+        let bucket = self
+            .buckets
+            .entry(settings.id.clone())
+            .or_insert_with(|| Bucket {
+                settings: settings.clone(),
+                names: Names::new(),
+            });
+        bucket.settings = settings;
+        Ok(())
+    }
+
+    /// The bucket must be empty.
+    pub(super) fn remove_bucket(&mut self, id: &str) -> Result<()> {
+        self.journal.write(&Record::NoBucket(id.to_owned()))?;
+        self.buckets.remove(id);
+        Ok(())
+    }
+
+    pub(super) fn put_key(&mut self, key: Key) -> Result<Arc<Key>> {
+        self.journal.write(&Record::Key(key.clone()))?;
+        let key = Arc::new(key);
+        self.keys.insert(key.id.clone(), key.clone());
+        Ok(key)
+    }
+
+    pub(super) fn remove_key(&mut self, id: &str) -> Result<()> {
+        self.journal.write(&Record::NoKey(id.to_owned()))?;
+        self.keys.remove(id);
+        Ok(())
+    }
+
+    /// Inserts it, or replaces the version of the same number.
+    pub(super) fn put_version(&mut self, version: Version) -> Result<Arc<Version>> {
+        if !self.buckets.contains_key(&version.bucket) {
+            return Err(ApiError::bad_bucket_id(&version.bucket));
+        }
+        self.journal.write_version(&version)?;
+        let version = Arc::new(version);
+        self.adopt(version.clone());
+        Ok(version)
+    }
+
+    /// As [`Self::put_version`] without journal and bucket check.
+    pub(super) fn adopt(&mut self, version: Arc<Version>) {
+        let Some(bucket) = self.buckets.get_mut(&version.bucket) else {
+            return;
+        };
+        if version.action == Action::Start {
+            self.large.entry(version.number).or_default();
+        } else {
+            self.large.remove(&version.number);
+        }
+        self.last_stamp = self.last_stamp.max(version.stamp.min(now_millis()));
+        self.last_number = self.last_number.max(version.number & (SMALL - 1));
+        let name = match bucket.names.get_key_value(&version.name) {
+            Some((name, _)) => name.clone(),
+            None => version.name.clone(),
+        };
+        self.places.insert(
+            version.number,
+            Place {
+                bucket: version.bucket.clone(),
+                name: name.clone(),
+            },
+        );
+        let versions = bucket
+            .names
+            .entry(name)
+            .or_insert_with(|| Vec::with_capacity(1));
+        match versions.binary_search_by_key(&version.order(), |other| other.order()) {
+            Ok(at) => versions[at] = version,
+            Err(at) => versions.insert(at, version),
+        }
+    }
+
+    /// Returns it so that its content is dropped outside the lock.
+    pub(super) fn remove_version(&mut self, number: u64) -> Result<Option<Arc<Version>>> {
+        if !self.places.contains_key(&number) {
+            return Ok(None);
+        }
+        self.journal.write(&Record::NoVersion(number))?;
+        Ok(self.forget(number))
+    }
+
+    /// As [`Self::remove_version`] without journal.
+    pub(super) fn forget(&mut self, number: u64) -> Option<Arc<Version>> {
+        let place = self.places.remove(&number)?;
+        self.large.remove(&number);
+        let names = &mut self.buckets.get_mut(&place.bucket)?.names;
+        let versions = names.get_mut(&place.name)?;
+        let at = versions
+            .iter()
+            .position(|version| version.number == number)?;
+        let version = versions.remove(at);
+        if versions.is_empty() {
+            names.remove(&place.name);
+        }
+        Some(version)
+    }
+
+    pub(super) fn put_part(&mut self, file: u64, number: u64, part: Part) -> Result<()> {
+        if !self.large.contains_key(&file) {
+            return Err(ApiError::bad_request("The large file is not in progress"));
+        }
+        self.journal.write_part(file, number, &part)?;
+        self.adopt_part(file, number, part);
+        Ok(())
+    }
+
+    /// As [`Self::put_part`] without journal and check.
+    pub(super) fn adopt_part(&mut self, file: u64, number: u64, part: Part) {
+        self.large.entry(file).or_default().insert(number, part);
+    }
+
+    pub(super) fn parts(&self, file: u64) -> Option<&Parts> {
+        self.large.get(&file)
+    }
+
+    fn by_number(&self, number: u64) -> Option<&Arc<Version>> {
+        let place = self.places.get(&number)?;
+        self.buckets
+            .get(&place.bucket)?
+            .names
+            .get(&place.name)?
+            .iter()
+            .find(|version| version.number == number)
+    }
+
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = &Arc<Version>> {
+        self.large.keys().filter_map(|number| self.by_number(*number))
+    }
+
+    /// `Ok(None)`: an id that may have existed; an error: no id at all.
+    pub(super) fn version(&self, id: &str) -> Result<Option<Arc<Version>>> {
+        let order = parse_file_id(id).ok_or_else(|| ApiError::invalid_file_id(id))?;
+        Ok(self
+            .by_number(order.0.1)
+            .filter(|version| version.file_id() == id)
+            .cloned())
+    }
+
+    /// The version that a name shows; none when hidden or absent.
+    pub(super) fn current(&self, bucket: &str, name: &str) -> Option<Arc<Version>> {
+        newest(self.buckets.get(bucket)?.names.get(name)?)
+            .filter(|version| version.action == Action::Upload)
+            .cloned()
+    }
+
+    /// An unfinished large file.
+    pub(super) fn started(&self, id: &str) -> Result<Arc<Version>> {
+        self.version(id)?
+            .filter(|version| version.action == Action::Start)
+            .ok_or_else(|| ApiError::bad_request(format!("No active upload for: {id}")))
+    }
+
+    pub(super) fn set_lock(&mut self, version: &Version, lock: Lock) -> Result<()> {
+        let changed = Version {
+            lock: Some(Box::new(lock)),
+            ..version.clone()
+        };
+        self.put_version(changed).map(drop)
+    }
+}

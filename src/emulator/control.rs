@@ -1,0 +1,85 @@
+//! The server's own switches under `/emulator/` at the API address; no part of B2, and open to whoever reaches loopback.
+
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::Method;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::error::{ApiError, Result};
+use super::http::Reply;
+use super::seed::{Seed, seed};
+use super::shared::Shared;
+
+/// A million objects in one call.
+const LIMIT: usize = 512 << 20;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SeedRequest {
+    bucket_name: String,
+    files: Vec<Seed>,
+}
+
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    method: &Method,
+    path: &str,
+    body: Incoming,
+) -> Reply {
+    let outcome = match Limited::new(body, LIMIT).collect().await {
+        Ok(body) => act(shared, method, path, &body.to_bytes()).await,
+        Err(error) => Err(ApiError::bad_request(error.to_string())),
+    };
+    match outcome {
+        Ok(value) => Reply::json(value.to_string()),
+        Err(error) => Reply::error(&error, false, false),
+    }
+}
+
+async fn act(
+    shared: &Arc<Shared>,
+    method: &Method,
+    path: &str,
+    body: &[u8],
+) -> Result<serde_json::Value> {
+    let done = json!({"ok": true});
+    match (method.as_str(), path) {
+        ("GET", "/emulator/counters") => {
+            serde_json::to_value(shared.meter.snapshot()).map_err(|error| bad(&error))
+        }
+        ("POST", "/emulator/reset") => {
+            shared.meter.reset();
+            Ok(done)
+        }
+        ("POST", "/emulator/faults") => {
+            let words: Vec<String> = serde_json::from_slice(body).map_err(|error| bad(&error))?;
+            shared
+                .faults
+                .set(&words)
+                .map_err(ApiError::bad_request)?;
+            Ok(done)
+        }
+        ("POST", "/emulator/seed") => {
+            let wanted: SeedRequest = serde_json::from_slice(body).map_err(|error| bad(&error))?;
+            let shared = shared.clone();
+            let made = tokio::task::spawn_blocking(move || {
+                seed(&shared, &wanted.bucket_name, &wanted.files)
+            })
+            .await
+            .map_err(|error| ApiError::internal(&std::io::Error::other(error)))??;
+            Ok(json!({"made": made}))
+        }
+        ("POST", "/emulator/expire-tokens") => {
+            shared.tokens.expire_all();
+            Ok(done)
+        }
+        _ => Err(ApiError::not_found(format!("{method} {path}"))),
+    }
+}
+
+fn bad(error: &serde_json::Error) -> ApiError {
+    ApiError::bad_json(error.to_string())
+}

@@ -1,0 +1,125 @@
+//! What was asked of the server: calls by name and by price class, bytes each way (API §14).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// A snapshot; `GET /emulator/counters` answers it as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counters {
+    /// Requests by call name, such as `b2_list_file_names`, whatever their outcome; HEAD counts as the download it is.
+    pub calls: BTreeMap<String, u64>,
+    /// Answers by status; `0` where the connection was cut instead.
+    pub answers: BTreeMap<u16, u64>,
+    /// Transactions of class A.
+    pub class_a: u64,
+    /// Transactions of class B.
+    pub class_b: u64,
+    /// Transactions of class C; a page of more than 1,000 names counts once per 1,000.
+    pub class_c: u64,
+    /// Content that arrived with uploads.
+    pub bytes_in: u64,
+    /// Content that was sent with downloads.
+    pub bytes_out: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// The most requests that were in work at once.
+    pub peak_requests: u64,
+    /// Connections that were accepted.
+    pub connections: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    A,
+    B,
+    C,
+}
+
+/// The living counters.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    counts: Mutex<Counters>,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    running: AtomicU64,
+}
+
+/// One request in work.
+pub(super) struct Running<'a>(&'a Meter);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Meter {
+    fn counts(&self) -> std::sync::MutexGuard<'_, Counters> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn begin(&self, call: &str, class: Class) -> Running<'_> {
+        let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut counts = self.counts();
+        match counts.calls.get_mut(call) {
+            Some(count) => *count += 1,
+            None => {
+                counts.calls.insert(call.to_owned(), 1);
+            }
+        }
+        counts.peak_requests = counts.peak_requests.max(running);
+        charge(&mut counts, class, 1);
+        Running(self)
+    }
+
+    /// More transactions of a call that has begun.
+    pub(super) fn charge(&self, class: Class, transactions: u64) {
+        charge(&mut self.counts(), class, transactions);
+    }
+
+    pub(super) fn answered(&self, status: u16) {
+        *self.counts().answers.entry(status).or_default() += 1;
+    }
+
+    pub(super) fn fault(&self) {
+        self.counts().faults += 1;
+    }
+
+    pub(super) fn connection(&self) {
+        self.counts().connections += 1;
+    }
+
+    pub(super) fn received(&self, bytes: u64) {
+        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> Counters {
+        Counters {
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            ..self.counts().clone()
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        *self.counts() = Counters::default();
+        self.bytes_in.store(0, Ordering::Relaxed);
+        self.bytes_out.store(0, Ordering::Relaxed);
+    }
+}
+
+fn charge(counts: &mut Counters, class: Class, transactions: u64) {
+    *match class {
+        Class::A => &mut counts.class_a,
+        Class::B => &mut counts.class_b,
+        Class::C => &mut counts.class_c,
+    } += transactions;
+}

@@ -1,0 +1,308 @@
+//! Faults on purpose, in words. The syntax is in the head of the parent module.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::calls::CALLS;
+use super::error::ApiError;
+
+/// What strikes one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    Status(u16, &'static str, Option<u64>),
+    /// The token is expired for good, not only refused once.
+    ExpireToken,
+    Html(u16),
+    Reset,
+    ResetMid,
+    LostReply,
+    Truncate,
+    Corrupt,
+    Stall(Duration),
+    ShortPage(usize),
+}
+
+impl Fault {
+    pub(super) fn error(&self) -> Option<ApiError> {
+        match self {
+            Self::Status(status, code, retry_after) => Some(ApiError {
+                retry_after: *retry_after,
+                ..ApiError::new(*status, code, "a fault on purpose")
+            }),
+            Self::ExpireToken => Some(ApiError::new(
+                401,
+                "expired_auth_token",
+                "Authorization token has expired",
+            )),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    call: String,
+    fault: Fault,
+    left: Option<u64>,
+    probability: f64,
+}
+
+/// Ways in which the account differs from an ordinary one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Switches {
+    pub(super) md5: bool,
+    pub(super) encryption: bool,
+    pub(super) old_names: bool,
+    pub(super) odd_next: bool,
+    pub(super) custom_timestamps: bool,
+    pub(super) token_life: Duration,
+    pub(super) maximum_copy: u64,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            md5: true,
+            encryption: true,
+            old_names: false,
+            odd_next: false,
+            custom_timestamps: false,
+            token_life: Duration::from_secs(24 * 3600),
+            maximum_copy: super::rules::MAXIMUM_UPLOAD,
+        }
+    }
+}
+
+/// The rules in force; replaced as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    rules: Mutex<(Vec<Rule>, Switches)>,
+}
+
+impl Faults {
+    pub(super) fn parse(words: &[impl AsRef<str>]) -> Result<Self, String> {
+        let faults = Self::default();
+        faults.set(words)?;
+        Ok(faults)
+    }
+
+    /// Replaces all rules; on an error the old ones stay.
+    pub(super) fn set(&self, words: &[impl AsRef<str>]) -> Result<(), String> {
+        let mut rules = Vec::new();
+        let mut switches = Switches::default();
+        for word in words {
+            let word = word.as_ref();
+            let known = parse_switch(word, &mut switches)
+                .map_err(|error| format!("emulator switch {word:?}: {error}"))?;
+            if !known {
+                rules.push(
+                    parse_rule(word).map_err(|error| format!("emulator fault {word:?}: {error}"))?,
+                );
+            }
+        }
+        *self.rules() = (rules, switches);
+        Ok(())
+    }
+
+    fn rules(&self) -> std::sync::MutexGuard<'_, (Vec<Rule>, Switches)> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn switches(&self) -> Switches {
+        self.rules().1
+    }
+
+    /// Draws what strikes a request: the first rule for its call that is not used up and whose dice fall.
+    pub(super) fn draw(&self, call: &str) -> Option<Fault> {
+        let rules = &mut self.rules().0;
+        let rule = rules.iter_mut().find(|rule| {
+            covers(&rule.call, call)
+                && rule.left != Some(0)
+                && (rule.probability >= 1.0 || fastrand::f64() < rule.probability)
+        })?;
+        if let Some(left) = &mut rule.left {
+            *left -= 1;
+        }
+        Some(rule.fault.clone())
+    }
+}
+
+fn covers(rule: &str, call: &str) -> bool {
+    match rule {
+        "*" => true,
+        "upload" => matches!(call, "b2_upload_file" | "b2_upload_part"),
+        "download" => call.starts_with("b2_download_file"),
+        "list" => call.starts_with("b2_list_file"),
+        name => name == call,
+    }
+}
+
+fn parse_switch(word: &str, switches: &mut Switches) -> Result<bool, String> {
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (word, None),
+    };
+    let number = || {
+        value
+            .and_then(|value| value.parse::<u64>().ok())
+            .ok_or_else(|| format!("write {name}=NUMBER"))
+    };
+    match name {
+        "no-md5" => switches.md5 = false,
+        "no-encryption" => switches.encryption = false,
+        "old-names" => switches.old_names = true,
+        "odd-next" => switches.odd_next = true,
+        "custom-timestamps" => switches.custom_timestamps = true,
+        "token-life" => switches.token_life = Duration::from_secs(number()?),
+        "maximum-copy" => switches.maximum_copy = number()?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn parse_rule(word: &str) -> Result<Rule, String> {
+    let (rest, probability) = match word.rsplit_once('/') {
+        None => (word, 1.0),
+        Some((rest, chance)) => match chance.parse::<f64>() {
+            Ok(chance) if (0.0..=1.0).contains(&chance) => (rest, chance),
+            _ => return Err(format!("{chance:?} is no probability between 0 and 1")),
+        },
+    };
+    let mut fields = rest.split(':');
+    let (Some(call), Some(kind), count, None) =
+        (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return Err("write CALL:KIND[=VALUE][:COUNT][/PROBABILITY]".to_owned());
+    };
+    let left = count
+        .map(|count| {
+            count
+                .parse::<u64>()
+                .map_err(|_| format!("{count:?} is no count"))
+        })
+        .transpose()?;
+    Ok(Rule {
+        call: parse_call(call)?,
+        fault: parse_kind(kind)?,
+        left,
+        probability,
+    })
+}
+
+fn parse_call(call: &str) -> Result<String, String> {
+    if matches!(call, "*" | "upload" | "download" | "list") {
+        return Ok(call.to_owned());
+    }
+    let name = if call.starts_with("b2_") {
+        call.to_owned()
+    } else {
+        format!("b2_{call}")
+    };
+    if CALLS.iter().any(|known| known.name == name) {
+        Ok(name)
+    } else {
+        Err(format!(
+            "{call:?} is no call of B2; use its name, or one of * upload download list"
+        ))
+    }
+}
+
+fn parse_kind(kind: &str) -> Result<Fault, String> {
+    let (name, value) = match kind.split_once('=') {
+        Some((name, value)) => (
+            name,
+            Some(
+                value
+                    .parse::<u64>()
+                    .map_err(|_| format!("{value:?} is no number"))?,
+            ),
+        ),
+        None => (kind, None),
+    };
+    Ok(match name {
+        "503" => Fault::Status(503, "service_unavailable", value),
+        "429" => Fault::Status(429, "too_many_requests", value),
+        "500" => Fault::Status(500, "internal_error", value),
+        "408" => Fault::Status(408, "request_timeout", value),
+        "401" => Fault::ExpireToken,
+        "bad-token" => Fault::Status(401, "bad_auth_token", None),
+        "403" => Fault::Status(403, "cap_exceeded", None),
+        "storage-cap" => Fault::Status(403, "storage_cap_exceeded", None),
+        "transaction-cap" => Fault::Status(403, "transaction_cap_exceeded", None),
+        "download-cap" => Fault::Status(403, "download_cap_exceeded", None),
+        "502" => Fault::Html(502),
+        "reset" => Fault::Reset,
+        "reset-mid" => Fault::ResetMid,
+        "lost-reply" => Fault::LostReply,
+        "truncate" => Fault::Truncate,
+        "corrupt" => Fault::Corrupt,
+        "stall" => Fault::Stall(Duration::from_secs(
+            value.ok_or("write stall=SECONDS".to_owned())?,
+        )),
+        "short-page" => Fault::ShortPage(value.unwrap_or(1) as usize),
+        "empty-page" => Fault::ShortPage(0),
+        _ => {
+            return Err(format!(
+                "{name:?} is no kind of fault; kinds are 503 429 500 408 502 401 bad-token 403 storage-cap \
+                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall short-page empty-page"
+            ));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_strikes_as_often_as_it_says() {
+        let faults = Faults::parse(&["upload_file:503=3:2", "list:429"]).expect("parses");
+        for _ in 0..2 {
+            assert_eq!(
+                faults.draw("b2_upload_file"),
+                Some(Fault::Status(503, "service_unavailable", Some(3)))
+            );
+        }
+        assert_eq!(faults.draw("b2_upload_file"), None);
+        assert_eq!(faults.draw("b2_hide_file"), None);
+        for _ in 0..9 {
+            assert!(faults.draw("b2_list_file_names").is_some());
+        }
+    }
+
+    #[test]
+    fn probabilities_are_between_never_and_always() {
+        let faults = Faults::parse(&["*:reset/0.0", "*:500/0.5"]).expect("parses");
+        let struck = (0..1000)
+            .filter(|_| faults.draw("b2_hide_file").is_some())
+            .count();
+        assert!((300..700).contains(&struck), "{struck}");
+    }
+
+    #[test]
+    fn switches_stand_beside_rules() {
+        let faults = Faults::parse(&["no-md5", "token-life=2", "*:stall=1:1"]).expect("parses");
+        let switches = faults.switches();
+        assert!(!switches.md5);
+        assert_eq!(switches.token_life, Duration::from_secs(2));
+        faults.set(&[""; 0]).expect("parses");
+        assert_eq!(faults.switches(), Switches::default());
+        assert_eq!(faults.draw("b2_hide_file"), None);
+    }
+
+    #[test]
+    fn errors_name_the_word_and_the_way_out() {
+        for (word, part) in [
+            ("nonsense", "CALL:KIND"),
+            ("nonsense:503", "no call of B2"),
+            ("*:504", "kinds are"),
+            ("*:503:x", "no count"),
+            ("*:503/2", "no probability"),
+            ("*:stall", "stall=SECONDS"),
+            ("token-life", "token-life=NUMBER"),
+        ] {
+            let error = Faults::parse(&[word]).expect_err(word);
+            assert!(error.contains(word) && error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Application keys, the tokens made from them, and who may do what (API §2, §11).
+//!
+//! Tokens live apart from the account and are not kept across runs: a client that is refused authorizes again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::account::now_millis;
+use super::error::{ApiError, Result};
+use super::text::random_text;
+use super::version::Viewer;
+
+/// Every capability there is (API §11).
+pub(super) const CAPABILITIES: [&str; 30] = [
+    "listKeys", "writeKeys", "deleteKeys", "listBuckets", "listAllBucketNames", "readBuckets",
+    "writeBuckets", "deleteBuckets", "readBucketRetentions", "writeBucketRetentions",
+    "readBucketEncryption", "writeBucketEncryption", "readBucketReplications",
+    "writeBucketReplications", "readBucketNotifications", "writeBucketNotifications",
+    "readBucketLogging", "writeBucketLogging", "readBucketLifecycleRules",
+    "writeBucketLifecycleRules", "listFiles", "readFiles", "shareFiles", "writeFiles",
+    "deleteFiles", "readFileLegalHolds", "writeFileLegalHolds", "readFileRetentions",
+    "writeFileRetentions", "bypassGovernance",
+];
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Key {
+    pub(super) id: String,
+    pub(super) secret: String,
+    pub(super) name: String,
+    pub(super) capabilities: Vec<String>,
+    /// `None`: all buckets.
+    pub(super) buckets: Option<Vec<String>>,
+    pub(super) prefix: Option<String>,
+    /// In milliseconds since 1970.
+    pub(super) expires: Option<u64>,
+    /// Authorized by versions from this one on (API §0).
+    pub(super) since_version: u8,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    pub(super) fn can(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|other| other == capability)
+    }
+
+    pub(super) fn expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= now_millis())
+    }
+
+    /// Refuses with 401 what the key was not made for.
+    pub(super) fn check(
+        &self,
+        capability: &str,
+        bucket: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<()> {
+        let bucket_fits = match (&self.buckets, bucket) {
+            (Some(own), Some(bucket)) => own.iter().any(|id| id == bucket),
+            _ => true,
+        };
+        let name_fits = match (&self.prefix, name) {
+            (Some(prefix), Some(name)) => name.starts_with(prefix.as_str()),
+            _ => true,
+        };
+        if self.can(capability) && bucket_fits && name_fits {
+            Ok(())
+        } else {
+            Err(ApiError::unauthorized())
+        }
+    }
+
+    /// Calls on the account as a whole are not for keys of some buckets.
+    pub(super) fn check_account(&self, capability: &str) -> Result<()> {
+        if self.buckets.is_some() {
+            return Err(ApiError::unauthorized());
+        }
+        self.check(capability, None, None)
+    }
+
+    pub(super) fn viewer(&self, account: &str, version: u8) -> Viewer {
+        Viewer {
+            account: account.to_owned(),
+            reads_retentions: self.can("readFileRetentions"),
+            reads_holds: self.can("readFileLegalHolds"),
+            v1: version == 1,
+        }
+    }
+}
+
+/// What an upload URL is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum UploadTarget {
+    Bucket(Arc<str>),
+    /// The number and the id of an unfinished large file.
+    Part(u64, String),
+}
+
+#[derive(Debug, Clone)]
+enum Grant {
+    Account,
+    Upload(UploadTarget),
+    Download {
+        bucket: Arc<str>,
+        prefix: String,
+        overrides: HashMap<String, String>,
+    },
+}
+
+#[derive(Debug)]
+struct Token {
+    grant: Grant,
+    key: Arc<Key>,
+    expires: Instant,
+    busy: bool,
+}
+
+/// All tokens that are out.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    table: Mutex<HashMap<String, Token>>,
+}
+
+/// Right to upload once; gives the URL back when dropped.
+#[derive(Debug)]
+pub(super) struct UploadTurn<'a> {
+    tokens: &'a Tokens,
+    token: String,
+    pub(super) key: Arc<Key>,
+    pub(super) target: UploadTarget,
+}
+
+impl Drop for UploadTurn<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.tokens.table().get_mut(&self.token) {
+            token.busy = false;
+        }
+    }
+}
+
+/// What a token for downloads by name allows.
+#[derive(Debug)]
+pub(super) struct DownloadGrant {
+    pub(super) bucket: Arc<str>,
+    pub(super) prefix: String,
+    pub(super) overrides: HashMap<String, String>,
+}
+
+fn bad_token() -> ApiError {
+    ApiError::new(401, "bad_auth_token", "Invalid authorization token")
+}
+
+fn expired_token() -> ApiError {
+    ApiError::new(401, "expired_auth_token", "Authorization token has expired")
+}
+
+impl Tokens {
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, Token>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn issue(&self, grant: Grant, key: &Arc<Key>, life: Duration) -> String {
+        let text = format!("4_{}_{}_acct", key.id, random_text(40));
+        let now = Instant::now();
+        let mut table = self.table();
+        if table.len() % 1024 == 1023 {
+            // Long dead ones are forgotten; fresh ones must still be told "expired".
+            table.retain(|_, token| {
+                token.busy || token.expires + Duration::from_secs(3600) > now
+            });
+        }
+        table.insert(
+            text.clone(),
+            Token {
+                grant,
+                key: key.clone(),
+                expires: now + life,
+                busy: false,
+            },
+        );
+        text
+    }
+
+    pub(super) fn issue_account(&self, key: &Arc<Key>, life: Duration) -> String {
+        self.issue(Grant::Account, key, life)
+    }
+
+    pub(super) fn issue_upload(
+        &self,
+        target: UploadTarget,
+        key: &Arc<Key>,
+        life: Duration,
+    ) -> String {
+        self.issue(Grant::Upload(target), key, life)
+    }
+
+    pub(super) fn issue_download(
+        &self,
+        bucket: Arc<str>,
+        prefix: String,
+        overrides: HashMap<String, String>,
+        key: &Arc<Key>,
+        life: Duration,
+    ) -> String {
+        let grant = Grant::Download {
+            bucket,
+            prefix,
+            overrides,
+        };
+        self.issue(grant, key, life)
+    }
+
+    /// The key behind an account token.
+    pub(super) fn account(&self, token: &str) -> Result<Arc<Key>> {
+        let table = self.table();
+        match table.get(token) {
+            Some(Token {
+                grant: Grant::Account,
+                key,
+                expires,
+                ..
+            }) => {
+                if *expires <= Instant::now() {
+                    Err(expired_token())
+                } else if key.expired() {
+                    Err(bad_token())
+                } else {
+                    Ok(key.clone())
+                }
+            }
+            _ => Err(bad_token()),
+        }
+    }
+
+    pub(super) fn download(&self, token: &str) -> Option<Result<DownloadGrant>> {
+        let table = self.table();
+        match table.get(token) {
+            Some(Token {
+                grant:
+                    Grant::Download {
+                        bucket,
+                        prefix,
+                        overrides,
+                    },
+                expires,
+                ..
+            }) => Some(if *expires <= Instant::now() {
+                Err(expired_token())
+            } else {
+                Ok(DownloadGrant {
+                    bucket: bucket.clone(),
+                    prefix: prefix.clone(),
+                    overrides: overrides.clone(),
+                })
+            }),
+            _ => None,
+        }
+    }
+
+    /// Takes an upload URL's only turn (API §5.1).
+    pub(super) fn upload(&self, token: &str) -> Result<UploadTurn<'_>> {
+        let mut table = self.table();
+        let Some(Token {
+            grant: Grant::Upload(target),
+            key,
+            expires,
+            busy,
+        }) = table.get_mut(token)
+        else {
+            return Err(bad_token());
+        };
+        if *expires <= Instant::now() {
+            return Err(expired_token());
+        }
+        if key.expired() {
+            return Err(bad_token());
+        }
+        if *busy {
+            return Err(ApiError::new(
+                400,
+                "auth_token_limit",
+                format!("more than one upload using auth token {token}"),
+            ));
+        }
+        *busy = true;
+        Ok(UploadTurn {
+            tokens: self,
+            token: token.to_owned(),
+            key: key.clone(),
+            target: target.clone(),
+        })
+    }
+
+    /// Makes one account or upload token old at once.
+    pub(super) fn expire(&self, token: &str) {
+        if let Some(token) = self.table().get_mut(token) {
+            token.expires = Instant::now();
+        }
+    }
+
+    pub(super) fn expire_all(&self) {
+        let now = Instant::now();
+        for token in self.table().values_mut() {
+            token.expires = now;
+        }
+    }
+
+    /// A deleted key takes its tokens along.
+    pub(super) fn revoke(&self, key: &str) {
+        self.table().retain(|_, token| token.key.id != key);
+    }
+}

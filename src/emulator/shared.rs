@@ -1,0 +1,92 @@
+//! What every request sees of the server.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::account::Account;
+use super::counters::Meter;
+use super::faults::Faults;
+use super::keys::Tokens;
+use super::seed::SeedHashes;
+use super::store::Store;
+
+/// Base URLs of the listeners.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    pub(super) api: String,
+    pub(super) download: Vec<String>,
+    pub(super) pods: Vec<String>,
+}
+
+/// The URLs that one authorization tells.
+#[derive(Debug)]
+pub(super) struct Urls<'a> {
+    pub(super) api: &'a str,
+    pub(super) download: &'a str,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// First, so that it is dropped before the account: the blobs of a stopping server leave their files in place.
+    pub(super) store: Store,
+    pub(super) account_id: String,
+    account: Mutex<Account>,
+    pub(super) tokens: Tokens,
+    pub(super) faults: Faults,
+    pub(super) meter: Meter,
+    pub(super) seed_hashes: SeedHashes,
+    pub(super) latency: Duration,
+    pub(super) bandwidth: Option<u64>,
+    pub(super) addresses: Addresses,
+    turn: AtomicUsize,
+}
+
+impl Shared {
+    pub(super) fn new(
+        account: Account,
+        store: Store,
+        faults: Faults,
+        addresses: Addresses,
+        latency: Duration,
+        bandwidth: Option<u64>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            account_id: account.id.clone(),
+            account: Mutex::new(account),
+            tokens: Tokens::default(),
+            faults,
+            meter: Meter::default(),
+            store,
+            seed_hashes: SeedHashes::default(),
+            latency,
+            bandwidth,
+            addresses,
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// For map work only; never across an await.
+    pub(super) fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn choose<'a>(&self, urls: &'a [String]) -> &'a str {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        urls.get(turn % urls.len().max(1))
+            .map_or("", String::as_str)
+    }
+
+    /// Another download host now and then (API §2: URLs may change at each authorization).
+    pub(super) fn urls(&self) -> Urls<'_> {
+        Urls {
+            api: &self.addresses.api,
+            download: self.choose(&self.addresses.download),
+        }
+    }
+
+    /// The base URL of some upload host.
+    pub(super) fn pod(&self) -> &str {
+        self.choose(&self.addresses.pods)
+    }
+}

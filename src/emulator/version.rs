@@ -1,0 +1,288 @@
+//! One version of a file, its id, and how it looks on the wire (API §4.3).
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::content::{Content, Hashes};
+use super::text::{date_and_time, hex};
+
+pub(super) type Info = BTreeMap<String, String>;
+
+/// Hashes of the empty string, which a hide marker carries (API §4.3 note).
+const EMPTY_SHA1: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Action {
+    Upload,
+    Hide,
+    /// A large file that is not finished.
+    Start,
+}
+
+/// What is known of the SHA-1 of the whole content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sha1 {
+    Checked([u8; 20]),
+    /// Computed here, not given by the client: `do_not_verify`.
+    Unverified([u8; 20]),
+    /// Large files.
+    None,
+}
+
+impl Sha1 {
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Checked(digest) => hex(digest),
+            Self::Unverified(digest) => format!("unverified:{}", hex(digest)),
+            Self::None => "none".to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Encryption {
+    None,
+    B2,
+    /// With the customer's key, known by its MD5 in base64.
+    Customer(String),
+}
+
+impl Encryption {
+    pub(super) fn json(&self) -> Value {
+        match self {
+            Self::None => json!({"algorithm": null, "mode": null}),
+            Self::B2 => json!({"algorithm": "AES256", "mode": "SSE-B2"}),
+            Self::Customer(_) => json!({"algorithm": "AES256", "mode": "SSE-C"}),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Retention {
+    /// `governance` or `compliance`.
+    pub(super) mode: String,
+    pub(super) until: u64,
+}
+
+/// Object Lock of one version; most have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lock {
+    pub(super) retention: Option<Retention>,
+    pub(super) legal_hold: Option<bool>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Version {
+    /// Unique in the account; the hexadecimal field of the file id, whose first digit tells large from small.
+    pub(super) number: u64,
+    pub(super) bucket: Arc<str>,
+    pub(super) name: Arc<str>,
+    pub(super) action: Action,
+    /// When the upload began, in milliseconds.
+    pub(super) stamp: u64,
+    pub(super) content_type: Arc<str>,
+    pub(super) info: Option<Box<Info>>,
+    pub(super) sha1: Sha1,
+    pub(super) md5: Option<[u8; 16]>,
+    pub(super) encryption: Encryption,
+    pub(super) lock: Option<Box<Lock>>,
+    pub(super) content: Content,
+}
+
+/// First hexadecimal digit of the ids of small files, hide markers and copies; and of large files (API §1).
+pub(super) const SMALL: u64 = 1 << 60;
+pub(super) const LARGE: u64 = 2 << 60;
+
+impl Version {
+    pub(super) fn file_id(&self) -> String {
+        let (date, time) = date_and_time(self.stamp);
+        format!(
+            "4_z{}_f{:016x}_d{date}_m{time}_c002_v0001129_t0017_u{:014}",
+            self.bucket, self.number, self.stamp
+        )
+    }
+
+    /// Newest first; ties go to the greater id.
+    pub(super) fn order(&self) -> Order {
+        Reverse((self.stamp, self.number))
+    }
+
+    pub(super) fn set_hashes(&mut self, hashes: Hashes) {
+        self.sha1 = Sha1::Checked(hashes.sha1);
+        self.md5 = hashes.md5;
+    }
+
+    pub(super) fn info(&self) -> &Info {
+        static NONE: Info = Info::new();
+        self.info.as_deref().unwrap_or(&NONE)
+    }
+
+    pub(super) fn lock(&self) -> Lock {
+        self.lock.as_deref().cloned().unwrap_or_default()
+    }
+}
+
+/// The place of a version among those of its name: stamp and number, greatest first.
+pub(super) type Order = Reverse<(u64, u64)>;
+
+/// The place inside a file id; `None` when it has not the form of one.
+pub(super) fn parse_file_id(id: &str) -> Option<Order> {
+    let rest = id.strip_prefix("4_z")?;
+    let (_, rest) = rest.split_once("_f")?;
+    let number = u64::from_str_radix(rest.get(..16)?, 16).ok()?;
+    let (_, stamp) = rest.split_once("_u")?;
+    Some(Reverse((stamp.parse().ok()?, number)))
+}
+
+/// Who looks: decides which fields are shown, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Viewer {
+    pub(super) account: String,
+    pub(super) reads_retentions: bool,
+    pub(super) reads_holds: bool,
+    /// Version 1 lists also tell the length as `size` (API §0).
+    pub(super) v1: bool,
+}
+
+/// A row of a list and the reply of uploads, in alphabetical order as the service writes it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Entry<'a> {
+    account_id: &'a str,
+    action: &'a str,
+    bucket_id: &'a str,
+    content_length: u64,
+    content_md5: Option<String>,
+    content_sha1: Option<String>,
+    content_type: Option<&'a str>,
+    file_id: Option<String>,
+    file_info: &'a Info,
+    file_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_retention: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    legal_hold: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_side_encryption: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    upload_timestamp: u64,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn of(version: &'a Version, viewer: &'a Viewer) -> Self {
+        let hide = version.action == Action::Hide;
+        let length = version.content.len();
+        Self {
+            account_id: &viewer.account,
+            action: match version.action {
+                Action::Upload => "upload",
+                Action::Hide => "hide",
+                Action::Start => "start",
+            },
+            bucket_id: &version.bucket,
+            content_length: length,
+            content_md5: if hide {
+                Some(EMPTY_MD5.to_owned())
+            } else {
+                version.md5.map(|digest| hex(&digest))
+            },
+            content_sha1: Some(if hide {
+                EMPTY_SHA1.to_owned()
+            } else {
+                version.sha1.text()
+            }),
+            content_type: Some(&version.content_type),
+            file_id: Some(version.file_id()),
+            file_info: version.info(),
+            file_name: &version.name,
+            file_retention: (!hide).then(|| retention_json(version, viewer)),
+            legal_hold: (!hide).then(|| hold_json(version, viewer)),
+            server_side_encryption: (!hide).then(|| version.encryption.json()),
+            size: viewer.v1.then_some(length),
+            upload_timestamp: version.stamp,
+        }
+    }
+
+    /// The reply of a copy says so; lists call the same version an upload (API §6.1).
+    pub(super) fn copied(mut self) -> Self {
+        self.action = "copy";
+        self
+    }
+
+    pub(super) fn folder(name: &'a str, bucket: &'a str, viewer: &'a Viewer) -> Self {
+        static NONE: Info = Info::new();
+        Self {
+            account_id: &viewer.account,
+            action: "folder",
+            bucket_id: bucket,
+            content_length: 0,
+            content_md5: None,
+            content_sha1: None,
+            content_type: None,
+            file_id: None,
+            file_info: &NONE,
+            file_name: name,
+            file_retention: None,
+            legal_hold: None,
+            server_side_encryption: None,
+            size: viewer.v1.then_some(0),
+            upload_timestamp: 0,
+        }
+    }
+}
+
+fn retention_json(version: &Version, viewer: &Viewer) -> Value {
+    if !viewer.reads_retentions {
+        return json!({"isClientAuthorizedToRead": false, "value": null});
+    }
+    let retention = version.lock.as_ref().and_then(|lock| lock.retention.as_ref());
+    json!({"isClientAuthorizedToRead": true, "value": {
+        "mode": retention.map(|retention| &retention.mode),
+        "retainUntilTimestamp": retention.map(|retention| retention.until),
+    }})
+}
+
+fn hold_json(version: &Version, viewer: &Viewer) -> Value {
+    if !viewer.reads_holds {
+        return json!({"isClientAuthorizedToRead": false, "value": null});
+    }
+    let hold = version.lock.as_ref().and_then(|lock| lock.legal_hold);
+    json!({"isClientAuthorizedToRead": true, "value": hold.map(|on| if on { "on" } else { "off" })})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_where_its_version_stands() {
+        let version = Version {
+            number: SMALL | 77,
+            bucket: "0123456789abcdef01234567".into(),
+            name: "a".into(),
+            action: Action::Upload,
+            stamp: 1_709_210_096_789,
+            content_type: "text/plain".into(),
+            info: None,
+            sha1: Sha1::None,
+            md5: None,
+            encryption: Encryption::B2,
+            lock: None,
+            content: Content::empty(),
+        };
+        let id = version.file_id();
+        assert_eq!(
+            id,
+            "4_z0123456789abcdef01234567_f100000000000004d_d20240229_m123456_c002_v0001129_t0017_u01709210096789"
+        );
+        assert_eq!(parse_file_id(&id), Some(version.order()));
+        assert_eq!(parse_file_id("bad-id"), None);
+    }
+}
