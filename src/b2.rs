@@ -21,6 +21,8 @@ mod list;
 mod name;
 mod pool;
 mod retry;
+#[cfg(test)]
+mod scripted;
 mod types;
 mod upload;
 mod versions;

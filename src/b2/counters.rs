@@ -60,14 +60,15 @@ impl Call {
         Self::DownloadFileById,
     ];
 
-    /// Name, class and needed capability (API §11, §14).
-    const fn facts(self) -> (&'static str, Class, Option<&'static str>) {
-        const LIST: Option<&str> = Some("listFiles");
-        const READ: Option<&str> = Some("readFiles");
-        const WRITE: Option<&str> = Some("writeFiles");
+    /// Name, class and needed capabilities (API §11, §14).
+    const fn facts(self) -> (&'static str, Class, &'static [&'static str]) {
+        const LIST: &[&str] = &["listFiles"];
+        const READ: &[&str] = &["readFiles"];
+        const WRITE: &[&str] = &["writeFiles"];
+        const COPY: &[&str] = &["writeFiles", "readFiles"];
         match self {
-            Self::AuthorizeAccount => ("b2_authorize_account", Class::C, None),
-            Self::ListBuckets => ("b2_list_buckets", Class::C, Some("listBuckets")),
+            Self::AuthorizeAccount => ("b2_authorize_account", Class::C, &[]),
+            Self::ListBuckets => ("b2_list_buckets", Class::C, &["listBuckets"]),
             Self::ListFileNames => ("b2_list_file_names", Class::C, LIST),
             Self::ListFileVersions => ("b2_list_file_versions", Class::C, LIST),
             Self::ListUnfinishedLargeFiles => ("b2_list_unfinished_large_files", Class::C, LIST),
@@ -76,12 +77,12 @@ impl Call {
             Self::StartLargeFile => ("b2_start_large_file", Class::A, WRITE),
             Self::GetUploadPartUrl => ("b2_get_upload_part_url", Class::A, WRITE),
             Self::UploadPart => ("b2_upload_part", Class::A, WRITE),
-            Self::CopyPart => ("b2_copy_part", Class::C, WRITE),
+            Self::CopyPart => ("b2_copy_part", Class::C, COPY),
             Self::FinishLargeFile => ("b2_finish_large_file", Class::A, WRITE),
             Self::CancelLargeFile => ("b2_cancel_large_file", Class::A, WRITE),
-            Self::CopyFile => ("b2_copy_file", Class::C, WRITE),
+            Self::CopyFile => ("b2_copy_file", Class::C, COPY),
             Self::HideFile => ("b2_hide_file", Class::A, WRITE),
-            Self::DeleteFileVersion => ("b2_delete_file_version", Class::A, Some("deleteFiles")),
+            Self::DeleteFileVersion => ("b2_delete_file_version", Class::A, &["deleteFiles"]),
             Self::GetFileInfo => ("b2_get_file_info", Class::B, READ),
             Self::DownloadFileById => ("b2_download_file_by_id", Class::B, READ),
         }
@@ -93,7 +94,7 @@ impl Call {
     }
 
     /// What the key must be able to for this call.
-    pub(super) const fn capability(self) -> Option<&'static str> {
+    pub(super) const fn capabilities(self) -> &'static [&'static str] {
         self.facts().2
     }
 

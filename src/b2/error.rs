@@ -107,7 +107,7 @@ impl Error {
     /// `unauthorized` (API §11).
     pub(super) fn explained_by(mut self, account: &Account, call: Call) -> Self {
         if self.kind == ErrorKind::AccessDenied && self.status == 401 {
-            let missing = call.capability().filter(|c| !account.may(c));
+            let missing = call.capabilities().iter().find(|c| !account.may(c));
             let why = match missing {
                 Some(capability) => format!("; the key lacks {capability}"),
                 None if !account.name_prefix.is_empty() => format!(
@@ -142,6 +142,8 @@ fn kind(call: Call, failure: &Failure) -> ErrorKind {
             ErrorKind::AccessDenied
         }
         (401, _) if call == Call::AuthorizeAccount => ErrorKind::BadCredentials,
+        // Renewed, and dead again: no statement about rights.
+        (401, "bad_auth_token" | "expired_auth_token" | "") => ErrorKind::Unavailable,
         (401, "access_denied") if call == Call::DeleteFileVersion => ErrorKind::Locked,
         (403, code) if code.ends_with("cap_exceeded") => ErrorKind::CapExceeded,
         (401 | 403, _) => ErrorKind::AccessDenied,
@@ -248,6 +250,7 @@ mod tests {
                 "unsupported",
                 Kind::AccessDenied,
             ),
+            (Call::HideFile, 401, "expired_auth_token", Kind::Unavailable),
             (Call::DeleteFileVersion, 401, "access_denied", Kind::Locked),
             (
                 Call::UploadFile,

@@ -44,11 +44,14 @@ pub(super) struct Refusal {
 
 impl Failure {
     /// Whether B2 may have done what was asked although no proper answer came: the reply was
-    /// cut, or something between B2 and us answered in its place (an error without a code).
+    /// cut, something between B2 and us answered in its place (an error without a code), or B2
+    /// broke down over it.
     pub(super) fn ambiguous(&self) -> bool {
         match self {
             Self::Network { sent, .. } => *sent,
-            Self::Refused(refusal) => refusal.status >= 500 && refusal.code.is_empty(),
+            Self::Refused(refusal) => {
+                refusal.status == 500 || (refusal.status > 500 && refusal.code.is_empty())
+            }
             Self::Garbled(_) => true,
             Self::Mismatch(_) | Self::Nonsense(_) => false,
         }
