@@ -55,8 +55,9 @@ struct State {
     fetch: u64,
     cached: u64,
     peak: u64,
-    /// Counts releases; a waiter sees by it whether anything moves.
+    /// Count releases of any bytes, and of unsent ones; waiters see by them whether anything moves.
     moves: u64,
+    unsent_moves: u64,
     readers: VecDeque<Waiter>,
     writers: VecDeque<Waiter>,
 }
@@ -108,6 +109,11 @@ impl Budget {
     /// Changes whenever something was given back.
     pub(super) fn moves(&self) -> u64 {
         self.lock().moves
+    }
+
+    /// Changes whenever unsent bytes were given back.
+    pub(super) fn unsent_moves(&self) -> u64 {
+        self.lock().unsent_moves
     }
 
     /// Cached bytes to evict so that the next in line may go on; 0 when nobody waits for that.
@@ -244,6 +250,7 @@ impl Budget {
             let mut state = self.lock();
             *state.of(kind) -= bytes;
             state.moves += 1;
+            state.unsent_moves += u64::from(kind == Use::Unsent);
             if state.readers.is_empty() && state.writers.is_empty() {
                 return;
             }
