@@ -122,6 +122,7 @@ mod tests {
             umask: 0,
             enable_hashfiles: true,
             list_hashfiles: true,
+            parallel: 8,
         }
     }
 
