@@ -1,40 +1,73 @@
 //! Bytes: one memory budget over cached blocks, read-ahead and unsent writes; knows versions, not names.
 //!
-//! INTERFACE STUB.
-#![allow(missing_docs, unused_variables, clippy::unused_async, clippy::todo)]
+//! [`Io`] is the engine that all contents share; a [`Content`] is one file's bytes, a [`Cursor`]
+//! where one reader stands. Reads come from blocks shared per version (`cache`, `fetch`), ahead
+//! of the reader as `readahead` decides. Writes stay in an overlay (`extents`) until a commit
+//! stores them by the cheapest plan (`plan`), or leave as parts while they are written
+//! (`stream`). Everything that holds bytes is paid for from one `budget`.
+//!
+//! Lock order: cursor, content, cache, budget; each is held for map work only, never across an
+//! `.await` and never while an [`Owner`] is called. Reads, writes and truncations that memory
+//! can answer are ready at their first poll, on any thread. Everything that talks to B2 runs in
+//! tasks of its own: a future that is dropped leaves nothing half done. Callers: `vfs`.
 
+mod budget;
+mod cache;
+mod commit;
+mod content;
+mod cursor;
+mod engine;
+mod extents;
+mod fetch;
+mod plan;
+mod readahead;
+mod records;
+mod remote;
+mod snapshot;
+mod stream;
+mod write;
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::b2::{Client, Error as B2Error, FileId, FileVersion, NewFile, Sha1};
+use engine::Engine;
+
+pub use content::Content;
+pub use cursor::Cursor;
 
 /// Limits and sizes; all sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Ceiling for cached blocks, read-ahead and unsent writes together.
+    /// Ceiling for cached blocks, read-ahead and unsent writes together; at least 24 MiB.
     pub memory: u64,
     /// A file up to this size goes up in one call; a larger one in parts, while it is written.
     pub large_file: u64,
     /// Size of the first parts of a large file; grows so that 10,000 parts suffice.
     pub part_size: u64,
-    /// Parts of one file under way at once / ranged GETs of one reader under way at once.
+    /// Parts of one file under way at once.
     pub uploads: usize,
+    /// Ranged GETs of one reader under way at once.
     pub downloads: usize,
     /// Compare whole sequential reads with the stored SHA-1.
     pub verify_reads: bool,
+    /// How long a wait for memory lasts while nothing gets better.
     pub timeout: Duration,
 }
 
 /// One immutable version, as far as reading needs it.
 #[derive(Debug, Clone)]
 pub struct Version {
+    /// Its id.
     pub id: FileId,
+    /// Content length in bytes.
     pub size: u64,
+    /// SHA-1 of its content where it is known.
     pub sha1: Option<Sha1>,
 }
 
+/// Why bytes could not be read, taken or stored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A call to B2 failed.
@@ -59,7 +92,8 @@ pub enum Error {
     TooLarge,
 }
 
-/// Who a writable content belongs to; `vfs` implements it. Calls must not block.
+/// Who a writable content belongs to; `vfs` implements it. Calls must not block; no lock of this
+/// layer is held during them.
 pub trait Owner: Send + Sync + 'static {
     /// Under which name, type and info the content would be stored if it were stored now.
     /// `None`: unlinked, must not be stored.
@@ -67,37 +101,6 @@ pub trait Owner: Send + Sync + 'static {
     /// Asks for a commit soon, because others wait for memory.
     fn please_commit(&self);
 }
-
-/// The engine; clones share everything.
-#[derive(Clone)]
-pub struct Io;
-
-impl Io {
-    /// Must be called inside a tokio runtime.
-    pub fn new(client: Client, settings: Settings) -> Self {
-        todo!()
-    }
-    /// The content of a stored version. Two calls for one id share cached blocks.
-    pub fn stored(&self, version: Version) -> Arc<Content> {
-        todo!()
-    }
-    /// Empty content that is stored nowhere yet.
-    pub fn empty(&self) -> Arc<Content> {
-        todo!()
-    }
-    /// A server-side copy of any size under `target`'s name, type and info.
-    pub async fn copy(&self, source: &Version, target: &NewFile) -> Result<FileVersion, Error> {
-        todo!()
-    }
-    /// Bytes of the budget in use, for statistics and tests.
-    pub fn memory_used(&self) -> u64 {
-        todo!()
-    }
-}
-
-/// Where one reader stands (one per open handle); drives read-ahead.
-#[derive(Debug, Default)]
-pub struct Cursor;
 
 /// What a commit did.
 #[derive(Debug, Clone)]
@@ -111,61 +114,61 @@ pub struct Committed {
     pub superseded: Option<FileId>,
 }
 
-/// The content of one file: a base version, an overlay of unsent changes, a size.
-///
-/// Lock order: content before budget. Reads and writes may run while a commit runs; what is
-/// written meanwhile stays dirty on top of the version that the commit makes.
-pub struct Content;
+/// The engine; clones share everything.
+#[derive(Clone)]
+pub struct Io {
+    engine: Arc<Engine>,
+}
 
-impl Content {
-    pub fn size(&self) -> u64 {
-        todo!()
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io")
+            .field("memory_used", &self.memory_used())
+            .finish_non_exhaustive()
     }
-    /// True while B2 has not acknowledged some change of content.
-    pub fn is_dirty(&self) -> bool {
-        todo!()
+}
+
+impl Io {
+    /// Must be called inside a tokio runtime.
+    pub fn new(client: Client, settings: Settings) -> Self {
+        Self {
+            engine: Engine::new(client, settings),
+        }
     }
-    /// The version that unchanged bytes come from.
-    pub fn base(&self) -> Option<Version> {
-        todo!()
+
+    /// The content of a stored version. Two calls for one id share cached blocks.
+    pub fn stored(&self, version: Version) -> Arc<Content> {
+        let record = self.engine.records.intern(&version);
+        Content::new(&self.engine, Some(record))
     }
-    /// Needed before the first change; replaces an earlier owner.
-    pub fn set_owner(&self, owner: Arc<dyn Owner>) {
-        todo!()
+
+    /// Empty content that is stored nowhere yet.
+    pub fn empty(&self) -> Arc<Content> {
+        Content::new(&self.engine, None)
     }
-    /// The base's bytes are now also stored as `version`; they are read from there from now on.
-    /// Does nothing when the base is not `old`.
-    pub fn same_content(&self, old: &FileId, version: Version) {
-        todo!()
+
+    /// A server-side copy of any size under `target`'s name, type and info.
+    pub async fn copy(&self, source: &Version, target: &NewFile) -> Result<FileVersion, Error> {
+        self.engine.copy(source, target).await
     }
-    /// At most `len` bytes from `offset`; short only at the end of the file.
-    pub async fn read(
-        self: &Arc<Self>,
-        cursor: &Cursor,
-        offset: u64,
-        len: u32,
-    ) -> Result<Vec<Bytes>, Error> {
-        todo!()
+
+    /// Cancels large files under `prefix` that an earlier mount began at least `older_than` ago
+    /// and never finished; tells how many. A mount elsewhere may still be writing a young one.
+    pub async fn cancel_abandoned(
+        &self,
+        prefix: &str,
+        older_than: Duration,
+    ) -> Result<usize, Error> {
+        self.engine.cancel_abandoned(prefix, older_than).await
     }
-    /// Takes the bytes; waits while the budget is full.
-    pub async fn write(self: &Arc<Self>, offset: u64, data: Bytes) -> Result<(), Error> {
-        todo!()
+
+    /// Bytes of the budget in use, for statistics and tests.
+    pub fn memory_used(&self) -> u64 {
+        self.engine.budget.used()
     }
-    /// Cuts or grows (zeros, nothing allocated).
-    pub async fn truncate(self: &Arc<Self>, size: u64) -> Result<(), Error> {
-        todo!()
-    }
-    /// Stores what is dirty under `target`; `None` when nothing was. On error everything stays.
-    /// A file just created is dirty although it is empty.
-    pub async fn commit(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
-        todo!()
-    }
-    /// SHA-1 of the content as it is now, streamed; remembered for a clean content.
-    pub async fn sha1(self: &Arc<Self>) -> Result<Sha1, Error> {
-        todo!()
-    }
-    /// Nobody will ask for these bytes again: drops them, cancels a started large file.
-    pub fn discard(&self) {
-        todo!()
+
+    /// The most bytes of the budget that were ever in use.
+    pub fn memory_peak(&self) -> u64 {
+        self.engine.budget.peak()
     }
 }

@@ -1,0 +1,419 @@
+//! One ceiling over everything that holds bytes: unsent writes, fetches under way, cached blocks.
+//!
+//! A [`Reservation`] travels with the bytes it pays for and pays back when the last user drops
+//! them, so the sum is exact whoever still holds a slice. Unsent writes and fetches together
+//! stay a `reserve` below the ceiling; only demand reads may take the reserve, so a budget full
+//! of unsent bytes never stops a read (or the fetch that a commit needs). Waiters are served in
+//! order, readers before writers; read-ahead never waits and never passes a waiter.
+//!
+//! The lock is a leaf: nothing else is locked, and no reservation dropped, while it is held.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+/// What reserved bytes hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Writes that B2 has not acknowledged.
+    Unsent,
+    /// Blocks whose bytes are on their way.
+    Fetch,
+    /// Blocks that may be evicted at any time.
+    Cached,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// A program's write.
+    Write,
+    /// A read that a program (or a commit) waits for.
+    Demand,
+    /// Read-ahead: gives way to everybody.
+    Ahead,
+}
+
+/// Smallest reserve: the fill of one part (below 10 MB) and some reads beside it.
+const MIN_RESERVE: u64 = 12 << 20;
+const MAX_RESERVE: u64 = 64 << 20;
+/// Below this nothing works: the reserve and two parts' worth of writes.
+pub(super) const MIN_CEILING: u64 = 24 << 20;
+
+#[derive(Debug)]
+pub(super) struct Budget {
+    ceiling: u64,
+    reserve: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    unsent: u64,
+    fetch: u64,
+    cached: u64,
+    peak: u64,
+    /// Count releases of any bytes, and of unsent ones; waiters see by them whether anything moves.
+    moves: u64,
+    unsent_moves: u64,
+    readers: VecDeque<Waiter>,
+    writers: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    bytes: u64,
+    grant: oneshot::Sender<Reservation>,
+}
+
+impl State {
+    fn used(&self) -> u64 {
+        self.unsent + self.fetch + self.cached
+    }
+
+    fn of(&mut self, kind: Use) -> &mut u64 {
+        match kind {
+            Use::Unsent => &mut self.unsent,
+            Use::Fetch => &mut self.fetch,
+            Use::Cached => &mut self.cached,
+        }
+    }
+}
+
+impl Budget {
+    pub(super) fn new(ceiling: u64) -> Arc<Self> {
+        let ceiling = ceiling.max(MIN_CEILING);
+        Arc::new(Self {
+            ceiling,
+            reserve: (ceiling / 8).clamp(MIN_RESERVE, MAX_RESERVE),
+            state: Mutex::default(),
+        })
+    }
+
+    /// The most that unsent writes may take.
+    pub(super) fn write_limit(&self) -> u64 {
+        self.ceiling - self.reserve
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.lock().used()
+    }
+
+    /// The most that was ever in use.
+    pub(super) fn peak(&self) -> u64 {
+        self.lock().peak
+    }
+
+    /// Changes whenever something was given back.
+    pub(super) fn moves(&self) -> u64 {
+        self.lock().moves
+    }
+
+    /// Changes whenever unsent bytes were given back.
+    pub(super) fn unsent_moves(&self) -> u64 {
+        self.lock().unsent_moves
+    }
+
+    /// Cached bytes to evict so that the next in line may go on; 0 when nobody waits for that.
+    pub(super) fn shortage(&self) -> u64 {
+        let state = self.lock();
+        let lack = |waiter: &Waiter, want| {
+            if self.fixed_fits(&state, want, waiter.bytes) {
+                (state.used() + waiter.bytes).saturating_sub(self.ceiling)
+            } else {
+                0
+            }
+        };
+        let readers = state.readers.front().map_or(0, |w| lack(w, Want::Demand));
+        let writers = state.writers.front().map_or(0, |w| lack(w, Want::Write));
+        readers.max(writers)
+    }
+
+    /// Takes the bytes at once, or tells how many cached bytes must go first (0: evicting does
+    /// not help now).
+    pub(super) fn try_reserve(
+        self: &Arc<Self>,
+        want: Want,
+        bytes: u64,
+    ) -> Result<Reservation, u64> {
+        let mut state = self.lock();
+        let overtakes = match want {
+            Want::Demand => !state.readers.is_empty(),
+            Want::Write => !state.writers.is_empty(),
+            Want::Ahead => !state.readers.is_empty() || !state.writers.is_empty(),
+        };
+        if overtakes || !self.fixed_fits(&state, want, bytes) {
+            return Err(0);
+        }
+        let over = (state.used() + bytes).saturating_sub(self.ceiling);
+        if over > 0 {
+            return Err(over);
+        }
+        Ok(self.take(&mut state, want, bytes))
+    }
+
+    /// Gets in line. Dropping the receiver leaves the line, and gives back what was granted.
+    pub(super) fn queue(
+        self: &Arc<Self>,
+        want: Want,
+        bytes: u64,
+    ) -> oneshot::Receiver<Reservation> {
+        let (grant, granted) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            let line = match want {
+                Want::Demand | Want::Ahead => &mut state.readers,
+                Want::Write => &mut state.writers,
+            };
+            line.push_back(Waiter { bytes, grant });
+        }
+        self.serve();
+        granted
+    }
+
+    /// Serves whoever can be served: after something was given back, or a waiter has left.
+    pub(super) fn serve(self: &Arc<Self>) {
+        // Granted outside the lock: a grant that nobody takes comes back through `release`.
+        loop {
+            let granted = {
+                let mut state = self.lock();
+                self.next_grant(&mut state)
+            };
+            match granted {
+                Some((waiter, reservation)) => drop(waiter.send(reservation)),
+                None => return,
+            }
+        }
+    }
+
+    fn next_grant(
+        self: &Arc<Self>,
+        state: &mut State,
+    ) -> Option<(oneshot::Sender<Reservation>, Reservation)> {
+        for want in [Want::Demand, Want::Write] {
+            loop {
+                let line = match want {
+                    Want::Demand | Want::Ahead => &mut state.readers,
+                    Want::Write => &mut state.writers,
+                };
+                let Some(first) = line.front() else { break };
+                if first.grant.is_closed() {
+                    line.pop_front();
+                    continue;
+                }
+                let bytes = first.bytes;
+                if !self.fixed_fits(state, want, bytes) || state.used() + bytes > self.ceiling {
+                    break;
+                }
+                let line = match want {
+                    Want::Demand | Want::Ahead => &mut state.readers,
+                    Want::Write => &mut state.writers,
+                };
+                let waiter = line.pop_front()?;
+                let reservation = self.take(state, want, bytes);
+                return Some((waiter.grant, reservation));
+            }
+        }
+        None
+    }
+
+    /// Whether the request fits if every cached block were gone.
+    fn fixed_fits(&self, state: &State, want: Want, bytes: u64) -> bool {
+        let limit = match want {
+            Want::Demand => self.ceiling,
+            Want::Write | Want::Ahead => self.ceiling - self.reserve,
+        };
+        state.unsent + state.fetch + bytes <= limit
+    }
+
+    fn take(self: &Arc<Self>, state: &mut State, want: Want, bytes: u64) -> Reservation {
+        let kind = match want {
+            Want::Write => Use::Unsent,
+            Want::Demand | Want::Ahead => Use::Fetch,
+        };
+        *state.of(kind) += bytes;
+        state.peak = state.peak.max(state.used());
+        Reservation {
+            budget: Arc::clone(self),
+            bytes,
+            kind,
+        }
+    }
+
+    fn release(self: &Arc<Self>, kind: Use, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        {
+            let mut state = self.lock();
+            *state.of(kind) -= bytes;
+            state.moves += 1;
+            state.unsent_moves += u64::from(kind == Use::Unsent);
+            if state.readers.is_empty() && state.writers.is_empty() {
+                return;
+            }
+        }
+        self.serve();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A share of the budget; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    budget: Arc<Budget>,
+    bytes: u64,
+    kind: Use,
+}
+
+impl Reservation {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Splits off a share of its own; at most all of it.
+    pub(super) fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            budget: Arc::clone(&self.budget),
+            bytes,
+            kind: self.kind,
+        }
+    }
+
+    /// The same bytes now hold something else.
+    pub(super) fn turn(&mut self, kind: Use) {
+        {
+            let mut state = self.budget.lock();
+            *state.of(self.kind) -= self.bytes;
+            *state.of(kind) += self.bytes;
+        }
+        self.kind = kind;
+        self.budget.serve();
+    }
+
+    /// Bytes that carry their reservation with them.
+    pub(super) fn hold(self, data: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+        Bytes::from_owner(Held {
+            data,
+            _reservation: self,
+        })
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.release(self.kind, self.bytes);
+    }
+}
+
+struct Held<T> {
+    data: T,
+    _reservation: Reservation,
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.data.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn unsent_bytes_leave_the_reserve_to_reads() {
+        let budget = Budget::new(32 * MIB);
+        let write = budget
+            .try_reserve(Want::Write, budget.write_limit())
+            .expect("empty");
+        assert_eq!(budget.try_reserve(Want::Write, 1).unwrap_err(), 0);
+        assert_eq!(budget.try_reserve(Want::Ahead, 1).unwrap_err(), 0);
+        let read = budget
+            .try_reserve(Want::Demand, 12 * MIB)
+            .expect("the reserve is free");
+        assert_eq!(budget.used(), 32 * MIB);
+        drop((write, read));
+        assert_eq!((budget.used(), budget.peak()), (0, 32 * MIB));
+    }
+
+    #[test]
+    fn cached_bytes_are_reported_as_what_must_go() {
+        let budget = Budget::new(32 * MIB);
+        let mut cached = budget
+            .try_reserve(Want::Demand, 30 * MIB)
+            .expect("empty");
+        cached.turn(Use::Cached);
+        assert_eq!(
+            budget.try_reserve(Want::Write, 5 * MIB).unwrap_err(),
+            3 * MIB
+        );
+        let mut waiting = budget.queue(Want::Write, 5 * MIB);
+        assert_eq!(budget.shortage(), 3 * MIB);
+        assert!(waiting.try_recv().is_err());
+        drop(cached.split(4 * MIB));
+        assert_eq!(waiting.try_recv().expect("granted").bytes(), 5 * MIB);
+    }
+
+    #[test]
+    fn waiters_are_served_in_order_and_readers_first() {
+        let budget = Budget::new(32 * MIB);
+        let all = budget.try_reserve(Want::Write, 20 * MIB).expect("empty");
+        let rest = budget.try_reserve(Want::Demand, 12 * MIB).expect("free");
+        let mut first = budget.queue(Want::Write, 2 * MIB);
+        let mut second = budget.queue(Want::Write, MIB);
+        let mut read = budget.queue(Want::Demand, 12 * MIB);
+        assert!(budget.try_reserve(Want::Write, 0).is_err(), "no overtaking");
+        drop(rest);
+        let got = read.try_recv().expect("granted");
+        assert!(first.try_recv().is_err() && second.try_recv().is_err());
+        drop((all, got));
+        assert!(first.try_recv().is_ok() && second.try_recv().is_ok());
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_waiter_that_left_holds_up_nobody() {
+        let budget = Budget::new(32 * MIB);
+        let all = budget.try_reserve(Want::Write, 20 * MIB).expect("empty");
+        drop(budget.queue(Want::Write, 20 * MIB));
+        let mut second = budget.queue(Want::Write, MIB);
+        drop(all);
+        let got = second.try_recv().expect("granted");
+        assert_eq!(budget.used(), MIB);
+        drop(got);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_grant_that_nobody_takes_comes_back() {
+        let budget = Budget::new(32 * MIB);
+        let all = budget.try_reserve(Want::Write, 20 * MIB).expect("empty");
+        let waiting = budget.queue(Want::Write, 20 * MIB);
+        drop(all);
+        assert_eq!(budget.used(), 20 * MIB);
+        drop(waiting);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn the_last_slice_pays_back() {
+        let budget = Budget::new(32 * MIB);
+        let room = budget.try_reserve(Want::Write, 1000).expect("empty");
+        let bytes = room.hold(vec![7; 1000]);
+        let slice = bytes.slice(10..20);
+        drop(bytes);
+        assert_eq!(budget.used(), 1000);
+        drop(slice);
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,273 @@
+//! Blocks of stored versions, shared by all readers: cached ones and those on their way.
+//!
+//! A block of 32 KiB is small enough that random reads of 128 KiB download less than 1.3 times
+//! what they ask for. A block is in one of three maps: read already (`used`), read ahead and not
+//! read yet (`ahead`), or on its way (`pending`). Read-ahead may push out only what was read, so
+//! that many readers never throw out each other's bytes before they were used; demand and writes
+//! push out everything, `used` first. Lock order: cursor, cache, budget.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use hashlink::LinkedHashMap;
+
+use super::fetch::{Fetch, Joined};
+use super::records::Record;
+
+/// Bytes in a block, but for the last of a version.
+pub(super) const BLOCK: u64 = 32 << 10;
+/// What a cached block costs beside its bytes.
+pub(super) const BLOCK_COST: u64 = 256;
+
+/// Version key and block number.
+type Key = (u64, u64);
+
+struct Entry {
+    data: Bytes,
+    // Keeps the record, and with it the key, alive while blocks of it are cached.
+    _record: Arc<Record>,
+}
+
+#[derive(Default)]
+pub(super) struct Cache {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    used: LinkedHashMap<Key, Entry>,
+    ahead: LinkedHashMap<Key, Entry>,
+    pending: HashMap<Key, Arc<Fetch>>,
+}
+
+/// A block that somebody asked for.
+pub(super) enum Found {
+    Ready(Bytes),
+    /// Number `.1` of a fetch that was under way or has just been made.
+    Coming(Joined, usize),
+}
+
+/// The blocks that hold a range.
+pub(super) fn blocks_of(range: &Range<u64>) -> Range<u64> {
+    range.start / BLOCK..range.end.div_ceil(BLOCK)
+}
+
+/// The bytes of a range of blocks.
+pub(super) fn bytes_of(record: &Record, blocks: &Range<u64>) -> Range<u64> {
+    blocks.start * BLOCK..(blocks.end * BLOCK).min(record.size)
+}
+
+/// What a range of blocks takes of the budget.
+pub(super) fn cost_of(record: &Record, blocks: &Range<u64>) -> u64 {
+    let bytes = bytes_of(record, blocks);
+    bytes.end - bytes.start + (blocks.end - blocks.start) * BLOCK_COST
+}
+
+impl Inner {
+    fn take(&mut self, key: Key) -> Option<Bytes> {
+        if let Some(entry) = self.used.to_back(&key) {
+            return Some(entry.data.clone());
+        }
+        let entry = self.ahead.remove(&key)?;
+        let data = entry.data.clone();
+        self.used.insert(key, entry);
+        Some(data)
+    }
+
+    fn has(&self, key: Key) -> bool {
+        self.used.contains_key(&key) || self.ahead.contains_key(&key)
+    }
+
+    fn missing(&self, record: &Record, blocks: Range<u64>) -> Vec<Range<u64>> {
+        let mut groups: Vec<Range<u64>> = Vec::new();
+        for block in blocks {
+            let key = (record.key, block);
+            if self.has(key) || self.pending.contains_key(&key) {
+                continue;
+            }
+            match groups.last_mut() {
+                Some(group) if group.end == block => group.end += 1,
+                _ => groups.push(block..block + 1),
+            }
+        }
+        groups
+    }
+
+    fn start(&mut self, record: &Arc<Record>, group: Range<u64>, ahead: bool) -> Arc<Fetch> {
+        let fetch = Fetch::new(Arc::clone(record), group.clone(), ahead);
+        for block in group {
+            self.pending.insert((record.key, block), Arc::clone(&fetch));
+        }
+        fetch
+    }
+}
+
+impl Cache {
+    /// All blocks of a range if all are there.
+    pub(super) fn get_all(&self, record: &Record, blocks: Range<u64>) -> Option<Vec<Bytes>> {
+        let mut inner = self.lock();
+        let mut found = Vec::with_capacity((blocks.end - blocks.start) as usize);
+        for block in blocks {
+            found.push(inner.take((record.key, block))?);
+        }
+        Some(found)
+    }
+
+    /// One block, if it is there.
+    pub(super) fn get(&self, record: &Record, block: u64) -> Option<Bytes> {
+        self.lock().take((record.key, block))
+    }
+
+    /// Every block of a range: there, joined, or newly on its way; the new fetches must be run.
+    pub(super) fn look(
+        &self,
+        record: &Arc<Record>,
+        blocks: Range<u64>,
+    ) -> (Vec<Found>, Vec<Arc<Fetch>>) {
+        let mut inner = self.lock();
+        let new: Vec<_> = inner
+            .missing(record, blocks.clone())
+            .into_iter()
+            .map(|group| inner.start(record, group, false))
+            .collect();
+        let mut found = Vec::with_capacity((blocks.end - blocks.start) as usize);
+        for block in blocks {
+            let key = (record.key, block);
+            if let Some(data) = inner.take(key) {
+                found.push(Found::Ready(data));
+            } else if let Some(fetch) = inner.pending.get(&key) {
+                let index = (block - fetch.blocks().start) as usize;
+                found.push(Found::Coming(Joined::new(fetch), index));
+            }
+        }
+        (found, new)
+    }
+
+    /// What of a range is neither there nor on its way.
+    pub(super) fn missing(&self, record: &Record, blocks: Range<u64>) -> Vec<Range<u64>> {
+        self.lock().missing(record, blocks)
+    }
+
+    /// Starts read-ahead of what is still missing; the fetches must be run.
+    pub(super) fn look_ahead(&self, record: &Arc<Record>, blocks: Range<u64>) -> Vec<Arc<Fetch>> {
+        let mut inner = self.lock();
+        inner
+            .missing(record, blocks)
+            .into_iter()
+            .map(|group| inner.start(record, group, true))
+            .collect()
+    }
+
+    /// Block `index` of a fetch has come.
+    pub(super) fn arrived(&self, fetch: &Arc<Fetch>, index: usize, data: Bytes) {
+        let key = (fetch.record().key, fetch.blocks().start + index as u64);
+        let entry = Entry {
+            data: data.clone(),
+            _record: Arc::clone(fetch.record()),
+        };
+        let old = {
+            let mut inner = self.lock();
+            if inner
+                .pending
+                .get(&key)
+                .is_some_and(|pending| Arc::ptr_eq(pending, fetch))
+            {
+                inner.pending.remove(&key);
+            }
+            // Under this lock nobody joins: who joined before finds the block in the fetch.
+            let wanted = fetch.keep(index, &data);
+            if fetch.is_ahead() && !wanted {
+                inner.ahead.insert(key, entry)
+            } else {
+                inner.used.insert(key, entry)
+            }
+        };
+        drop((old, data));
+        fetch.advance(index);
+    }
+
+    /// Blocks of a fetch from `index` on will not come.
+    pub(super) fn gone(&self, fetch: &Arc<Fetch>, index: usize) {
+        let mut inner = self.lock();
+        Self::unlist(&mut inner, fetch, index);
+    }
+
+    /// Stops a fetch that nobody waits for; `false` when somebody does.
+    pub(super) fn cancel(&self, fetch: &Arc<Fetch>, index: usize) -> bool {
+        let mut inner = self.lock();
+        if fetch.is_wanted() {
+            return false;
+        }
+        Self::unlist(&mut inner, fetch, index);
+        true
+    }
+
+    fn unlist(inner: &mut Inner, fetch: &Arc<Fetch>, index: usize) {
+        let blocks = fetch.blocks();
+        for block in blocks.start + index as u64..blocks.end {
+            let key = (fetch.record().key, block);
+            if inner
+                .pending
+                .get(&key)
+                .is_some_and(|pending| Arc::ptr_eq(pending, fetch))
+            {
+                inner.pending.remove(&key);
+            }
+        }
+    }
+
+    /// Drops at least `bytes` of cached blocks if there are so many; tells how many it dropped.
+    pub(super) fn evict(&self, bytes: u64, also_ahead: bool) -> u64 {
+        let mut dropped = Vec::new();
+        let mut sum = 0;
+        {
+            let mut inner = self.lock();
+            while sum < bytes {
+                let oldest = match inner.used.pop_front() {
+                    None if also_ahead => inner.ahead.pop_front(),
+                    oldest => oldest,
+                };
+                let Some((_, entry)) = oldest else { break };
+                sum += entry.data.len() as u64 + BLOCK_COST;
+                dropped.push(entry);
+            }
+        }
+        // Outside the lock: this gives bytes back to the budget, which wakes waiters.
+        drop(dropped);
+        sum
+    }
+
+    /// Blocks that were read ahead and will not be read: first to go.
+    pub(super) fn demote(&self, record: &Record, blocks: Range<u64>) {
+        let mut inner = self.lock();
+        if inner.ahead.is_empty() {
+            return;
+        }
+        for block in blocks {
+            let key = (record.key, block);
+            if let Some(entry) = inner.ahead.remove(&key) {
+                inner.used.insert_front(key, entry);
+            }
+        }
+    }
+
+    /// Drops all cached blocks of a version.
+    pub(super) fn forget(&self, record: &Record) {
+        let mut dropped = Vec::new();
+        {
+            let mut inner = self.lock();
+            for block in 0..record.size.div_ceil(BLOCK) {
+                let key = (record.key, block);
+                dropped.extend(inner.used.remove(&key));
+                dropped.extend(inner.ahead.remove(&key));
+            }
+        }
+        drop(dropped);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,387 @@
+//! Storing what is dirty: one commit at a time per content, in a task of its own.
+//!
+//! A commit takes a snapshot, stores it by the cheapest plan (or ends the stream that has begun),
+//! and then makes the new version the base: exactly the changes that are in the snapshot leave
+//! the overlay, later ones stay on top. Until B2 has acknowledged everything nothing changes, so
+//! a failed commit, or one whose caller went away, leaves the content as it was.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use sha1::{Digest, Sha1 as Hasher};
+
+use super::content::{Content, Misplaced};
+use super::engine::{Engine, STRIDE};
+use super::plan::{self, Limits, MAX_PARTS, Plan, Step};
+use super::remote::{known_sha1, small_target};
+use super::snapshot::Snapshot;
+use super::stream::{PartState, Streaming, id_of};
+use super::{Committed, Error, Version};
+use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, NewFile, Sha1};
+
+/// Content in memory up to this size is hashed before it goes up in parts, because a large
+/// file's SHA-1 can only be stored at its start (API §6).
+const HASH_FIRST: u64 = 4 << 30;
+
+/// Marks a content as committing, whatever happens.
+struct Committing<'a>(&'a Content);
+
+impl<'a> Committing<'a> {
+    fn begin(content: &'a Content) -> Self {
+        content.committing.store(true, Ordering::Release);
+        Self(content)
+    }
+}
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        self.0.committing.store(false, Ordering::Release);
+    }
+}
+
+impl Content {
+    /// Stores what is dirty under `target`; `None` when nothing was. On error everything stays.
+    /// A file just created is dirty although it is empty.
+    ///
+    /// Goes on when the caller is dropped; the next commit then finds its work done.
+    pub async fn commit(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
+        if !self.is_dirty() {
+            return Ok(None);
+        }
+        let (this, target) = (Arc::clone(self), target.clone());
+        let task = self.engine.rt.spawn(async move { this.commit_now(&target).await });
+        task.await.unwrap_or_else(|error| {
+            Err(Error::B2(B2Error {
+                kind: ErrorKind::Unavailable,
+                call: "commit",
+                subject: String::new(),
+                status: 0,
+                code: String::new(),
+                detail: format!("the task ended early: {error}"),
+                attempts: 1,
+                elapsed: std::time::Duration::ZERO,
+            }))
+        })
+    }
+
+    async fn commit_now(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
+        let _turn = self.turn.lock().await;
+        let outcome = {
+            let _committing = Committing::begin(self);
+            self.store(target).await
+        };
+        match &outcome {
+            Ok(_) => self.asked.store(0, Ordering::Relaxed),
+            Err(_) => {
+                // Not asked again at once by those who wait for memory.
+                self.asked.store(self.engine.now_ms().max(1), Ordering::Relaxed);
+                self.engine.failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        outcome
+    }
+
+    async fn store(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
+        let abandoned = {
+            let mut state = self.lock();
+            if !state.is_dirty() || state.discarded {
+                return Ok(None);
+            }
+            match &state.stream {
+                // Nothing has left yet: the ordinary way is as short.
+                Streaming::Running(stream) if stream.parts.is_empty() => {
+                    match std::mem::take(&mut state.stream) {
+                        Streaming::Running(stream) => Some(stream.large),
+                        _ => None,
+                    }
+                }
+                Streaming::Running(_) => None,
+                _ => {
+                    state.stream = Streaming::Off;
+                    None
+                }
+            }
+        };
+        if let Some(large) = abandoned {
+            self.engine.cancel_large(large);
+        }
+        let streaming = matches!(self.lock().stream, Streaming::Running(_));
+        if !streaming {
+            return self.store_plain(target).await.map(Some);
+        }
+        let (snapshot, version) = self.finish_stream().await?;
+        self.settle(target, &snapshot, &version, None).await.map(Some)
+    }
+
+    /// Stores a snapshot that nothing has left of yet.
+    async fn store_plain(self: &Arc<Self>, target: &NewFile) -> Result<Committed, Error> {
+        let engine = &self.engine;
+        let snapshot = {
+            let mut state = self.lock();
+            state.low = state.size;
+            state.snapshot(0)?
+        };
+        if let Some(base) = snapshot.base.as_ref().filter(|_| snapshot.size > 0)
+            && snapshot.is_base()
+        {
+            let version = engine.copy(&base.version(), target).await?;
+            return self.apply(&snapshot, &version, base.sha1());
+        }
+        let limits = Limits {
+            large_file: engine.settings.large_file.min(plan::MAX_PART),
+            part_size: engine.settings.part_size,
+        };
+        match plan::plan(&snapshot.runs(), limits) {
+            Plan::Upload => {
+                let payload = snapshot.payload(engine, 0..snapshot.size).await?;
+                let version = engine
+                    .client
+                    .upload_file(&small_target(target), payload)
+                    .await?;
+                let committed = self.apply(&snapshot, &version, None)?;
+                if let (Some(base), Some(id)) = (&snapshot.base, &version.id) {
+                    engine.watch_for_conflict(&version.name, id, &base.id);
+                }
+                Ok(committed)
+            }
+            Plan::Parts(steps) => {
+                let sha1 = hash_in_memory(&snapshot).await;
+                let large = engine.start_large(target, sha1).await?;
+                let stored = async {
+                    let hashes = engine.send_parts(&large, 1, &steps, &snapshot).await?;
+                    Ok(engine.client.finish_large_file(&large, &hashes).await?)
+                };
+                let version = match stored.await {
+                    Ok(version) => version,
+                    Err(error) => {
+                        engine.cancel_large(large);
+                        return Err(error);
+                    }
+                };
+                engine.forget_large(&large);
+                self.settle(target, &snapshot, &version, sha1).await
+            }
+        }
+    }
+
+    /// Waits for the parts under way, sends what failed and the tail, finishes the large file.
+    async fn finish_stream(self: &Arc<Self>) -> Result<(Snapshot, FileVersion), Error> {
+        let engine = &self.engine;
+        let mut landed = self.landed.subscribe();
+        let (large, missing) = loop {
+            landed.mark_unchanged();
+            {
+                let mut state = self.lock();
+                let Streaming::Running(stream) = &state.stream else {
+                    return Err(Error::NeedsCommit);
+                };
+                if !stream.is_flying() {
+                    let large = stream.large.clone();
+                    let missing: Vec<(usize, Step)> = stream
+                        .parts
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, part)| !matches!(part.state, PartState::Done(_)))
+                        .map(|(index, part)| (index, part.step.clone()))
+                        .collect();
+                    let seq = state.seq;
+                    state.overlay.freeze();
+                    let missing = missing
+                        .into_iter()
+                        .map(|(index, step)| {
+                            let range = step.range().clone();
+                            let snapshot = Snapshot {
+                                start: range.start,
+                                size: range.end,
+                                seq,
+                                base: state.base.clone(),
+                                spans: match &step {
+                                    Step::Send(_) => state.spans(range)?,
+                                    Step::Copy(_) => Vec::new(),
+                                },
+                            };
+                            Ok((index, step, snapshot))
+                        })
+                        .collect::<Result<Vec<_>, Error>>()?;
+                    break (large, missing);
+                }
+            }
+            if landed.changed().await.is_err() {
+                return Err(Error::NeedsCommit);
+            }
+        };
+        self.send_missing(&large, missing).await?;
+        let (snapshot, mut hashes) = {
+            let mut state = self.lock();
+            state.low = state.size;
+            let size = state.size;
+            let Streaming::Running(stream) = &mut state.stream else {
+                return Err(Error::NeedsCommit);
+            };
+            stream.tail_end = stream.tail_end.max(size);
+            let issued = stream.issued;
+            let hashes = stream.hashes().ok_or(Error::NeedsCommit)?;
+            (state.snapshot(issued)?, hashes)
+        };
+        let steps = plan::parts(
+            snapshot.start,
+            &snapshot.runs(),
+            engine.settings.part_size,
+            MAX_PARTS - hashes.len() as u64,
+            1,
+        );
+        let first = hashes.len() as u32 + 1;
+        hashes.extend(engine.send_parts(&large, first, &steps, &snapshot).await?);
+        let version = engine.client.finish_large_file(&large, &hashes).await?;
+        engine.forget_large(&large);
+        self.lock().stream = Streaming::Off;
+        Ok((snapshot, version))
+    }
+
+    async fn send_missing(
+        self: &Arc<Self>,
+        large: &FileId,
+        missing: Vec<(usize, Step, Snapshot)>,
+    ) -> Result<(), Error> {
+        let sends: Vec<BoxFuture<'static, Result<(), Error>>> = missing
+            .into_iter()
+            .map(|(index, step, snapshot)| {
+                let (this, large) = (Arc::clone(self), large.clone());
+                async move {
+                    let number = index as u32 + 1;
+                    let sha1 = this
+                        .engine
+                        .send_part(&large, number, &step, &snapshot)
+                        .await?;
+                    drop(snapshot);
+                    this.part_landed(&large, index, Some(sha1));
+                    Ok(())
+                }
+                .boxed()
+            })
+            .collect();
+        stream::iter(sends)
+            .buffer_unordered(self.engine.settings.uploads.max(1))
+            .try_collect()
+            .await
+    }
+
+    /// Takes over a finished large file; if it is not what its name shows (started under another
+    /// name, or before another client's version), makes it so by a copy on the server.
+    fn settle<'a>(
+        self: &'a Arc<Self>,
+        target: &'a NewFile,
+        snapshot: &'a Snapshot,
+        version: &'a FileVersion,
+        sha1: Option<Sha1>,
+    ) -> BoxFuture<'a, Result<Committed, Error>> {
+        async move {
+            let placed =
+                version.name == target.name && self.engine.is_newest(version).await;
+            let committed = self.apply(snapshot, version, sha1)?;
+            if placed {
+                return Ok(committed);
+            }
+            {
+                let mut state = self.lock();
+                state.misplaced = Some(Misplaced {
+                    version: version.clone(),
+                    superseded: committed.superseded,
+                });
+                // Dirty until it is in its place.
+                state.seq += 1;
+            }
+            self.store_plain(target).await
+        }
+        .boxed()
+    }
+
+    /// The snapshot is stored as `version`: it becomes the base, later changes stay on top.
+    fn apply(
+        &self,
+        snapshot: &Snapshot,
+        version: &FileVersion,
+        sha1: Option<Sha1>,
+    ) -> Result<Committed, Error> {
+        let id = id_of(version)?;
+        if version.size != snapshot.size {
+            return Err(Error::Corrupt(format!(
+                "{}: B2 stored {} bytes of {} as {id}",
+                version.name, version.size, snapshot.size
+            )));
+        }
+        let engine = &self.engine;
+        engine.note_own(&id);
+        let sha1 = sha1.or_else(|| known_sha1(version));
+        let record = engine.records.intern(&Version {
+            id,
+            size: snapshot.size,
+            sha1,
+        });
+        let (before, misplaced) = {
+            let mut state = self.lock();
+            let before = state.base.replace(record);
+            state.base_len = snapshot.size.min(state.low);
+            state.overlay.drop_stored(snapshot.seq);
+            state.stored = state.stored.max(snapshot.seq);
+            state.consider = 0;
+            self.count(&state);
+            (before, state.misplaced.take())
+        };
+        let superseded = match misplaced {
+            Some(misplaced) => {
+                engine.delete_twin(&misplaced.version);
+                misplaced.superseded
+            }
+            None => before.map(|before| before.id.clone()),
+        };
+        Ok(Committed {
+            version: version.clone(),
+            sha1,
+            superseded,
+        })
+    }
+}
+
+impl Engine {
+    /// Sends and copies the parts of a snapshot, `first` and following; their hashes in order.
+    pub(super) async fn send_parts(
+        self: &Arc<Self>,
+        large: &FileId,
+        first: u32,
+        steps: &[Step],
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Sha1>, Error> {
+        let snapshot = Arc::new(snapshot.clone());
+        let sends: Vec<BoxFuture<'static, Result<Sha1, Error>>> = (first..)
+            .zip(steps.iter().cloned())
+            .map(|(number, step)| {
+                let (engine, large) = (Arc::clone(self), large.clone());
+                let snapshot = Arc::clone(&snapshot);
+                async move { engine.send_part(&large, number, &step, &snapshot).await }.boxed()
+            })
+            .collect();
+        stream::iter(sends)
+            .buffered(self.settings.uploads.max(1))
+            .try_collect()
+            .await
+    }
+}
+
+/// SHA-1 of a snapshot that is all in memory and not too large.
+async fn hash_in_memory(snapshot: &Snapshot) -> Option<Sha1> {
+    if snapshot.size > HASH_FIRST {
+        return None;
+    }
+    let pieces = snapshot.in_memory()?;
+    let hash = tokio::task::spawn_blocking(move || {
+        let mut hash = Hasher::new();
+        for slice in pieces.iter().flat_map(|piece| piece.chunks(STRIDE as usize)) {
+            hash.update(slice);
+        }
+        Sha1(hash.finalize().into())
+    });
+    hash.await.ok()
+}

@@ -1,0 +1,377 @@
+//! The content of one file: a base version, an overlay of unsent changes, a size.
+//!
+//! `stored` tells up to which change B2 has everything; the content is dirty while a later one
+//! exists. Bytes that are neither in the overlay nor before `base_len` are zeros. Reads answer
+//! from here and from the base; `write.rs` changes it, `stream.rs` sends parts while it is being
+//! written, `commit.rs` stores it. The lock is short and never held while the owner is called.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1 as Hasher};
+use tokio::sync::watch;
+
+use super::cursor::{Cursor, hash_version};
+use super::engine::{Engine, STRIDE};
+use super::extents::{Overlay, Piece};
+use super::records::Record;
+use super::snapshot::{Snapshot, Span, zeros};
+use super::stream::Streaming;
+use super::{Error, Owner, Version};
+use crate::b2::{FileId, FileVersion, Sha1};
+
+/// The content of one file: a base version, an overlay of unsent changes, a size.
+///
+/// Reads and writes may run while a commit runs; what is written meanwhile stays dirty on top of
+/// the version that the commit makes.
+pub struct Content {
+    pub(super) engine: Arc<Engine>,
+    pub(super) state: Mutex<State>,
+    /// One commit at a time.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) committing: AtomicBool,
+    /// Changed bytes in memory, and those of them in parts under way; readable without the lock.
+    pub(super) unsent: AtomicU64,
+    pub(super) flying: AtomicU64,
+    /// When the owner was asked to commit (`Engine::now_ms`), 0 for never.
+    pub(super) asked: AtomicU64,
+    /// Changes when a part of the stream has landed.
+    pub(super) landed: watch::Sender<u64>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content")
+            .field("size", &self.size())
+            .field("dirty", &self.is_dirty())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) struct State {
+    pub(super) base: Option<Arc<Record>>,
+    /// Bytes of the base that still count; what lies behind was cut off.
+    pub(super) base_len: u64,
+    pub(super) overlay: Overlay,
+    pub(super) size: u64,
+    /// The last change.
+    pub(super) seq: u64,
+    /// The last change that B2 has.
+    pub(super) stored: u64,
+    /// While a commit runs: the smallest size since its snapshot.
+    pub(super) low: u64,
+    pub(super) owner: Option<Arc<dyn Owner>>,
+    pub(super) stream: Streaming,
+    /// Bytes that had left were needed again: do not send parts early without need.
+    pub(super) shy: bool,
+    pub(super) discarded: bool,
+    /// The base is stored, but not where it should be.
+    pub(super) misplaced: Option<Misplaced>,
+    /// Whether the engine knows this content as one that may hold unsent bytes.
+    pub(super) listed: bool,
+    /// Unsent bytes at which the start of a stream is considered again.
+    pub(super) consider: u64,
+}
+
+/// A finished large file under a name that is not the target's, or older than another client's.
+#[derive(Debug, Clone)]
+pub(super) struct Misplaced {
+    pub(super) version: FileVersion,
+    /// The version that it was based on.
+    pub(super) superseded: Option<FileId>,
+}
+
+impl State {
+    /// What a range (within the size) is made of.
+    pub(super) fn spans(&self, range: Range<u64>) -> Result<Vec<Span>, Error> {
+        let mut spans = Vec::new();
+        let mut at = range.start;
+        for piece in self.overlay.pieces(range) {
+            let end = at + piece.len();
+            match piece {
+                Piece::Data(bytes) => spans.push(Span::Bytes(bytes)),
+                Piece::Sent(_) => return Err(Error::NeedsCommit),
+                Piece::Gap(_) => {
+                    let base_end = self.base_len.clamp(at, end);
+                    if at < base_end {
+                        spans.push(Span::Base(at..base_end));
+                    }
+                    if base_end < end {
+                        spans.push(Span::Zero(end - base_end));
+                    }
+                }
+            }
+            at = end;
+        }
+        Ok(spans)
+    }
+
+    pub(super) fn snapshot(&mut self, start: u64) -> Result<Snapshot, Error> {
+        self.overlay.freeze();
+        Ok(Snapshot {
+            start,
+            size: self.size,
+            seq: self.seq,
+            base: self.base.clone(),
+            spans: self.spans(start..self.size)?,
+        })
+    }
+
+    /// The base as a whole, when there is nothing else.
+    fn pristine(&self) -> Option<&Arc<Record>> {
+        self.base.as_ref().filter(|base| {
+            base.size == self.size && self.base_len == self.size && self.overlay.is_empty()
+        })
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.seq > self.stored
+    }
+}
+
+impl Content {
+    pub(super) fn new(engine: &Arc<Engine>, base: Option<Arc<Record>>) -> Arc<Self> {
+        let size = base.as_ref().map_or(0, |base| base.size);
+        Arc::new(Self {
+            engine: Arc::clone(engine),
+            state: Mutex::new(State {
+                base_len: size,
+                size,
+                // A file just made is dirty although it is empty.
+                seq: u64::from(base.is_none()),
+                stored: 0,
+                base,
+                overlay: Overlay::default(),
+                low: size,
+                owner: None,
+                stream: Streaming::Off,
+                shy: false,
+                discarded: false,
+                misplaced: None,
+                listed: false,
+                consider: 0,
+            }),
+            turn: tokio::sync::Mutex::new(()),
+            committing: AtomicBool::new(false),
+            unsent: AtomicU64::new(0),
+            flying: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            landed: watch::Sender::new(0),
+        })
+    }
+
+    /// Bytes in the file now.
+    pub fn size(&self) -> u64 {
+        self.lock().size
+    }
+
+    /// True while B2 has not acknowledged some change of content.
+    pub fn is_dirty(&self) -> bool {
+        self.lock().is_dirty()
+    }
+
+    /// Changed bytes in memory.
+    pub fn unsent(&self) -> u64 {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    /// The version that unchanged bytes come from.
+    pub fn base(&self) -> Option<Version> {
+        self.lock().base.as_ref().map(|base| base.version())
+    }
+
+    /// Needed before the first change; replaces an earlier owner.
+    pub fn set_owner(&self, owner: Arc<dyn Owner>) {
+        let old = self.lock().owner.replace(owner);
+        drop(old);
+    }
+
+    /// At most `len` bytes from `offset`; short only at the end of the file.
+    pub async fn read(
+        self: &Arc<Self>,
+        cursor: &Cursor,
+        offset: u64,
+        len: u32,
+    ) -> Result<Vec<Bytes>, Error> {
+        loop {
+            let (spans, base, pristine) = {
+                let state = self.lock();
+                let end = state.size.min(offset.saturating_add(u64::from(len)));
+                if offset >= end {
+                    return Ok(Vec::new());
+                }
+                (
+                    state.spans(offset..end)?,
+                    state.base.clone(),
+                    state.pristine().is_some(),
+                )
+            };
+            let Some(base) = base else {
+                return Ok(without_base(spans));
+            };
+            match self.read_spans(cursor, &base, spans, offset, pristine).await {
+                // A commit has replaced the base meanwhile, and the old version may be gone.
+                Err(Error::Stale) if !self.is_base(&base) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn read_spans(
+        &self,
+        cursor: &Cursor,
+        base: &Arc<Record>,
+        spans: Vec<Span>,
+        offset: u64,
+        pristine: bool,
+    ) -> Result<Vec<Bytes>, Error> {
+        let engine = &self.engine;
+        let mut data = Vec::new();
+        for span in spans {
+            match span {
+                Span::Bytes(bytes) => data.push(bytes),
+                Span::Zero(len) => data.extend(zeros(len)),
+                Span::Base(range) => {
+                    cursor.on_read(engine, base, &range);
+                    if let Some(cached) = engine.cached(base, range.clone()) {
+                        data.extend(cached);
+                        continue;
+                    }
+                    // What a reader may hold while it waits for more is kept small.
+                    let mut at = range.start;
+                    while at < range.end {
+                        let end = range.end.min(at + 4 * STRIDE);
+                        data.extend(engine.read(base, at..end).await?);
+                        at = end;
+                    }
+                }
+            }
+        }
+        if pristine && engine.settings.verify_reads {
+            return cursor.check(engine, base, offset, data).await;
+        }
+        Ok(data)
+    }
+
+    /// SHA-1 of the content as it is now, streamed; remembered for a clean content.
+    pub async fn sha1(self: &Arc<Self>) -> Result<Sha1, Error> {
+        let snapshot = {
+            let mut state = self.lock();
+            match state.pristine() {
+                Some(base) => Err(Arc::clone(base)),
+                None => Ok(state.snapshot(0)?),
+            }
+        };
+        match snapshot {
+            Ok(snapshot) => self.hash_snapshot(snapshot).await,
+            Err(base) => {
+                if let Some(known) = base.sha1() {
+                    return Ok(known);
+                }
+                let sha1 = hash_version(&self.engine, &base, |_, _| 0).await?;
+                self.engine.records.learn(&base, sha1);
+                Ok(sha1)
+            }
+        }
+    }
+
+    async fn hash_snapshot(&self, snapshot: Snapshot) -> Result<Sha1, Error> {
+        let cursor = Cursor::default();
+        let mut hash = Hasher::new();
+        for span in &snapshot.spans {
+            match (span, &snapshot.base) {
+                (Span::Base(range), Some(base)) => {
+                    let mut at = range.start;
+                    while at < range.end {
+                        let part = at..range.end.min(at + STRIDE);
+                        at = part.end;
+                        cursor.on_read(&self.engine, base, &part);
+                        for piece in self.engine.read(base, part).await? {
+                            hash.update(&piece);
+                        }
+                    }
+                }
+                (Span::Bytes(bytes), _) => {
+                    for slice in bytes.chunks(STRIDE as usize) {
+                        hash.update(slice);
+                        tokio::task::yield_now().await;
+                    }
+                }
+                (Span::Zero(_) | Span::Base(_), _) => {
+                    for (i, piece) in zeros(span.len()).enumerate() {
+                        hash.update(&piece);
+                        if i % 16 == 0 {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Sha1(hash.finalize().into()))
+    }
+
+    /// Nobody will ask for these bytes again: drops them, cancels a started large file.
+    pub fn discard(&self) {
+        let (old, stream) = {
+            let mut state = self.lock();
+            state.discarded = true;
+            state.stored = state.seq;
+            let overlay = std::mem::take(&mut state.overlay);
+            // A commit under way ends its stream itself.
+            let stream = if self.committing.load(Ordering::Acquire) {
+                Streaming::Off
+            } else {
+                std::mem::take(&mut state.stream)
+            };
+            self.count(&state);
+            (overlay, stream)
+        };
+        drop(old);
+        if let Streaming::Running(stream) = stream {
+            self.engine.cancel_large(stream.large);
+        }
+    }
+
+    fn is_base(&self, record: &Arc<Record>) -> bool {
+        let state = self.lock();
+        state.base.as_ref().is_some_and(|b| Arc::ptr_eq(b, record))
+    }
+
+    /// Publishes the counts that others read without the lock.
+    pub(super) fn count(&self, state: &State) {
+        self.unsent.store(state.overlay.unsent(), Ordering::Relaxed);
+        let flying = match &state.stream {
+            Streaming::Running(stream) => stream.flying_bytes(),
+            _ => 0,
+        };
+        self.flying.store(flying, Ordering::Relaxed);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        let stream = std::mem::take(&mut self.lock().stream);
+        if let Streaming::Running(stream) = stream {
+            self.engine.cancel_large(stream.large);
+        }
+    }
+}
+
+fn without_base(spans: Vec<Span>) -> Vec<Bytes> {
+    let mut data = Vec::with_capacity(spans.len());
+    for span in spans {
+        match span {
+            Span::Bytes(bytes) => data.push(bytes),
+            Span::Zero(len) => data.extend(zeros(len)),
+            Span::Base(_) => {}
+        }
+    }
+    data
+}

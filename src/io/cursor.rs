@@ -1,0 +1,294 @@
+//! Where one reader stands: drives read-ahead and checks whole sequential reads.
+//!
+//! The check hashes bytes in file order as they are handed out; requests that the kernel sends
+//! out of order make it lag behind and catch up from cached blocks. Before the last byte is
+//! handed out, the hash is complete. Lock order: check, then state, then cache.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1 as Hasher};
+
+use super::Error;
+use super::cache::{BLOCK, blocks_of};
+use super::engine::{Engine, STRIDE};
+use super::fetch::Fetch;
+use super::readahead::{Limits, ReadAhead};
+use super::records::Record;
+use crate::b2::Sha1;
+
+/// How far hashing may lag behind before the read does not count as sequential.
+const LAG: u64 = 4 << 20;
+
+/// Where one reader stands (one per open handle); drives read-ahead.
+#[derive(Default)]
+pub struct Cursor {
+    state: Mutex<Option<State>>,
+    check: tokio::sync::Mutex<Check>,
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cursor")
+    }
+}
+
+struct State {
+    engine: Arc<Engine>,
+    record: Arc<Record>,
+    ahead: ReadAhead,
+    fetches: Vec<Arc<Fetch>>,
+    open: Option<OpenWindow>,
+}
+
+/// Counts readers with an open window.
+struct OpenWindow(Arc<AtomicUsize>);
+
+impl Drop for OpenWindow {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Default)]
+enum Check {
+    #[default]
+    Off,
+    /// The first `pos` bytes of the version with this key are hashed.
+    Running { key: u64, pos: u64, hash: Hasher },
+    /// The version with this key was found right, or has been reported.
+    Done(u64),
+}
+
+impl State {
+    fn give_up(&mut self, unread: Option<Range<u64>>) {
+        for fetch in self.fetches.drain(..) {
+            fetch.abandon();
+        }
+        if let Some(unread) = unread {
+            self.engine.cache.demote(&self.record, blocks_of(&unread));
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let unread = self.ahead.unread();
+        self.give_up(unread);
+    }
+}
+
+impl Cursor {
+    /// Tells of a read, before it is answered.
+    pub(super) fn on_read(&self, engine: &Arc<Engine>, record: &Arc<Record>, range: &Range<u64>) {
+        let mut guard = self.lock();
+        if guard.as_ref().is_some_and(|s| s.record.key != record.key) {
+            *guard = None;
+        }
+        let state = guard.get_or_insert_with(|| State {
+            engine: Arc::clone(engine),
+            record: Arc::clone(record),
+            ahead: ReadAhead::default(),
+            fetches: Vec::new(),
+            open: None,
+        });
+        let limits = Limits {
+            window: engine.window(),
+            streams: engine.settings.downloads as u64,
+            block: BLOCK,
+        };
+        let len = range.end - range.start;
+        let advice = state.ahead.on_read(range.start, len, record.size, limits);
+        if advice.abandon.is_some() {
+            state.give_up(advice.abandon);
+        }
+        for chunk in advice.fetch {
+            if let Some(fetches) = engine.read_ahead(record, chunk.clone()) {
+                state.fetches.extend(fetches);
+            } else {
+                state.ahead.refused(chunk.start);
+                break;
+            }
+        }
+        state.fetches.retain(|fetch| !fetch.is_over());
+        if state.ahead.is_open() != state.open.is_some() {
+            state.open = state.ahead.is_open().then(|| {
+                engine.readers.fetch_add(1, Ordering::Relaxed);
+                OpenWindow(Arc::clone(&engine.readers))
+            });
+        }
+    }
+
+    /// Hashes what is about to be handed out; what comes back may be handed out.
+    pub(super) async fn check(
+        &self,
+        engine: &Arc<Engine>,
+        record: &Arc<Record>,
+        offset: u64,
+        data: Vec<Bytes>,
+    ) -> Result<Vec<Bytes>, Error> {
+        let Some(stored) = record.sha1() else {
+            return Ok(data);
+        };
+        let end = offset + data.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let last = end == record.size;
+        let mut check = if last {
+            self.check.lock().await
+        } else if let Ok(check) = self.check.try_lock() {
+            check
+        } else {
+            // Another request of this reader is being hashed; this one is caught up with later.
+            return Ok(data);
+        };
+        match &*check {
+            Check::Running { key, .. } if *key == record.key => {}
+            Check::Done(key) if *key == record.key && offset > 0 => return Ok(data),
+            _ if offset == 0 => {
+                *check = Check::Running {
+                    key: record.key,
+                    pos: 0,
+                    hash: Hasher::new(),
+                }
+            }
+            _ => return Ok(data),
+        }
+        let Check::Running { pos, hash, .. } = &mut *check else {
+            return Ok(data);
+        };
+        if *pos < offset {
+            if offset - *pos > LAG {
+                *check = Check::Off;
+                return Ok(data);
+            }
+            if last {
+                let gap = engine.read(record, *pos..offset).await?;
+                update(hash, pos, &gap);
+            } else {
+                catch_up(engine, record, hash, pos, offset);
+            }
+        }
+        if *pos < offset || *pos >= end {
+            return Ok(data);
+        }
+        let before = (*pos, hash.clone());
+        update_from(hash, pos, offset, &data);
+        if *pos < record.size {
+            return Ok(data);
+        }
+        let found = Sha1(hash.clone().finalize().into());
+        *check = Check::Done(record.key);
+        if found == stored {
+            return Ok(data);
+        }
+        log::warn!(
+            "{}: SHA-1 is {found}, stored is {stored}; reading it again",
+            record.id
+        );
+        engine.cache.forget(record);
+        recheck(engine, record, stored, before).await?;
+        engine.read(record, offset..end).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn update(hash: &mut Hasher, pos: &mut u64, pieces: &[Bytes]) {
+    for piece in pieces {
+        hash.update(piece);
+        *pos += piece.len() as u64;
+    }
+}
+
+/// Hashes what of `pieces`, which start at `offset`, lies at `pos` and behind it.
+fn update_from(hash: &mut Hasher, pos: &mut u64, offset: u64, pieces: &[Bytes]) {
+    let mut at = offset;
+    for piece in pieces {
+        let end = at + piece.len() as u64;
+        if end > *pos {
+            hash.update(&piece[(*pos - at) as usize..]);
+            *pos = end;
+        }
+        at = end;
+    }
+}
+
+/// Hashes cached blocks from `pos` on, as far as `offset`.
+fn catch_up(
+    engine: &Engine,
+    record: &Record,
+    hash: &mut Hasher,
+    pos: &mut u64,
+    offset: u64,
+) {
+    while *pos < offset {
+        let block = *pos / BLOCK;
+        let Some(data) = engine.cache.get(record, block) else {
+            return;
+        };
+        let start = block * BLOCK;
+        let to = data.len().min((offset - start) as usize);
+        hash.update(&data[(*pos - start) as usize..to]);
+        *pos = start + to as u64;
+    }
+}
+
+/// Reads everything again. `Ok` when the version is right, and what had been handed out before
+/// (`before`: how many bytes, and their hash) was right as well.
+async fn recheck(
+    engine: &Arc<Engine>,
+    record: &Arc<Record>,
+    stored: Sha1,
+    before: (u64, Hasher),
+) -> Result<(), Error> {
+    let corrupt = |what: &str| {
+        Err(Error::Corrupt(format!(
+            "{}: {what}; its stored SHA-1 is {stored}",
+            record.id
+        )))
+    };
+    let mut handed_out = None;
+    let (sum, prefix) = (before.0, before.1.finalize());
+    let found = hash_version(engine, record, |pos, hash| {
+        if pos == sum {
+            handed_out = Some(hash.clone().finalize() == prefix);
+        }
+        sum
+    })
+    .await?;
+    if found != stored {
+        return corrupt("the content is not what was stored, also after reading it again");
+    }
+    if sum > 0 && handed_out != Some(true) {
+        return corrupt("bytes already read were damaged on their way, read the file again");
+    }
+    Ok(())
+}
+
+/// Reads and hashes all of a version; `at` sees the hash at the position it names (and others).
+pub(super) async fn hash_version(
+    engine: &Arc<Engine>,
+    record: &Arc<Record>,
+    mut at: impl FnMut(u64, &Hasher) -> u64,
+) -> Result<Sha1, Error> {
+    let cursor = Cursor::default();
+    let mut hash = Hasher::new();
+    let mut pos = 0;
+    while pos < record.size {
+        let stop = at(pos, &hash);
+        let mut end = (pos + STRIDE).min(record.size);
+        if stop > pos && stop < end {
+            end = stop;
+        }
+        cursor.on_read(engine, record, &(pos..end));
+        let data = engine.read(record, pos..end).await?;
+        update(&mut hash, &mut pos, &data);
+        // Hashing a megabyte takes most of a millisecond: let others run.
+        tokio::task::yield_now().await;
+    }
+    Ok(Sha1(hash.finalize().into()))
+}

@@ -1,0 +1,281 @@
+//! What all contents share: client, budget, cache, records, and the ways between them.
+//!
+//! Memory is asked for here: what does not fit pushes out cached blocks, then waits in line.
+//! Everything that talks to B2 runs in tasks of the one runtime, so that a caller who is dropped
+//! leaves nothing half done.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hashlink::LruCache;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::budget::{Budget, Reservation, Want};
+use super::cache::{self, BLOCK, Cache, Found};
+use super::content::Content;
+use super::fetch::{self, Fetch, read_error};
+use super::records::{Record, Records};
+use super::{Error, Settings};
+use crate::b2::{Client, FileId};
+
+/// How often a waiter looks again whether something can be done.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+/// Ids of own versions remembered, to tell them from other clients' in conflict checks.
+const OWN_VERSIONS: usize = 4096;
+/// Bytes of a version that are read at once by whoever reads all of it.
+pub(super) const STRIDE: u64 = 1 << 20;
+
+pub(super) struct Engine {
+    pub(super) client: Client,
+    pub(super) settings: Settings,
+    pub(super) rt: Handle,
+    pub(super) budget: Arc<Budget>,
+    pub(super) cache: Cache,
+    pub(super) records: Records,
+    /// Readers with an open read-ahead window.
+    pub(super) readers: Arc<AtomicUsize>,
+    /// One commit at a time fills parts from the reserve, so that reads find room beside it.
+    filling: Arc<Semaphore>,
+    pub(super) contents: Mutex<Vec<Weak<Content>>>,
+    /// Uploads that failed; waiting writers see by it that waiting may not help.
+    pub(super) failures: AtomicU64,
+    /// Large files under way here: never taken for abandoned ones.
+    pub(super) large: Mutex<HashSet<FileId>>,
+    pub(super) own: Mutex<LruCache<FileId, ()>>,
+    pub(super) started: Instant,
+}
+
+impl Engine {
+    pub(super) fn new(client: Client, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            budget: Budget::new(settings.memory),
+            client,
+            settings,
+            rt: Handle::current(),
+            cache: Cache::default(),
+            records: Records::new(),
+            readers: Arc::default(),
+            filling: Arc::new(Semaphore::new(1)),
+            contents: Mutex::default(),
+            failures: AtomicU64::new(0),
+            large: Mutex::default(),
+            own: Mutex::new(LruCache::new(OWN_VERSIONS)),
+            started: Instant::now(),
+        })
+    }
+
+    /// Takes memory if it is there, or is held by cached blocks only.
+    pub(super) fn reserve_now(&self, want: Want, bytes: u64) -> Option<Reservation> {
+        // Blocks in use give their memory back later than they are evicted: try a few times.
+        for _ in 0..3 {
+            match self.budget.try_reserve(want, bytes) {
+                Ok(room) => return Some(room),
+                Err(0) => return None,
+                Err(over) => {
+                    if self.cache.evict(over, want != Want::Ahead) == 0 {
+                        return None;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes memory for a read that somebody waits for.
+    pub(super) async fn reserve(&self, bytes: u64) -> Result<Reservation, Error> {
+        if let Some(room) = self.reserve_now(Want::Demand, bytes) {
+            return Ok(room);
+        }
+        let mut granted = self.budget.queue(Want::Demand, bytes);
+        let mut moves = self.budget.moves();
+        let mut since = Instant::now();
+        loop {
+            self.relieve_waiters();
+            tokio::select! {
+                room = &mut granted => return room.map_err(|_| Error::NoMemory),
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let now = self.budget.moves();
+            if now != moves {
+                moves = now;
+                since = Instant::now();
+            } else if since.elapsed() > self.settings.timeout {
+                return Err(Error::NoMemory);
+            }
+        }
+    }
+
+    /// Evicts what stands in the way of whoever is first in line.
+    pub(super) fn relieve_waiters(&self) {
+        let short = self.budget.shortage();
+        if short > 0 {
+            self.cache.evict(short, true);
+        }
+        self.budget.serve();
+    }
+
+    /// The bytes of a range (not empty, within the version) if all are cached.
+    pub(super) fn cached(&self, record: &Record, range: Range<u64>) -> Option<Vec<Bytes>> {
+        let blocks = cache::blocks_of(&range);
+        let found = self.cache.get_all(record, blocks.clone())?;
+        Some(trim(found, blocks.start * BLOCK, range))
+    }
+
+    /// The bytes of a range (not empty, within the version), as soon as they are all there.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        record: &Arc<Record>,
+        range: Range<u64>,
+    ) -> Result<Vec<Bytes>, Error> {
+        let blocks = cache::blocks_of(&range);
+        let (found, new) = self.cache.look(record, blocks.clone());
+        if !new.is_empty() {
+            let engine = Arc::clone(self);
+            self.rt.spawn(async move { engine.fetch(new).await });
+        }
+        let mut data = Vec::with_capacity(found.len());
+        for block in found {
+            data.push(match block {
+                Found::Ready(block) => block,
+                Found::Coming(joined, index) => joined.block(index).await?,
+            });
+        }
+        Ok(trim(data, blocks.start * BLOCK, range))
+    }
+
+    /// Memory for all of a read is taken in one step: two readers that each hold half of what
+    /// they need would wait for each other.
+    async fn fetch(self: Arc<Self>, fetches: Vec<Arc<Fetch>>) {
+        let cost = |fetch: &Arc<Fetch>| cache::cost_of(fetch.record(), &fetch.blocks());
+        let mut room = match self.reserve(fetches.iter().map(cost).sum()).await {
+            Ok(room) => room,
+            Err(error) => {
+                for fetch in &fetches {
+                    self.cache.gone(fetch, 0);
+                    fetch.fail(error.clone());
+                }
+                return;
+            }
+        };
+        let mut fetches = fetches.into_iter().peekable();
+        while let Some(fetch) = fetches.next() {
+            let share = room.split(cost(&fetch));
+            if fetches.peek().is_none() {
+                fetch::run(&self, &fetch, share).await;
+            } else {
+                let engine = Arc::clone(&self);
+                self.rt
+                    .spawn(async move { fetch::run(&engine, &fetch, share).await });
+            }
+        }
+    }
+
+    /// Starts to fetch what nobody waits for yet; `None` when there is no memory for it.
+    pub(super) fn read_ahead(
+        self: &Arc<Self>,
+        record: &Arc<Record>,
+        range: Range<u64>,
+    ) -> Option<Vec<Arc<Fetch>>> {
+        let blocks = cache::blocks_of(&range);
+        let missing = self.cache.missing(record, blocks.clone());
+        let cost: u64 = missing.iter().map(|g| cache::cost_of(record, g)).sum();
+        if cost == 0 {
+            return Some(Vec::new());
+        }
+        let mut room = self.reserve_now(Want::Ahead, cost)?;
+        let fetches = self.cache.look_ahead(record, blocks);
+        for fetch in &fetches {
+            let share = room.split(cache::cost_of(record, &fetch.blocks()));
+            let (engine, fetch) = (Arc::clone(self), Arc::clone(fetch));
+            self.rt
+                .spawn(async move { fetch::run(&engine, &fetch, share).await });
+        }
+        Some(fetches)
+    }
+
+    /// The largest window of one reader now.
+    pub(super) fn window(&self) -> u64 {
+        let readers = self.readers.load(Ordering::Relaxed).max(1) as u64;
+        let streams = self.settings.downloads.max(1) as u64;
+        (self.budget.write_limit() * 3 / 4 / readers).min(2 * streams * (16 << 20))
+    }
+
+    /// Ranges of a version as whole buffers beside the cache, all in one reservation: what a
+    /// commit needs to fill parts.
+    pub(super) async fn read_for_commit(
+        &self,
+        record: &Record,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, Error> {
+        let total = ranges.iter().map(|r| r.end - r.start).sum();
+        let (mut room, _permit) = match self.reserve_now(Want::Ahead, total) {
+            Some(room) => (room, None),
+            None => {
+                let permit = Arc::clone(&self.filling).acquire_owned().await;
+                (self.reserve(total).await?, Some(permit))
+            }
+        };
+        let mut parts = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let share = room.split(range.end - range.start);
+            parts.push(async move {
+                let mut data = Vec::with_capacity((range.end - range.start) as usize);
+                let mut download = self
+                    .client
+                    .download(&record.id, range.clone())
+                    .await
+                    .map_err(read_error)?;
+                while let Some(chunk) = download.chunk().await.map_err(read_error)? {
+                    data.extend_from_slice(&chunk);
+                }
+                Ok(share.hold(data))
+            });
+        }
+        futures_util::future::try_join_all(parts).await
+    }
+
+    pub(super) fn note_own(&self, id: &FileId) {
+        self.own
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), ());
+    }
+
+    pub(super) fn is_own(&self, id: &FileId) -> bool {
+        self.own
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(id)
+    }
+
+    /// Milliseconds since this engine was made.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// A timer that may be made on a thread outside the runtime.
+    pub(super) fn sleep(&self, time: Duration) -> tokio::time::Sleep {
+        let _inside = self.rt.enter();
+        tokio::time::sleep(time)
+    }
+}
+
+/// Cuts whole blocks, the first of which starts at `start`, down to a range.
+fn trim(mut blocks: Vec<Bytes>, start: u64, range: Range<u64>) -> Vec<Bytes> {
+    let mut at = start;
+    for block in &mut blocks {
+        let end = at + block.len() as u64;
+        let from = range.start.max(at) - at;
+        let to = range.end.min(end) - at;
+        if from > 0 || to < block.len() as u64 {
+            *block = block.slice(from as usize..to as usize);
+        }
+        at = end;
+    }
+    blocks
+}

@@ -1,0 +1,481 @@
+//! The overlay of a file being written: which bytes changed, where they are, when they changed.
+//!
+//! Extents never overlap. Each carries the sequence number of its change, so that a commit takes
+//! a snapshot (reference counts, no copies) and afterwards drops exactly what was not rewritten
+//! since. Small writes that follow one another fill one open buffer in place; large ones are
+//! kept as they came. Pure data: the reservations that pay for bytes travel inside them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::budget::Reservation;
+
+/// What one extent costs beside its bytes (map node, headers), so that a million one-byte writes
+/// are counted for what they take.
+pub(super) const EXTENT_COST: u64 = 160;
+
+/// A buffer that small writes fill; its capacity is reserved and never grows.
+#[derive(Debug)]
+pub(super) struct OpenBuffer {
+    data: Vec<u8>,
+    room: Reservation,
+}
+
+impl OpenBuffer {
+    /// An empty buffer of `capacity` bytes, paid by `room`.
+    pub(super) fn new(capacity: usize, room: Reservation) -> Self {
+        Self {
+            data: Vec::with_capacity(capacity),
+            room,
+        }
+    }
+
+    fn spare(&self) -> usize {
+        self.data.capacity() - self.data.len()
+    }
+
+    fn freeze(mut self) -> Bytes {
+        if self.spare() > self.data.len() {
+            self.data.shrink_to_fit();
+            let keep = self.data.capacity() as u64 + EXTENT_COST;
+            let excess = self.room.bytes().saturating_sub(keep);
+            drop(self.room.split(excess));
+        }
+        self.room.hold(self.data)
+    }
+}
+
+#[derive(Debug)]
+enum Kind {
+    Data(Bytes),
+    Open(OpenBuffer),
+    /// Acknowledged as part of an unfinished large file; not in memory any more.
+    Sent,
+}
+
+#[derive(Debug)]
+struct Extent {
+    len: u64,
+    seq: u64,
+    kind: Kind,
+}
+
+/// What a range is made of, in order and without holes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Changed bytes.
+    Data(Bytes),
+    /// Changed bytes that have left memory.
+    Sent(u64),
+    /// Unchanged: base or zeros, as the owner of the overlay knows.
+    Gap(u64),
+}
+
+impl Piece {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Data(bytes) => bytes.len() as u64,
+            Self::Sent(len) | Self::Gap(len) => *len,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    map: BTreeMap<u64, Extent>,
+    /// Where the open buffer starts.
+    open: Option<u64>,
+    unsent: u64,
+}
+
+impl Overlay {
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Changed bytes still in memory.
+    pub(super) fn unsent(&self) -> u64 {
+        self.unsent
+    }
+
+    /// Where the first change starts.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.map.keys().next().copied()
+    }
+
+    /// Takes bytes as they are.
+    pub(super) fn put(&mut self, offset: u64, data: Bytes, seq: u64) {
+        let len = data.len() as u64;
+        self.cut(offset..offset + len);
+        self.insert(offset, len, seq, Kind::Data(data));
+    }
+
+    /// Writes into the open buffer, over its bytes or right behind them. `false` when it does not fit there.
+    pub(super) fn put_open(&mut self, offset: u64, data: &[u8], seq: u64) -> bool {
+        let added = data.len() as u64;
+        let Some(start) = self.open else { return false };
+        let Some(Extent {
+            len,
+            seq: last,
+            kind: Kind::Open(buffer),
+        }) = self.map.get_mut(&start)
+        else {
+            return false;
+        };
+        let end = start + *len;
+        if offset >= start && offset + added <= end {
+            let at = (offset - start) as usize;
+            buffer.data[at..at + data.len()].copy_from_slice(data);
+            *last = seq;
+            return true;
+        }
+        if offset != end || buffer.spare() < data.len() {
+            return false;
+        }
+        buffer.data.extend_from_slice(data);
+        // What lay behind the buffer is overwritten; the buffer itself ends where the cut begins.
+        self.cut(end..end + added);
+        if let Some(extent) = self.map.get_mut(&start) {
+            extent.len += added;
+            extent.seq = seq;
+            self.unsent += added;
+        }
+        true
+    }
+
+    /// Capacity of the open buffer if a write at `offset` would follow it.
+    pub(super) fn open_before(&self, offset: u64) -> Option<usize> {
+        let start = self.open?;
+        let extent = self.map.get(&start)?;
+        match &extent.kind {
+            Kind::Open(buffer) if start + extent.len == offset => Some(buffer.data.capacity()),
+            _ => None,
+        }
+    }
+
+    /// Starts a new open buffer with `data` in it.
+    pub(super) fn open(&mut self, offset: u64, data: &[u8], mut buffer: OpenBuffer, seq: u64) {
+        let len = data.len() as u64;
+        self.freeze();
+        self.cut(offset..offset + len);
+        buffer.data.extend_from_slice(data);
+        self.insert(offset, len, seq, Kind::Open(buffer));
+        self.open = Some(offset);
+    }
+
+    /// Closes the open buffer: what is in it will not change in place any more.
+    pub(super) fn freeze(&mut self) {
+        let Some(start) = self.open.take() else {
+            return;
+        };
+        if let Some(extent) = self.map.remove(&start) {
+            let kind = match extent.kind {
+                Kind::Open(buffer) => Kind::Data(buffer.freeze()),
+                other => other,
+            };
+            self.map.insert(start, Extent { kind, ..extent });
+        }
+    }
+
+    /// Forgets everything from `size` on.
+    pub(super) fn truncate(&mut self, size: u64) {
+        self.cut(size..u64::MAX);
+    }
+
+    /// What a range is made of.
+    pub(super) fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut at = range.start;
+        let from = self.start_at_or_before(range.start);
+        for (&start, extent) in self.map.range(from..range.end.max(from)) {
+            let end = start + extent.len;
+            if end <= at {
+                continue;
+            }
+            if start > at {
+                pieces.push(Piece::Gap(start - at));
+                at = start;
+            }
+            let stop = end.min(range.end);
+            let slice = (at - start) as usize..(stop - start) as usize;
+            pieces.push(match &extent.kind {
+                Kind::Data(bytes) => Piece::Data(bytes.slice(slice)),
+                Kind::Open(buffer) => Piece::Data(Bytes::copy_from_slice(&buffer.data[slice])),
+                Kind::Sent => Piece::Sent(stop - at),
+            });
+            at = stop;
+        }
+        if at < range.end {
+            pieces.push(Piece::Gap(range.end - at));
+        }
+        pieces
+    }
+
+    /// True when some byte of the range is changed and out of memory.
+    pub(super) fn any_sent(&self, range: &Range<u64>) -> bool {
+        let from = self.start_at_or_before(range.start);
+        self.map.range(from..range.end.max(from)).any(|(&start, extent)| {
+            matches!(extent.kind, Kind::Sent) && start + extent.len > range.start
+        })
+    }
+
+    /// End of the changed bytes in memory that lie without a hole from `offset` on.
+    pub(super) fn run_end(&self, offset: u64) -> u64 {
+        let mut at = offset;
+        for (&start, extent) in self.map.range(self.start_at_or_before(offset)..) {
+            if start > at {
+                break;
+            }
+            if start + extent.len <= at {
+                continue;
+            }
+            if matches!(extent.kind, Kind::Sent) {
+                break;
+            }
+            at = start + extent.len;
+        }
+        at
+    }
+
+    /// True when all changes lie in one run without a hole.
+    pub(super) fn is_one_run(&self) -> bool {
+        let mut at = None;
+        for (&start, extent) in &self.map {
+            if at.is_some_and(|at| at != start) {
+                return false;
+            }
+            at = Some(start + extent.len);
+        }
+        at.is_some()
+    }
+
+    /// The range was acknowledged as a part: its memory is given back, the change stays known.
+    pub(super) fn mark_sent(&mut self, range: Range<u64>, seq: u64) {
+        self.cut(range.clone());
+        self.insert(range.start, range.end - range.start, seq, Kind::Sent);
+    }
+
+    /// Drops every change that is not newer than `seq`: a commit has stored them.
+    pub(super) fn drop_stored(&mut self, seq: u64) {
+        self.map.retain(|_, extent| extent.seq > seq);
+        if self.open.is_some_and(|start| !self.map.contains_key(&start)) {
+            self.open = None;
+        }
+        self.unsent = self
+            .map
+            .values()
+            .filter(|extent| !matches!(extent.kind, Kind::Sent))
+            .map(|extent| extent.len)
+            .sum();
+    }
+
+    fn insert(&mut self, offset: u64, len: u64, seq: u64, kind: Kind) {
+        if len == 0 {
+            return;
+        }
+        if !matches!(kind, Kind::Sent) {
+            self.unsent += len;
+        }
+        self.map.insert(offset, Extent { len, seq, kind });
+    }
+
+    fn start_at_or_before(&self, offset: u64) -> u64 {
+        self.map
+            .range(..=offset)
+            .next_back()
+            .map_or(offset, |(&start, _)| start)
+    }
+
+    /// Removes a range, shortening or splitting what reaches over its ends.
+    fn cut(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let from = self.start_at_or_before(range.start);
+        let hit: Vec<u64> = self
+            .map
+            .range(from..range.end)
+            .filter(|(start, extent)| *start + extent.len > range.start)
+            .map(|(&start, _)| start)
+            .collect();
+        for start in hit {
+            if self.open == Some(start) {
+                self.freeze();
+            }
+            let Some(extent) = self.map.remove(&start) else {
+                continue;
+            };
+            let end = start + extent.len;
+            if !matches!(extent.kind, Kind::Sent) {
+                self.unsent -= extent.len;
+            }
+            let part = |from: u64, to: u64| match &extent.kind {
+                Kind::Data(bytes) => {
+                    Kind::Data(bytes.slice((from - start) as usize..(to - start) as usize))
+                }
+                Kind::Open(_) | Kind::Sent => Kind::Sent,
+            };
+            if start < range.start {
+                let kind = part(start, range.start);
+                self.insert(start, range.start - start, extent.seq, kind);
+            }
+            if end > range.end {
+                let kind = part(range.end, end);
+                self.insert(range.end, end - range.end, extent.seq, kind);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::{Budget, Want};
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(u64, Vec<u8>),
+        Small(u64, Vec<u8>),
+        Follow(Vec<u8>),
+        Truncate(u64),
+        Sent(u64, u64),
+        Stored,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let bytes = || proptest::collection::vec(1u8.., 1..40);
+        prop_oneof![
+            (0u64..200, bytes()).prop_map(|(at, data)| Step::Put(at, data)),
+            (0u64..200, bytes()).prop_map(|(at, data)| Step::Small(at, data)),
+            bytes().prop_map(Step::Follow),
+            (0u64..240).prop_map(Step::Truncate),
+            (0u64..200, 1u64..40).prop_map(|(at, len)| Step::Sent(at, len)),
+            Just(Step::Stored),
+        ]
+    }
+
+    fn small(overlay: &mut Overlay, budget: &Arc<Budget>, at: u64, data: &[u8], seq: u64) {
+        if !overlay.put_open(at, data, seq) {
+            let capacity = data.len() * 2;
+            let room = budget
+                .try_reserve(Want::Write, capacity as u64 + EXTENT_COST)
+                .expect("small");
+            overlay.open(at, data, OpenBuffer::new(capacity, room), seq);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_overlay_shows_what_was_written_last(steps in proptest::collection::vec(step(), 1..60)) {
+            let budget = Budget::new(32 << 20);
+            let mut overlay = Overlay::default();
+            // None: unchanged; Some((byte, seq)); byte 0 stands for sent.
+            let mut model: Vec<Option<(u8, u64)>> = vec![None; 400];
+            let mut end = 0u64;
+            for (seq, step) in (1u64..).zip(&steps) {
+                let mut set = |at: u64, data: &[u8]| {
+                    for (i, &byte) in data.iter().enumerate() {
+                        model[at as usize + i] = Some((byte, seq));
+                    }
+                };
+                match step {
+                    Step::Put(at, data) => {
+                        overlay.put(*at, Bytes::from(data.clone()), seq);
+                        set(*at, data);
+                        end = at + data.len() as u64;
+                    }
+                    Step::Small(at, data) => {
+                        small(&mut overlay, &budget, *at, data, seq);
+                        set(*at, data);
+                        end = at + data.len() as u64;
+                    }
+                    Step::Follow(data) => {
+                        let at = end.min(300);
+                        small(&mut overlay, &budget, at, data, seq);
+                        set(at, data);
+                        end = at + data.len() as u64;
+                    }
+                    Step::Truncate(size) => {
+                        overlay.truncate(*size);
+                        model[*size as usize..].fill(None);
+                    }
+                    Step::Sent(at, len) => {
+                        overlay.mark_sent(*at..at + len, seq);
+                        set(*at, &vec![0; *len as usize]);
+                    }
+                    Step::Stored => {
+                        // What lies in one buffer has the age of its last byte.
+                        overlay.freeze();
+                        overlay.drop_stored(seq);
+                        model.fill(None);
+                    }
+                }
+                let mut shown = Vec::new();
+                for piece in overlay.pieces(0..400) {
+                    match piece {
+                        Piece::Data(bytes) => shown.extend(bytes.iter().map(|&b| Some(b))),
+                        Piece::Sent(len) => shown.extend((0..len).map(|_| Some(0))),
+                        Piece::Gap(len) => shown.extend((0..len).map(|_| None)),
+                    }
+                }
+                let want: Vec<Option<u8>> = model.iter().map(|m| m.map(|m| m.0)).collect();
+                prop_assert_eq!(&shown, &want);
+                let unsent = want.iter().filter(|b| matches!(b, Some(1..))).count() as u64;
+                prop_assert_eq!(overlay.unsent(), unsent);
+                let run = overlay.run_end(50) - 50;
+                let expect = want[50..].iter().take_while(|b| matches!(b, Some(1..))).count();
+                prop_assert_eq!(run, expect as u64);
+                prop_assert_eq!(overlay.any_sent(&(40..90)), want[40..90].contains(&Some(0)));
+            }
+            drop(overlay);
+            prop_assert_eq!(budget.used(), 0);
+        }
+    }
+
+    #[test]
+    fn what_was_rewritten_since_a_snapshot_survives_it() {
+        let mut overlay = Overlay::default();
+        overlay.put(0, Bytes::from_static(b"aaaaaaaaaa"), 1);
+        overlay.put(3, Bytes::from_static(b"bb"), 2);
+        overlay.drop_stored(1);
+        assert_eq!(
+            overlay.pieces(0..10),
+            [
+                Piece::Gap(3),
+                Piece::Data(Bytes::from_static(b"bb")),
+                Piece::Gap(5)
+            ]
+        );
+    }
+
+    #[test]
+    fn small_writes_in_a_row_share_one_buffer() {
+        let budget = Budget::new(32 << 20);
+        let mut overlay = Overlay::default();
+        let room = budget
+            .try_reserve(Want::Write, (1 << 20) + EXTENT_COST)
+            .expect("empty");
+        overlay.open(0, &[1; 4096], OpenBuffer::new(1 << 20, room), 1);
+        for i in 1..256 {
+            assert!(overlay.put_open(i * 4096, &[1; 4096], i));
+        }
+        assert_eq!((overlay.map.len(), overlay.unsent()), (1, 1 << 20));
+        assert!(!overlay.put_open(1 << 20, &[1], 300), "full");
+    }
+
+    #[test]
+    fn a_buffer_closed_early_gives_back_what_it_does_not_use() {
+        let budget = Budget::new(32 << 20);
+        let mut overlay = Overlay::default();
+        let room = budget
+            .try_reserve(Want::Write, (1 << 20) + EXTENT_COST)
+            .expect("empty");
+        overlay.open(0, &[1; 4096], OpenBuffer::new(1 << 20, room), 1);
+        overlay.freeze();
+        assert_eq!(budget.used(), 4096 + EXTENT_COST);
+    }
+}

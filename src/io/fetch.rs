@@ -1,0 +1,271 @@
+//! One ranged GET that fills blocks as its bytes arrive, and those who wait for them.
+//!
+//! A fetch runs in a task of its own: a reader that gives up does not end it for the others. A
+//! block that somebody waits for is handed over in the fetch itself, so that eviction cannot
+//! come in between. Errors reach the waiters and are remembered nowhere.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use super::Error;
+use super::budget::{Reservation, Use};
+use super::cache::{self, BLOCK, BLOCK_COST};
+use super::engine::Engine;
+use super::records::Record;
+use crate::b2::{Error as B2Error, ErrorKind};
+
+pub(super) struct Fetch {
+    record: Arc<Record>,
+    blocks: Range<u64>,
+    ahead: bool,
+    waiters: AtomicUsize,
+    abandoned: AtomicBool,
+    leave: Notify,
+    kept: Mutex<Vec<Option<Bytes>>>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    /// Blocks that have come.
+    done: usize,
+    failed: Option<Error>,
+}
+
+impl Fetch {
+    pub(super) fn new(record: Arc<Record>, blocks: Range<u64>, ahead: bool) -> Arc<Self> {
+        let count = (blocks.end - blocks.start) as usize;
+        Arc::new(Self {
+            record,
+            blocks,
+            ahead,
+            waiters: AtomicUsize::new(0),
+            abandoned: AtomicBool::new(false),
+            leave: Notify::new(),
+            kept: Mutex::new(vec![None; count]),
+            progress: watch::Sender::new(Progress::default()),
+        })
+    }
+
+    pub(super) fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    pub(super) fn blocks(&self) -> Range<u64> {
+        self.blocks.clone()
+    }
+
+    pub(super) fn is_ahead(&self) -> bool {
+        self.ahead
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.waiters.load(Ordering::Acquire) > 0
+    }
+
+    /// Nobody will read what this fetch reads ahead; it ends unless somebody waits for it.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.leave.notify_one();
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let progress = self.progress.borrow();
+        progress.failed.is_some() || progress.done == self.count()
+    }
+
+    /// Keeps a block for those who wait; called under the cache's lock. `false`: nobody does.
+    pub(super) fn keep(&self, index: usize, data: &Bytes) -> bool {
+        let wanted = self.is_wanted();
+        if wanted && let Some(slot) = self.kept().get_mut(index) {
+            *slot = Some(data.clone());
+        }
+        wanted
+    }
+
+    /// Wakes those who wait for blocks up to `index`.
+    pub(super) fn advance(&self, index: usize) {
+        self.progress.send_modify(|progress| progress.done = index + 1);
+    }
+
+    pub(super) fn fail(&self, error: Error) {
+        self.progress
+            .send_modify(|progress| progress.failed = Some(error));
+    }
+
+    fn count(&self) -> usize {
+        (self.blocks.end - self.blocks.start) as usize
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Option<Bytes>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reader's interest in a fetch.
+pub(super) struct Joined(Arc<Fetch>);
+
+impl Joined {
+    /// Must be called under the cache's lock, while the fetch's blocks are pending.
+    pub(super) fn new(fetch: &Arc<Fetch>) -> Self {
+        fetch.waiters.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(fetch))
+    }
+
+    /// Waits for one block.
+    pub(super) async fn block(&self, index: usize) -> Result<Bytes, Error> {
+        let mut progress = self.0.progress.subscribe();
+        loop {
+            {
+                let now = progress.borrow_and_update();
+                if now.done > index {
+                    if let Some(data) = self.0.kept().get(index).cloned().flatten() {
+                        return Ok(data);
+                    }
+                    return Err(lost(&self.0.record));
+                }
+                if let Some(error) = &now.failed {
+                    return Err(error.clone());
+                }
+            }
+            if progress.changed().await.is_err() {
+                return Err(lost(&self.0.record));
+            }
+        }
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if self.0.waiters.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let kept = {
+                let mut kept = self.0.kept();
+                // Somebody may have joined since; then the blocks are his.
+                if self.0.is_wanted() {
+                    return;
+                }
+                let empty = vec![None; kept.len()];
+                std::mem::replace(&mut *kept, empty)
+            };
+            drop(kept);
+        }
+    }
+}
+
+fn lost(record: &Record) -> Error {
+    Error::B2(B2Error {
+        kind: ErrorKind::Protocol,
+        call: "b2_download_file_by_id",
+        subject: record.id.to_string(),
+        status: 0,
+        code: String::new(),
+        detail: "the download ended before its last byte".to_owned(),
+        attempts: 1,
+        elapsed: std::time::Duration::ZERO,
+    })
+}
+
+/// What a failed download means to a reader.
+pub(super) fn read_error(error: B2Error) -> Error {
+    if error.kind == ErrorKind::NotFound {
+        Error::Stale
+    } else {
+        Error::B2(error)
+    }
+}
+
+/// Ends the fetch as failed if its task is dropped before the end (a runtime shutting down).
+struct Ending<'a> {
+    engine: &'a Engine,
+    fetch: &'a Arc<Fetch>,
+    next: usize,
+    error: Option<Error>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if self.next < self.fetch.count() {
+            self.engine.cache.gone(self.fetch, self.next);
+            let error = self.error.take();
+            self.fetch
+                .fail(error.unwrap_or_else(|| lost(&self.fetch.record)));
+        }
+    }
+}
+
+/// Downloads the blocks of a fetch, paid by `room`.
+pub(super) async fn run(engine: &Arc<Engine>, fetch: &Arc<Fetch>, mut room: Reservation) {
+    let mut ending = Ending {
+        engine,
+        fetch,
+        next: 0,
+        error: None,
+    };
+    if let Err(error) = fill(engine, fetch, &mut room, &mut ending.next).await {
+        ending.error = Some(error);
+    }
+    drop(ending);
+    drop(room);
+    engine.relieve_waiters();
+}
+
+async fn fill(
+    engine: &Arc<Engine>,
+    fetch: &Arc<Fetch>,
+    room: &mut Reservation,
+    next: &mut usize,
+) -> Result<(), Error> {
+    let record = &fetch.record;
+    let range = cache::bytes_of(record, &fetch.blocks);
+    let mut left = range.end - range.start;
+    let opening = engine.client.download(&record.id, range);
+    tokio::pin!(opening);
+    let mut download = loop {
+        tokio::select! {
+            opened = &mut opening => break opened.map_err(read_error)?,
+            () = fetch.leave.notified() => {
+                if engine.cache.cancel(fetch, *next) {
+                    return Err(lost(record));
+                }
+            }
+        }
+    };
+    let mut block = Vec::new();
+    while let Some(chunk) = download.chunk().await.map_err(read_error)? {
+        let mut chunk = &chunk[..];
+        left = left.saturating_sub(chunk.len() as u64);
+        while !chunk.is_empty() && *next < fetch.count() {
+            let number = fetch.blocks.start + *next as u64;
+            let size = (record.size - number * BLOCK).min(BLOCK) as usize;
+            if block.capacity() == 0 {
+                block = Vec::with_capacity(size);
+            }
+            let take = chunk.len().min(size - block.len());
+            block.extend_from_slice(&chunk[..take]);
+            chunk = &chunk[take..];
+            if block.len() == size {
+                let mut paid = room.split(size as u64 + BLOCK_COST);
+                paid.turn(Use::Cached);
+                let data = paid.hold(std::mem::take(&mut block));
+                let index = *next;
+                *next += 1;
+                engine.cache.arrived(fetch, index, data);
+                engine.relieve_waiters();
+            }
+        }
+        if left > 0
+            && fetch.abandoned.load(Ordering::Acquire)
+            && engine.cache.cancel(fetch, *next)
+        {
+            return Err(lost(record));
+        }
+    }
+    if *next < fetch.count() {
+        return Err(lost(record));
+    }
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! What happens in the bucket beside plain content: copies on the server, large files begun and
+//! given up, and whether another client was faster.
+//!
+//! A large file's timestamp is that of its start (API §4.3), so one that took long may be older
+//! than another client's version although it was finished later: `is_newest` asks. Every large
+//! file begun here carries the key `b2fuse_upload` with its start in milliseconds, by which a
+//! later mount finds what a crash has left.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::engine::Engine;
+use super::plan::{self, MAX_PART, MAX_PARTS, Run, Source};
+use super::snapshot::{Snapshot, Span};
+use super::stream::id_of;
+use super::{Error, Version};
+use crate::b2::{
+    Action, ContentSha1, CopyMetadata, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1,
+};
+
+/// File info of a large file begun here: its start in milliseconds since 1970.
+pub(super) const UPLOAD_KEY: &str = "b2fuse_upload";
+/// The convention for the SHA-1 of a large file (API §6).
+const SHA1_KEY: &str = "large_file_sha1";
+/// Versions of one name looked at in a conflict check.
+const LOOK: u32 = 100;
+
+/// The SHA-1 that B2, or the uploader, has noted.
+pub(super) fn known_sha1(version: &FileVersion) -> Option<Sha1> {
+    match version.sha1 {
+        ContentSha1::Verified(sha1) | ContentSha1::Unverified(sha1) => Some(sha1),
+        ContentSha1::None => version.info.get(SHA1_KEY).and_then(|hex| Sha1::from_hex(hex)),
+    }
+}
+
+/// The target of changed content: what its info says of an earlier content is gone.
+pub(super) fn small_target(target: &NewFile) -> NewFile {
+    let mut target = target.clone();
+    target.info.remove(SHA1_KEY);
+    target.info.remove(UPLOAD_KEY);
+    target
+}
+
+fn large_target(target: &NewFile, sha1: Option<Sha1>) -> NewFile {
+    let mut target = small_target(target);
+    if let Some(sha1) = sha1 {
+        target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
+    }
+    target.info.insert(UPLOAD_KEY.to_owned(), now_ms().to_string());
+    target
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
+}
+
+impl Engine {
+    /// Begins a large file.
+    pub(super) async fn start_large(
+        &self,
+        target: &NewFile,
+        sha1: Option<Sha1>,
+    ) -> Result<FileId, Error> {
+        let started = self
+            .client
+            .start_large_file(&large_target(target, sha1))
+            .await?;
+        let id = id_of(&started)?;
+        self.large
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone());
+        Ok(id)
+    }
+
+    /// A large file was finished.
+    pub(super) fn forget_large(&self, large: &FileId) {
+        self.large
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(large);
+    }
+
+    /// Gives up a large file, in the background.
+    pub(super) fn cancel_large(&self, large: FileId) {
+        self.forget_large(&large);
+        let client = self.client.clone();
+        self.rt.spawn(async move {
+            if let Err(error) = client.cancel_large_file(&large).await {
+                log::warn!("an unfinished large file stays in the bucket: {error}");
+            }
+        });
+    }
+
+    /// Cancels large files under `prefix` that were begun by an earlier mount at least
+    /// `older_than` ago; tells how many.
+    pub(super) async fn cancel_abandoned(
+        &self,
+        prefix: &str,
+        older_than: Duration,
+    ) -> Result<usize, Error> {
+        let limit = now_ms().saturating_sub(older_than.as_millis() as u64);
+        let mut cancelled = 0;
+        for file in self.client.list_unfinished_large_files(prefix).await? {
+            let begun = file.info.get(UPLOAD_KEY).and_then(|ms| ms.parse::<u64>().ok());
+            let (Some(id), Some(begun)) = (file.id, begun) else {
+                continue;
+            };
+            let ours = self
+                .large
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&id);
+            if !ours && begun <= limit {
+                self.client.cancel_large_file(&id).await?;
+                log::info!("{}: cancelled the abandoned large file {id}", file.name);
+                cancelled += 1;
+            }
+        }
+        Ok(cancelled)
+    }
+
+    /// A server-side copy of any size.
+    pub(super) async fn copy(
+        self: &Arc<Self>,
+        source: &Version,
+        target: &NewFile,
+    ) -> Result<FileVersion, Error> {
+        let by_parts = source.size > MAX_PART;
+        let told = target.info.contains_key(SHA1_KEY) || source.size > self.settings.large_file;
+        let sha1 = source.sha1.filter(|_| told || by_parts);
+        let version = if by_parts {
+            self.copy_by_parts(source, target, sha1).await?
+        } else {
+            let mut target = small_target(target);
+            if let Some(sha1) = sha1 {
+                target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
+            }
+            let metadata = CopyMetadata::Replace {
+                content_type: target.content_type,
+                info: target.info,
+            };
+            self.client
+                .copy_file(&source.id, &target.name, &metadata)
+                .await?
+        };
+        self.note_own(&id_of(&version)?);
+        Ok(version)
+    }
+
+    async fn copy_by_parts(
+        self: &Arc<Self>,
+        source: &Version,
+        target: &NewFile,
+        sha1: Option<Sha1>,
+    ) -> Result<FileVersion, Error> {
+        let run = Run {
+            source: Source::Base,
+            len: source.size,
+        };
+        let steps = plan::parts(0, &[run], MAX_PART, MAX_PARTS, 2);
+        let snapshot = Snapshot {
+            start: 0,
+            size: source.size,
+            seq: 0,
+            base: Some(self.records.intern(source)),
+            spans: vec![Span::Base(0..source.size)],
+        };
+        let large = self.start_large(target, sha1).await?;
+        let copied = async {
+            let hashes = self.send_parts(&large, 1, &steps, &snapshot).await?;
+            Ok(self.client.finish_large_file(&large, &hashes).await?)
+        };
+        match copied.await {
+            Ok(version) => {
+                self.forget_large(&large);
+                Ok(version)
+            }
+            Err(error) => {
+                self.cancel_large(large);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a version just finished is what its name shows.
+    pub(super) async fn is_newest(&self, version: &FileVersion) -> bool {
+        let rows = match self.versions_of(&version.name).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                log::warn!("{}: not checked for conflicts: {error}", version.name);
+                return true;
+            }
+        };
+        match rows.first() {
+            Some(newest) if newest.id != version.id => {
+                log::warn!(
+                    "{}: another version ({}) was made while {} was being uploaded; both are \
+                     kept, the one uploaded last becomes the newest",
+                    version.name,
+                    show(newest.id.as_ref()),
+                    show(version.id.as_ref()),
+                );
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Looks, in the background, whether another client's version lies between ours and the one
+    /// that ours was made from.
+    pub(super) fn watch_for_conflict(
+        self: &Arc<Self>,
+        name: &FileName,
+        ours: &FileId,
+        base: &FileId,
+    ) {
+        let engine = Arc::clone(self);
+        let (name, ours, base) = (name.clone(), ours.clone(), base.clone());
+        self.rt.spawn(async move {
+            let Ok(rows) = engine.versions_of(&name).await else {
+                return;
+            };
+            let below = rows
+                .iter()
+                .skip_while(|row| row.id.as_ref() != Some(&ours))
+                .skip(1);
+            let between: Vec<&FileId> = below
+                .map_while(|row| row.id.as_ref().filter(|id| **id != base))
+                .filter(|id| !engine.is_own(id))
+                .collect();
+            let base_seen = rows.iter().any(|row| row.id.as_ref() == Some(&base));
+            if base_seen && let Some(other) = between.first() {
+                log::warn!(
+                    "{name}: another client's version {other} was made after the one that {ours} \
+                     is based on; both are kept, the name shows {ours}"
+                );
+            }
+        });
+    }
+
+    /// Removes a version that was made here and has been copied to its place.
+    pub(super) fn delete_twin(&self, version: &FileVersion) {
+        let Some(id) = version.id.clone() else { return };
+        let (client, name) = (self.client.clone(), version.name.clone());
+        self.rt.spawn(async move {
+            if let Err(error) = client.delete_file_version(&name, &id).await {
+                log::warn!("{name}: the copied version {id} stays in the bucket: {error}");
+            }
+        });
+    }
+
+    /// What was stored or hidden under a name, newest first.
+    async fn versions_of(&self, name: &FileName) -> Result<Vec<FileVersion>, Error> {
+        let page = self
+            .client
+            .list_file_versions(&ListVersions {
+                prefix: name.as_str().to_owned(),
+                start: Some((name.as_str().to_owned(), None)),
+                delimiter: false,
+                max: LOOK,
+            })
+            .await?;
+        Ok(page
+            .files
+            .into_iter()
+            .filter(|row| row.name == *name && row.action != Action::Start)
+            .collect())
+    }
+}
+
+fn show(id: Option<&FileId>) -> &str {
+    id.map_or("a folder", FileId::as_str)
+}

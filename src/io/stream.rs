@@ -1,0 +1,396 @@
+//! Sending parts of a large file while it is still being written.
+//!
+//! A content that is written in one run (new, cut to nothing, or appended to) starts a large file
+//! once the run is long enough, and sends full parts in order of file offset. What a part holds
+//! must not change any more: `issued` is the offset up to which parts were made, and a change
+//! before it needs a commit first. A part that has landed gives back its memory; one that failed
+//! keeps it and is tried again by the commit. At least one byte stays behind what was issued, so
+//! that the last part is never empty and there are always two.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::content::{Content, State};
+use super::engine::Engine;
+use super::plan::{self, MIN_PART, Run, Source, Step};
+use super::snapshot::Snapshot;
+use super::{Error, Owner};
+use crate::b2::{FileId, FileVersion, NewFile, Sha1};
+
+/// Parts that a stream may make; the rest is for the tail, which may copy 10 TB of base.
+const MAX_STREAMED: usize = 7_000;
+/// How long a content does without a stream after one could not be started.
+const REST: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(super) enum Streaming {
+    #[default]
+    Off,
+    /// None could be started; not tried again before this moment.
+    Resting(Instant),
+    /// `start_large_file` is under way; the number tells this start from a later one.
+    Starting(u64),
+    Running(Stream),
+}
+
+pub(super) struct Stream {
+    /// What the owner wanted when the large file was started.
+    pub(super) target: NewFile,
+    pub(super) large: FileId,
+    pub(super) parts: Vec<Part>,
+    /// End of the last part made.
+    pub(super) issued: u64,
+    /// Where the written run starts; the base is copied up to here.
+    data_start: u64,
+    /// End of what a commit that failed has already sent behind `issued`.
+    pub(super) tail_end: u64,
+}
+
+pub(super) struct Part {
+    pub(super) step: Step,
+    pub(super) state: PartState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartState {
+    Waiting,
+    Flying,
+    Done(Sha1),
+    Failed,
+}
+
+/// A part about to fly.
+struct Launch {
+    large: FileId,
+    index: usize,
+    step: Step,
+    snapshot: Snapshot,
+}
+
+impl Stream {
+    pub(super) fn flying_bytes(&self) -> u64 {
+        self.parts
+            .iter()
+            .filter(|part| part.state == PartState::Flying)
+            .map(|part| match &part.step {
+                Step::Send(range) => range.end - range.start,
+                Step::Copy(_) => 0,
+            })
+            .sum()
+    }
+
+    pub(super) fn is_flying(&self) -> bool {
+        self.parts.iter().any(|p| p.state == PartState::Flying)
+    }
+
+    /// The SHA-1 of every part if all have landed.
+    pub(super) fn hashes(&self) -> Option<Vec<Sha1>> {
+        self.parts
+            .iter()
+            .map(|part| match part.state {
+                PartState::Done(sha1) => Some(sha1),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+impl Engine {
+    /// Bytes from which on a file is sent while it is being written.
+    fn stream_from(&self) -> u64 {
+        let memory = self.budget.write_limit() / 2;
+        self.settings.large_file.min(memory).max(MIN_PART + 1)
+    }
+
+    /// Size of part number `n` (from 0): grows so that 10,000 parts suffice, bounded by memory.
+    fn part_size(&self, n: usize) -> u64 {
+        let memory = self.budget.write_limit() / (self.settings.uploads.max(1) as u64 + 1);
+        let wanted = self.settings.part_size.saturating_mul(1 << (n / 1000).min(16));
+        wanted.min(memory).max(MIN_PART)
+    }
+}
+
+impl Content {
+    /// Starts a stream, or parts of it, if there is something to send. With `pressure` somebody
+    /// waits for memory: shorter parts and earlier starts.
+    pub(super) fn pump(self: &Arc<Self>, pressure: bool) {
+        let mut launches = Vec::new();
+        let mut start = None;
+        {
+            let mut state = self.lock();
+            if state.discarded || self.committing.load(Ordering::Acquire) {
+                return;
+            }
+            if let Streaming::Running(_) = state.stream {
+                while let Some(launch) = self.next_launch(&mut state, pressure) {
+                    launches.push(launch);
+                }
+                if !launches.is_empty() {
+                    self.count(&state);
+                }
+            } else if let Some(owner) = self.may_start(&mut state, pressure) {
+                let token = state.seq;
+                state.stream = Streaming::Starting(token);
+                start = Some((token, owner));
+            }
+        }
+        for launch in launches {
+            let this = Arc::clone(self);
+            self.engine.rt.spawn(async move { this.fly(launch).await });
+        }
+        if let Some((token, owner)) = start {
+            let this = Arc::clone(self);
+            self.engine
+                .rt
+                .spawn(async move { this.start(token, owner).await });
+        }
+    }
+
+    fn may_start(&self, state: &mut State, pressure: bool) -> Option<Arc<dyn Owner>> {
+        match state.stream {
+            Streaming::Off => {}
+            Streaming::Resting(until) if until <= Instant::now() => {}
+            _ => return None,
+        }
+        let unsent = state.overlay.unsent();
+        if !pressure {
+            if state.shy || unsent < state.consider {
+                return None;
+            }
+            // Looking at all extents takes time: not at each write.
+            state.consider = (unsent + (1 << 20)).max(self.engine.stream_from());
+        }
+        let from = if pressure {
+            MIN_PART + 1
+        } else {
+            self.engine.stream_from()
+        };
+        let fits = unsent >= from
+            && state.overlay.first()? <= state.base_len
+            && state.overlay.is_one_run();
+        fits.then(|| state.owner.clone()).flatten()
+    }
+
+    async fn start(self: Arc<Self>, token: u64, owner: Arc<dyn Owner>) {
+        let engine = &self.engine;
+        let started = match owner.target() {
+            None => None,
+            Some(target) => match engine.start_large(&target, None).await {
+                Ok(large) => Some((target, large)),
+                Err(error) => {
+                    engine.failures.fetch_add(1, Ordering::Relaxed);
+                    log::warn!("{}: could not start a large file: {error}", target.name);
+                    None
+                }
+            },
+        };
+        let unwanted = {
+            let mut state = self.lock();
+            let mine = matches!(state.stream, Streaming::Starting(t) if t == token);
+            match started {
+                Some((target, large)) if mine && !state.discarded => {
+                    state.stream = match self.run_from(&state, target, large.clone()) {
+                        Some(stream) => Streaming::Running(stream),
+                        None => Streaming::Off,
+                    };
+                    matches!(state.stream, Streaming::Off).then_some(large)
+                }
+                started => {
+                    if mine {
+                        state.stream = Streaming::Resting(Instant::now() + REST);
+                    }
+                    started.map(|(_, large)| large)
+                }
+            }
+        };
+        match unwanted {
+            Some(large) => engine.cancel_large(large),
+            None => self.pump(false),
+        }
+    }
+
+    /// A stream for what is written now; `None` when it is not one run behind the base any more.
+    fn run_from(&self, state: &State, target: NewFile, large: FileId) -> Option<Stream> {
+        let first = state.overlay.first()?;
+        if first > state.base_len {
+            return None;
+        }
+        let mut parts = Vec::new();
+        let mut issued = 0;
+        // A shorter head is downloaded and sent with the first part.
+        if first >= MIN_PART {
+            let head = Run {
+                source: Source::Base,
+                len: first,
+            };
+            let steps = plan::parts(0, &[head], MIN_PART, MAX_STREAMED as u64, 1);
+            parts = steps
+                .into_iter()
+                .map(|step| Part {
+                    step,
+                    state: PartState::Waiting,
+                })
+                .collect();
+            issued = first;
+        }
+        Some(Stream {
+            target,
+            large,
+            parts,
+            issued,
+            data_start: first,
+            tail_end: 0,
+        })
+    }
+
+    fn next_launch(&self, state: &mut State, pressure: bool) -> Option<Launch> {
+        let Streaming::Running(stream) = &state.stream else {
+            return None;
+        };
+        let flying = stream.parts.iter().rev().take(64 + MAX_STREAMED);
+        let flying = flying.filter(|p| p.state == PartState::Flying).count();
+        if flying >= self.engine.settings.uploads.max(1) {
+            return None;
+        }
+        let waiting = stream
+            .parts
+            .iter()
+            .position(|p| p.state == PartState::Waiting);
+        let (index, range) = if let Some(index) = waiting {
+            (index, stream.parts[index].step.range().clone())
+        } else {
+            (stream.parts.len(), self.next_range(state, stream, pressure)?)
+        };
+        // Copies take nothing from here; what is sent is held by the snapshot until it landed.
+        let copies = waiting.is_some();
+        let snapshot = Snapshot {
+            start: range.start,
+            size: range.end,
+            seq: state.seq,
+            base: state.base.clone(),
+            spans: Vec::new(),
+        };
+        let spans = if copies {
+            Vec::new()
+        } else {
+            state.overlay.freeze();
+            state.spans(range.clone()).ok()?
+        };
+        let Streaming::Running(stream) = &mut state.stream else {
+            return None;
+        };
+        if !copies {
+            stream.issued = range.end;
+            stream.parts.push(Part {
+                step: Step::Send(range),
+                state: PartState::Waiting,
+            });
+        }
+        let part = &mut stream.parts[index];
+        part.state = PartState::Flying;
+        Some(Launch {
+            large: stream.large.clone(),
+            index,
+            step: part.step.clone(),
+            snapshot: Snapshot { spans, ..snapshot },
+        })
+    }
+
+    /// The next part to send, if enough is written.
+    fn next_range(&self, state: &State, stream: &Stream, pressure: bool) -> Option<Range<u64>> {
+        let failed = stream.parts.iter().any(|p| p.state == PartState::Failed);
+        if failed || stream.parts.len() >= MAX_STREAMED {
+            return None;
+        }
+        let written = state
+            .overlay
+            .run_end(stream.issued.max(stream.data_start));
+        let ready = written.saturating_sub(stream.issued + 1);
+        let full = self.engine.part_size(stream.parts.len());
+        let least = if pressure { MIN_PART } else { full };
+        (ready >= least).then(|| stream.issued..stream.issued + ready.min(full))
+    }
+
+    async fn fly(self: Arc<Self>, launch: Launch) {
+        let Launch {
+            large,
+            index,
+            step,
+            snapshot,
+        } = launch;
+        let number = index as u32 + 1;
+        let sent = self
+            .engine
+            .send_part(&large, number, &step, &snapshot)
+            .await;
+        drop(snapshot);
+        if let Err(error) = &sent {
+            self.engine.failures.fetch_add(1, Ordering::Relaxed);
+            log::warn!("part {number} of large file {large} will be tried again: {error}");
+        }
+        self.part_landed(&large, index, sent.ok());
+        self.pump(false);
+    }
+
+    /// Notes how a part ended; gives back the memory of one that B2 has.
+    pub(super) fn part_landed(&self, large: &FileId, index: usize, sha1: Option<Sha1>) {
+        {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            if let Streaming::Running(stream) = &mut state.stream
+                && stream.large == *large
+                && let Some(part) = stream.parts.get_mut(index)
+            {
+                part.state = sha1.map_or(PartState::Failed, PartState::Done);
+                if let (Step::Send(range), Some(_)) = (&part.step, sha1) {
+                    // The base bytes in front of the run can still be read from the base.
+                    let from = range.start.max(stream.data_start);
+                    state.overlay.mark_sent(from..range.end, state.seq);
+                }
+                self.count(state);
+            }
+        }
+        self.landed.send_modify(|count| *count += 1);
+    }
+}
+
+impl Engine {
+    /// Sends or copies one part.
+    pub(super) async fn send_part(
+        &self,
+        large: &FileId,
+        number: u32,
+        step: &Step,
+        snapshot: &Snapshot,
+    ) -> Result<Sha1, Error> {
+        let done = match (step, &snapshot.base) {
+            (Step::Copy(range), Some(base)) => {
+                let range = range.clone();
+                self.client
+                    .copy_part(large, number, &base.id, range)
+                    .await?
+            }
+            (Step::Copy(range) | Step::Send(range), _) => {
+                let payload = snapshot.payload(self, range.clone()).await?;
+                self.client.upload_part(large, number, payload).await?
+            }
+        };
+        let want = step.range().end - step.range().start;
+        if done.size != want {
+            return Err(Error::Corrupt(format!(
+                "part {number} of large file {large}: B2 has {} bytes of {want}",
+                done.size
+            )));
+        }
+        Ok(done.sha1)
+    }
+}
+
+/// The id of a version that B2 has just made.
+pub(super) fn id_of(version: &FileVersion) -> Result<FileId, Error> {
+    version.id.clone().ok_or_else(|| {
+        Error::Corrupt(format!("{}: B2 gave no id for a new version", version.name))
+    })
+}

@@ -1,0 +1,255 @@
+//! Changing a content: write, truncate, and waiting for memory.
+//!
+//! A write takes memory before it takes effect, so a dropped or refused one leaves no trace. A
+//! writer that must wait first sees to it that something leaves: parts that are full enough, then
+//! the contents with the most unsent bytes; its own turn among them means `NeedsCommit`. It waits
+//! as long as uploads go on, and at most `timeout` once they fail or none is under way.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Error;
+use super::budget::{Reservation, Want};
+use super::content::{Content, State};
+use super::engine::{Engine, TICK};
+use super::extents::{EXTENT_COST, OpenBuffer};
+use super::plan::{MAX_FILE, MIN_PART};
+use super::stream::Streaming;
+
+/// A write of this size is kept as it came; smaller ones are gathered.
+const LARGE_WRITE: usize = 64 << 10;
+/// The largest buffer that gathers small writes, and the largest piece taken at once.
+const BUFFER: usize = 1 << 20;
+/// The smallest such buffer.
+const SMALL_BUFFER: usize = 512;
+/// An owner that was asked to commit and has not begun after this time is asked again.
+const ASK_AGAIN_MS: u64 = 5_000;
+
+impl Content {
+    /// Takes the bytes; waits while the budget is full.
+    pub async fn write(self: &Arc<Self>, offset: u64, data: Bytes) -> Result<(), Error> {
+        let end = offset.checked_add(data.len() as u64);
+        if end.is_none_or(|end| end > MAX_FILE) {
+            return Err(Error::TooLarge);
+        }
+        let mut at = 0;
+        while at < data.len() {
+            let piece = data.slice(at..data.len().min(at + BUFFER));
+            let len = piece.len();
+            self.write_piece(offset + at as u64, piece).await?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    async fn write_piece(self: &Arc<Self>, offset: u64, data: Bytes) -> Result<(), Error> {
+        let mut room = None;
+        loop {
+            let need = {
+                let mut state = self.lock();
+                state.may_change(offset)?;
+                let seq = state.seq + 1;
+                match self.place(&mut state, offset, &data, seq, &mut room) {
+                    Ok(()) => {
+                        state.seq = seq;
+                        state.size = state.size.max(offset + data.len() as u64);
+                        self.changed(&mut state);
+                        break;
+                    }
+                    Err(need) => need,
+                }
+            };
+            room = Some(self.make_room(need).await?);
+        }
+        self.pump(false);
+        Ok(())
+    }
+
+    /// Puts the bytes in their place, or tells how much memory that takes.
+    fn place(
+        &self,
+        state: &mut State,
+        offset: u64,
+        data: &Bytes,
+        seq: u64,
+        room: &mut Option<Reservation>,
+    ) -> Result<(), u64> {
+        let mut take = |bytes: u64| match room.take() {
+            Some(room) if room.bytes() >= bytes => Some(room),
+            _ => self.engine.reserve_now(Want::Write, bytes),
+        };
+        if data.len() >= LARGE_WRITE {
+            let need = data.len() as u64 + EXTENT_COST;
+            let held = take(need).ok_or(need)?.hold(data.clone());
+            state.overlay.put(offset, held, seq);
+            return Ok(());
+        }
+        if state.overlay.put_open(offset, data, seq) {
+            return Ok(());
+        }
+        // Writes in a row get ever larger buffers; what comes alone gets a small one.
+        let least = data.len().max(SMALL_BUFFER);
+        let wish = match state.overlay.open_before(offset) {
+            Some(before) => (before * 2).clamp(least, BUFFER),
+            None => least,
+        };
+        for capacity in [wish, least] {
+            if let Some(paid) = take(capacity as u64 + EXTENT_COST) {
+                let buffer = OpenBuffer::new(capacity, paid);
+                state.overlay.open(offset, data, buffer, seq);
+                return Ok(());
+            }
+        }
+        Err(least as u64 + EXTENT_COST)
+    }
+
+    /// Cuts or grows (zeros, nothing allocated).
+    #[allow(clippy::unused_async)] // the other changes wait, so may this one
+    pub async fn truncate(self: &Arc<Self>, size: u64) -> Result<(), Error> {
+        if size > MAX_FILE {
+            return Err(Error::TooLarge);
+        }
+        let mut state = self.lock();
+        if size == state.size {
+            return Ok(());
+        }
+        if size < state.size {
+            // The last part of a stream must keep a byte behind what has left.
+            state.may_cut(size)?;
+            state.overlay.truncate(size);
+            state.base_len = state.base_len.min(size);
+            state.low = state.low.min(size);
+        }
+        state.size = size;
+        state.seq += 1;
+        self.changed(&mut state);
+        Ok(())
+    }
+
+    fn changed(self: &Arc<Self>, state: &mut State) {
+        if !state.listed {
+            state.listed = true;
+            self.engine.list(self);
+        }
+        self.count(state);
+    }
+
+    /// Waits for memory for a write.
+    async fn make_room(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Error> {
+        let engine = &self.engine;
+        let mut granted = engine.budget.queue(Want::Write, bytes);
+        let mut moves = engine.budget.unsent_moves();
+        let failures = engine.failures.load(Ordering::Relaxed);
+        let mut stuck: Option<Instant> = None;
+        loop {
+            let leaving = engine.make_leave(self, bytes)?;
+            tokio::select! {
+                room = &mut granted => return room.map_err(|_| Error::NoMemory),
+                () = engine.sleep(TICK) => {}
+            }
+            let now = engine.budget.unsent_moves();
+            if now != moves {
+                moves = now;
+                stuck = None;
+            } else if !leaving || engine.failures.load(Ordering::Relaxed) != failures {
+                let since = *stuck.get_or_insert_with(Instant::now);
+                if since.elapsed() > engine.settings.timeout {
+                    return Err(Error::NoMemory);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Whether bytes from `offset` on may be written: none of them has left as a part.
+    fn may_change(&mut self, offset: u64) -> Result<(), Error> {
+        match &self.stream {
+            Streaming::Running(stream) if offset < stream.issued => {
+                self.shy = true;
+                Err(Error::NeedsCommit)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may_cut(&mut self, size: u64) -> Result<(), Error> {
+        match &self.stream {
+            Streaming::Running(stream) if size <= stream.issued.max(stream.tail_end) => {
+                self.shy = true;
+                Err(Error::NeedsCommit)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn list(&self, content: &Arc<Content>) {
+        let mut contents = self
+            .contents
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Now and then, so that the cost stays constant per content.
+        if contents.len().is_power_of_two() {
+            contents.retain(|content| content.strong_count() > 0);
+        }
+        contents.push(Arc::downgrade(content));
+    }
+
+    fn listed(&self) -> Vec<Arc<Content>> {
+        let contents = self
+            .contents
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        contents.iter().filter_map(std::sync::Weak::upgrade).collect()
+    }
+
+    /// Makes unsent bytes leave because `me` waits for `bytes`. Tells whether any are leaving.
+    fn make_leave(&self, me: &Arc<Content>, bytes: u64) -> Result<bool, Error> {
+        self.relieve_waiters();
+        let contents = self.listed();
+        let goal = bytes.max(self.budget.write_limit() / 4);
+        let now = self.now_ms();
+        let mut leaving = 0;
+        let mut idle: Vec<(u64, &Arc<Content>)> = Vec::new();
+        for content in &contents {
+            let unsent = content.unsent.load(Ordering::Relaxed);
+            if unsent >= MIN_PART {
+                content.pump(true);
+            }
+            let flying = content.flying.load(Ordering::Relaxed);
+            let asked = content.asked.load(Ordering::Relaxed);
+            let soon = asked > 0 && asked + ASK_AGAIN_MS > now;
+            if unsent == 0 {
+                continue;
+            }
+            if content.committing.load(Ordering::Acquire) || soon {
+                leaving += unsent;
+            } else if flying > 0 {
+                leaving += flying;
+            } else {
+                idle.push((unsent, content));
+            }
+        }
+        idle.sort_by_key(|(unsent, _)| std::cmp::Reverse(*unsent));
+        for (unsent, content) in idle {
+            if leaving >= goal {
+                break;
+            }
+            if Arc::ptr_eq(content, me) {
+                return Err(Error::NeedsCommit);
+            }
+            let Some(owner) = content.lock().owner.clone() else {
+                continue;
+            };
+            content.asked.store(now.max(1), Ordering::Relaxed);
+            leaving += unsent;
+            owner.please_commit();
+        }
+        Ok(leaving > 0)
+    }
+}
