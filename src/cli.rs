@@ -17,7 +17,8 @@ use crate::config::{
     self, Config, Count, Endpoint, Id, LargeFile, Layer, Memory, PartSize, Prefix, Removal, Size,
     Span, Switch, Umask, Word, WriteBack,
 };
-use crate::{emulator, mount};
+use crate::emulator;
+use crate::mount::{self, background};
 
 /// Mounts a Backblaze B2 bucket as a filesystem.
 ///
@@ -30,6 +31,7 @@ use crate::{emulator, mount};
     name = "b2fuse",
     version,
     max_term_width = 100,
+    override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse --emulator-listen <ADDRESS>",
     after_help = "To try it without an account:  b2fuse --emulator /tmp/b2"
 )]
 struct Options {
@@ -47,9 +49,15 @@ struct Options {
     #[command(flatten)]
     log: log::MessageOptions,
 
+    /// Return when it is mounted and serve in the background
+    #[arg(long, conflicts_with = "foreground")]
+    background: bool,
     /// Stay in the foreground, which it does anyway
     #[arg(long, hide = true)]
     foreground: bool,
+    /// This is the process that serves in the background.
+    #[arg(long, hide = true)]
+    in_background: bool,
 }
 
 #[derive(Debug, Args)]
@@ -181,7 +189,8 @@ impl EmulatorOptions {
                 .emulator
                 .clone()
                 .filter(|dir| !dir.is_empty())
-                .map(PathBuf::from),
+                .map(PathBuf::from)
+                .map(|dir| std::path::absolute(&dir).unwrap_or(dir)),
             latency: self
                 .emulator_latency
                 .map_or(std::time::Duration::ZERO, |t| t.0),
@@ -231,6 +240,9 @@ impl Options {
                 address.port()
             ));
         }
+        if self.mountpoint.is_none() && self.background {
+            return refuse("--background needs a mountpoint".into());
+        }
         if self.mountpoint.is_none() && self.emulator.emulator_listen.is_none() {
             return refuse("the mountpoint is missing: b2fuse [options] <mountpoint>".into());
         }
@@ -273,6 +285,14 @@ pub fn main() -> ExitCode {
         usage.exit();
     }
     log::start(&options.log);
+    if options.background && !options.in_background {
+        return background::launch().unwrap_or_else(|fault| ended(Err(fault)));
+    }
+    if options.in_background
+        && let Err(fault) = background::begin()
+    {
+        return ended(Err(fault));
+    }
     let emulator = options.emulator.wanted();
     let Some(mountpoint) = options.mountpoint.clone() else {
         return emulator.map_or(ExitCode::from(2), |emulator| {
@@ -292,7 +312,9 @@ pub fn main() -> ExitCode {
     for warning in &config.warnings {
         ::log::warn!("{warning}");
     }
-    ended(mount::serve(config.into_mount(mountpoint, emulator)))
+    let mut plan = config.into_mount(mountpoint, emulator);
+    plan.background = options.in_background;
+    ended(mount::serve(plan))
 }
 
 fn misconfigured(fault: &config::Error) -> ExitCode {

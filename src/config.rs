@@ -317,6 +317,7 @@ impl Config {
             mountpoint,
             emulator,
             allow_other: self.allow_other,
+            background: false,
             b2: b2::Options {
                 endpoint,
                 key_id,

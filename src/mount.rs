@@ -4,6 +4,7 @@
 //! of the key, mounts, waits for a signal or an unmount, and ends (`ending`). Until the mount stands every
 //! failure is one message and leaves nothing mounted. It owns the runtime; the thread that calls it only waits.
 
+pub mod background;
 mod connect;
 mod ending;
 mod point;
@@ -32,6 +33,8 @@ pub struct Options {
     pub mountpoint: PathBuf,
     /// Let other users of the machine in.
     pub allow_other: bool,
+    /// This process is the child of `background::launch`.
+    pub background: bool,
     /// Serve this emulator's bucket; it fills in endpoint, key and bucket of `b2`.
     pub emulator: Option<emulator::Options>,
     /// The way to the bucket.
@@ -97,6 +100,9 @@ async fn run(
         &point.display().to_string(),
         server.as_ref(),
     ));
+    if options.background {
+        background::detach();
+    }
     let cause = tokio::select! {
         name = signals.next() => Cause::Signal(name),
         () = session.finished() => Cause::Unmounted,

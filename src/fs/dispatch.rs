@@ -164,7 +164,7 @@ mod tests {
         dispatch.run("test", async move {
             assert_eq!(thread::current().id(), here);
             // The runtime's context is there.
-            let _ = tokio::time::sleep(Duration::from_secs(1));
+            drop(tokio::time::sleep(Duration::from_secs(1)));
             reply.ok();
         });
         assert_eq!(answer.try_recv(), Ok("ok"));

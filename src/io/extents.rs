@@ -216,9 +216,11 @@ impl Overlay {
     /// True when some byte of the range is changed and out of memory.
     pub(super) fn any_sent(&self, range: &Range<u64>) -> bool {
         let from = self.start_at_or_before(range.start);
-        self.map.range(from..range.end.max(from)).any(|(&start, extent)| {
-            matches!(extent.kind, Kind::Sent) && start + extent.len > range.start
-        })
+        self.map
+            .range(from..range.end.max(from))
+            .any(|(&start, extent)| {
+                matches!(extent.kind, Kind::Sent) && start + extent.len > range.start
+            })
     }
 
     /// End of the changed bytes in memory that lie without a hole from `offset` on.
@@ -260,7 +262,10 @@ impl Overlay {
     /// Drops every change that is not newer than `seq`: a commit has stored them.
     pub(super) fn drop_stored(&mut self, seq: u64) {
         self.map.retain(|_, extent| extent.seq > seq);
-        if self.open.is_some_and(|start| !self.map.contains_key(&start)) {
+        if self
+            .open
+            .is_some_and(|start| !self.map.contains_key(&start))
+        {
             self.open = None;
         }
         self.unsent = self

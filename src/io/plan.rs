@@ -156,7 +156,9 @@ impl Span {
         } else {
             (len / part).max(1).max(len.div_ceil(MAX_PART))
         };
-        let at = |i: u64| self.range.start + (u128::from(len) * u128::from(i) / u128::from(pieces)) as u64;
+        let at = |i: u64| {
+            self.range.start + (u128::from(len) * u128::from(i) / u128::from(pieces)) as u64
+        };
         (0..pieces)
             .map(|i| {
                 let range = at(i)..at(i + 1);
@@ -364,11 +366,7 @@ mod tests {
     }
 
     fn runs() -> impl Strategy<Value = Vec<Run>> {
-        let source = prop_oneof![
-            Just(Source::Base),
-            Just(Source::Data),
-            Just(Source::Zero)
-        ];
+        let source = prop_oneof![Just(Source::Base), Just(Source::Data), Just(Source::Zero)];
         let len = prop_oneof![1u64..10_000, 1u64..12_000_000, 1u64..3_000_000_000];
         proptest::collection::vec((source, len).prop_map(|(s, l)| run(s, l)), 1..30)
     }

@@ -122,7 +122,7 @@ mod tests {
             umask: 0,
             enable_hashfiles: true,
             list_hashfiles: true,
-            parallel: 8,
+            parallel: 1,
         }
     }
 
@@ -148,14 +148,14 @@ mod tests {
 
     #[test]
     fn a_key_without_a_needed_right_is_refused() {
-        for lacking in 0..2 {
+        for lacking in ["listFiles", "readFiles"] {
             let rights: Vec<_> = ALL
                 .iter()
                 .copied()
-                .filter(|&right| right != ALL[lacking])
+                .filter(|&right| right != lacking)
                 .collect();
             let fault = fit(&account(&rights, ""), &mut settings("")).expect_err("refused");
-            assert!(fault.to_string().contains(ALL[lacking]), "{fault}");
+            assert!(fault.to_string().contains(lacking), "{fault}");
         }
         let mut purge = settings("");
         purge.delete = vfs::Delete::Purge;

@@ -70,7 +70,6 @@ pub(super) async fn end(
             outcome = Outcome::NotStored;
             let _ = session.unmount();
         } else {
-            session.forget();
             log::info!("{point} was unmounted");
         }
         session

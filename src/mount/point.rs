@@ -1,7 +1,7 @@
 //! The mountpoint: what may be mounted on, and which mount is ours.
 //!
-//! A mount is known by the number that /proc/self/mountinfo gives it, never by its path alone, because
-//! others may mount on the same path before or after.
+//! A mount is known by its device number, never by its path alone, because others may mount on the same
+//! path before or after. The number is reused, but not while the filesystem lives: ask `session` first.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,8 +13,6 @@ use anyhow::{Context, bail};
 /// One line of mountinfo, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mounted {
-    /// Unique while it is mounted.
-    id: u64,
     /// `major:minor` of the filesystem.
     pub(super) device: String,
     point: PathBuf,
@@ -29,14 +27,10 @@ pub(super) fn topmost(point: &Path) -> io::Result<Option<Mounted>> {
     Ok(parse(&table).into_iter().rfind(|m| m.point == point))
 }
 
-/// Whether exactly this mount is still there.
-pub(super) fn is_there(mount: &Mounted) -> bool {
-    std::fs::read("/proc/self/mountinfo")
-        .is_ok_and(|table| parse(&table).iter().any(|m| is_same(m, mount)))
-}
-
-pub(super) fn is_same(a: &Mounted, b: &Mounted) -> bool {
-    a.id == b.id && a.device == b.device && a.point == b.point
+/// Whether this mount is in the table at its place, perhaps under another.
+pub(super) fn is_there(mount: &Mounted) -> io::Result<bool> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    Ok(parse(&table).contains(mount))
 }
 
 /// `id parent major:minor root point options [optional...] - kind source options`.
@@ -45,12 +39,10 @@ fn parse(table: &[u8]) -> Vec<Mounted> {
         .split(|&b| b == b'\n')
         .filter_map(|line| {
             let mut fields = line.split(|&b| b == b' ');
-            let id = text(fields.next()?).parse().ok()?;
-            let device = text(fields.nth(1)?);
+            let device = text(fields.nth(2)?);
             let point = PathBuf::from(unescaped(fields.nth(1)?));
             let mut rest = fields.skip_while(|&field| field != b"-").skip(1);
             Some(Mounted {
-                id,
                 device,
                 point,
                 kind: text(rest.next()?),
@@ -148,7 +140,10 @@ mod tests {
         assert_eq!(mounts[1].kind, "fuse.b2fuse");
         assert_eq!(mounts[1].source, "b2fuse:photos");
         assert_eq!(mounts[1].device, "0:51");
-        assert_eq!((mounts[2].id, mounts[2].kind.as_str()), (91, "tmpfs"));
+        assert_eq!(
+            (mounts[2].device.as_str(), mounts[2].kind.as_str()),
+            ("0:52", "tmpfs")
+        );
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! fuser 0.18 would unmount by path when its session ends or is dropped, also when that path meanwhile
 //! shows somebody else's mount. So it never gets to: its session is always forgotten, and this module
-//! unmounts by itself, after it has seen in mountinfo that the topmost mount on the path is its own.
+//! unmounts by itself, after it has seen that its connection lives (so that no other mount can have its
+//! device number) and that the topmost mount on the path has that number.
 
 use std::ffi::OsStr;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use anyhow::{Context, anyhow};
 use fuser::{BackgroundSession, INodeNo, MountOption, Notifier, SessionACL};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::point::{self, Mounted};
 use crate::fs::{Adapter, Dispatch, Gate};
@@ -47,6 +50,8 @@ pub(super) struct Appearance {
 pub(super) struct Session {
     point: PathBuf,
     mount: Mounted,
+    /// The connection to the kernel, to ask whether it lives.
+    connection: OwnedFd,
     fuse: ManuallyDrop<BackgroundSession>,
     gate: Arc<Gate>,
     ended: bool,
@@ -65,8 +70,8 @@ impl Session {
         let adapter = Adapter::new(vfs.clone(), dispatch);
         let config = fuse_config(appearance);
         let before = point::topmost(point).ok().flatten();
-        let fuse = fuser::Session::new(adapter, point, &config)
-            .and_then(fuser::Session::spawn)
+        let (connection, fuse) = fuser::Session::new(adapter, point, &config)
+            .and_then(|session| Ok((session.as_fd().try_clone_to_owned()?, session.spawn()?)))
             .map_err(|e| explain(&e, point, appearance))?;
         let fuse = ManuallyDrop::new(fuse);
         let mount = point::topmost(point)
@@ -92,6 +97,7 @@ impl Session {
         Ok(Self {
             point: point.to_owned(),
             mount,
+            connection,
             fuse,
             gate,
             ended: false,
@@ -118,45 +124,55 @@ impl Session {
     /// Unmounts, lazily when programs still use the mount. Blocks while the kernel writes back what
     /// programs have mapped, so never on a thread that serves.
     pub(super) fn unmount(&mut self) -> io::Result<Unmounted> {
-        let result = take_away(&self.point, &self.mount);
+        let result = self.take_away();
         self.ended = result.is_ok();
         result
     }
 
-    /// Nothing is to be unmounted any more.
-    pub(super) fn forget(&mut self) {
-        self.ended = true;
+    /// Whether the kernel still sends requests although the session has ended: fuser gave up.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_finished() && self.is_connected()
     }
 
-    /// Whether the mount is still in the table although the session has ended: fuser gave up.
-    pub(super) fn is_broken(&self) -> bool {
-        self.is_finished() && point::is_there(&self.mount)
+    /// True as long as the filesystem lives in the kernel: mounted, or detached and in use.
+    fn is_connected(&self) -> bool {
+        let mut fds = [PollFd::new(self.connection.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut fds, PollTimeout::ZERO);
+        !fds[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLERR))
+    }
+
+    fn take_away(&self) -> io::Result<Unmounted> {
+        if !self.is_connected() {
+            return Ok(Unmounted::Already);
+        }
+        let path = &self.point;
+        if point::topmost(path)?.as_ref() != Some(&self.mount) {
+            return Ok(if point::is_there(&self.mount)? {
+                Unmounted::Covered
+            } else {
+                Unmounted::Detached
+            });
+        }
+        match umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => return Ok(Unmounted::Clean),
+            Err(Errno::EINVAL) => return Ok(Unmounted::Already),
+            Err(Errno::EPERM) => return by_helper(path),
+            Err(Errno::EBUSY) => {}
+            Err(e) => return Err(e.into()),
+        }
+        umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
+        Ok(Unmounted::Detached)
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         if !self.ended {
-            let _ = take_away(&self.point, &self.mount);
+            let _ = self.take_away();
         }
     }
-}
-
-fn take_away(path: &Path, mount: &Mounted) -> io::Result<Unmounted> {
-    match point::topmost(path)? {
-        Some(top) if point::is_same(&top, mount) => {}
-        Some(_) if point::is_there(mount) => return Ok(Unmounted::Covered),
-        _ => return Ok(Unmounted::Already),
-    }
-    match umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) => return Ok(Unmounted::Clean),
-        Err(Errno::EINVAL) => return Ok(Unmounted::Already),
-        Err(Errno::EPERM) => return by_helper(path),
-        Err(Errno::EBUSY) => {}
-        Err(e) => return Err(e.into()),
-    }
-    umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
-    Ok(Unmounted::Detached)
 }
 
 /// Only root may unmount; others have fusermount3, which is setuid.
