@@ -55,7 +55,9 @@ impl Throttle {
 
     fn used(&mut self, bytes: usize) {
         let now = Instant::now();
-        let began = now.checked_sub(SLACK).map_or(now, |early| self.gone.max(early));
+        let began = now
+            .checked_sub(SLACK)
+            .map_or(now, |early| self.gone.max(early));
         self.gone = began + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         if self.gone > now {
             self.sleep = Some(Box::pin(tokio::time::sleep_until(self.gone)));

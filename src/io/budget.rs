@@ -354,9 +354,7 @@ mod tests {
     #[test]
     fn cached_bytes_are_reported_as_what_must_go() {
         let budget = Budget::new(32 * MIB);
-        let mut cached = budget
-            .try_reserve(Want::Demand, 30 * MIB)
-            .expect("empty");
+        let mut cached = budget.try_reserve(Want::Demand, 30 * MIB).expect("empty");
         cached.turn(Use::Cached);
         assert_eq!(
             budget.try_reserve(Want::Write, 5 * MIB).unwrap_err(),

@@ -225,13 +225,7 @@ fn update_from(hash: &mut Hasher, pos: &mut u64, offset: u64, pieces: &[Bytes]) 
 }
 
 /// Hashes cached blocks from `pos` on, as far as `offset`.
-fn catch_up(
-    engine: &Engine,
-    record: &Record,
-    hash: &mut Hasher,
-    pos: &mut u64,
-    offset: u64,
-) {
+fn catch_up(engine: &Engine, record: &Record, hash: &mut Hasher, pos: &mut u64, offset: u64) {
     while *pos < offset {
         let block = *pos / BLOCK;
         let Some(data) = engine.cache.get(record, block) else {
@@ -268,6 +262,8 @@ async fn recheck(
     })
     .await?;
     if found != stored {
+        // Perhaps only the way was bad twice: the next reader starts afresh.
+        engine.cache.forget(record);
         return corrupt("the content is not what was stored, also after reading it again");
     }
     if sum > 0 && handed_out != Some(true) {

@@ -252,7 +252,10 @@ impl Overlay {
     /// Drops every change that is not newer than `seq`: a commit has stored them.
     pub(super) fn drop_stored(&mut self, seq: u64) {
         self.map.retain(|_, extent| extent.seq > seq);
-        if self.open.is_some_and(|start| !self.map.contains_key(&start)) {
+        if self
+            .open
+            .is_some_and(|start| !self.map.contains_key(&start))
+        {
             self.open = None;
         }
         self.unsent = self

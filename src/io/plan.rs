@@ -17,7 +17,7 @@ pub(super) const MAX_PARTS: u64 = 10_000;
 pub(super) const MAX_FILE: u64 = 10_000_000_000_000;
 /// A copied range is at most this long as long as the number of parts allows, so that many run
 /// side by side and no single call takes minutes.
-const COPY_PART: u64 = 1_000_000_000;
+const COPY_PART: u64 = 500_000_000;
 /// What the additional calls of a large file are worth in bytes of transfer.
 const PARTS_COST: u64 = 1 << 20;
 
@@ -156,7 +156,9 @@ impl Span {
         } else {
             (len / part).max(1).max(len.div_ceil(MAX_PART))
         };
-        let at = |i: u64| self.range.start + (u128::from(len) * u128::from(i) / u128::from(pieces)) as u64;
+        let at = |i: u64| {
+            self.range.start + (u128::from(len) * u128::from(i) / u128::from(pieces)) as u64
+        };
         (0..pieces)
             .map(|i| {
                 let range = at(i)..at(i + 1);
@@ -301,7 +303,7 @@ mod tests {
             "{steps:?}"
         );
         assert_eq!(steps.iter().map(sent_bytes).sum::<u64>(), 1 << 20);
-        assert_eq!(steps.len(), 12);
+        assert_eq!(steps.len(), 23);
     }
 
     #[test]
@@ -364,11 +366,7 @@ mod tests {
     }
 
     fn runs() -> impl Strategy<Value = Vec<Run>> {
-        let source = prop_oneof![
-            Just(Source::Base),
-            Just(Source::Data),
-            Just(Source::Zero)
-        ];
+        let source = prop_oneof![Just(Source::Base), Just(Source::Data), Just(Source::Zero)];
         let len = prop_oneof![1u64..10_000, 1u64..12_000_000, 1u64..3_000_000_000];
         proptest::collection::vec((source, len).prop_map(|(s, l)| run(s, l)), 1..30)
     }

@@ -154,10 +154,16 @@ fn issue(run: &mut Run, size: u64, limits: Limits) -> Vec<Range<u64>> {
     let chunk = (run.window / (2 * limits.streams.max(1)))
         .clamp(MIN_CHUNK, MAX_CHUNK)
         .next_multiple_of(block);
-    run.issued = run.issued.max(run.frontier.next_multiple_of(block).min(size));
+    run.issued = run
+        .issued
+        .max(run.frontier.next_multiple_of(block).min(size));
     while run.issued < target && (target - run.issued >= chunk || target == size) {
         let end = (run.issued + chunk).min(target);
-        let end = if end == size { end } else { end / block * block };
+        let end = if end == size {
+            end
+        } else {
+            end / block * block
+        };
         if end <= run.issued {
             break;
         }
@@ -217,7 +223,10 @@ mod tests {
     #[test]
     fn reordered_requests_of_the_kernel_are_one_run() {
         let order = [0u64, 2, 1, 4, 3, 7, 6, 5, 8, 10, 9, 11, 13, 12, 14, 15];
-        let chunks = ahead(order.map(|i| (MIB * 100 + i * 128 * KIB, 128 * KIB)), 1 << 30);
+        let chunks = ahead(
+            order.map(|i| (MIB * 100 + i * 128 * KIB, 128 * KIB)),
+            1 << 30,
+        );
         assert!(!chunks.is_empty());
     }
 

@@ -38,7 +38,11 @@ async fn program(rig: &Rig, seed: u64, scale: &Scale) {
                     1 => random.u64(0..=model.len() as u64),
                     _ => random.u64(0..scale.longest),
                 };
-                let longest = if random.bool() { 5000 } else { scale.largest_write };
+                let longest = if random.bool() {
+                    5000
+                } else {
+                    scale.largest_write
+                };
                 let len = random.u64(1..=longest);
                 let data = noise(random.u64(..), len as usize);
                 file.write(offset, data.clone()).await.expect("written");
@@ -80,8 +84,8 @@ async fn program(rig: &Rig, seed: u64, scale: &Scale) {
                 if let Some(running) = running.take() {
                     running.await.expect("no panic").expect("stored");
                 }
-                let word = ["upload:503", "copy_part:503", "finish_large_file:503"]
-                    [random.usize(0..3)];
+                let word =
+                    ["upload:503", "copy_part:503", "finish_large_file:503"][random.usize(0..3)];
                 rig.server.set_faults(&[word]).expect("a valid word");
                 // Either it fails and everything stays, or it never met the fault.
                 drop(file.commit().await);
@@ -93,7 +97,11 @@ async fn program(rig: &Rig, seed: u64, scale: &Scale) {
                 drop(tokio::time::timeout(Duration::from_millis(1), work).await);
             }
         }
-        assert_eq!(file.content.size(), model.len() as u64, "seed {seed} step {step}");
+        assert_eq!(
+            file.content.size(),
+            model.len() as u64,
+            "seed {seed} step {step}"
+        );
     }
     file.commit().await.expect("stored");
     if let Some(running) = running {
@@ -103,7 +111,10 @@ async fn program(rig: &Rig, seed: u64, scale: &Scale) {
     // Once more as another program would see it.
     let version = file.content.base().expect("stored");
     file = rig.open(&name, version);
-    assert!(file.all().await.expect("read") == model, "seed {seed}: reopened");
+    assert!(
+        file.all().await.expect("read") == model,
+        "seed {seed}: reopened"
+    );
 }
 
 async fn check_stored(rig: &Rig, file: &File, model: &[u8], seed: u64) {

@@ -41,7 +41,10 @@ async fn a_file_is_read_once_however_many_read_it() {
             let step = (64 + i) << 10;
             let mut offset = 0;
             while offset < expected.len() as u64 {
-                let data = content.read(&cursor, offset, step as u32).await.expect("read");
+                let data = content
+                    .read(&cursor, offset, step as u32)
+                    .await
+                    .expect("read");
                 let data = data.concat();
                 assert!(data == expected[offset as usize..offset as usize + data.len()]);
                 offset += step;
@@ -69,7 +72,10 @@ async fn many_readers_stay_within_little_memory() {
             let cursor = Cursor::default();
             let mut offset = 0;
             while offset < 40 * MIB {
-                let data = content.read(&cursor, offset, 128 << 10).await.expect("read");
+                let data = content
+                    .read(&cursor, offset, 128 << 10)
+                    .await
+                    .expect("read");
                 offset += data.concat().len() as u64;
             }
         }));
@@ -113,7 +119,9 @@ async fn damaged_bytes_are_read_again_before_they_are_handed_out() {
     let data = noise(1, 100_000);
     file.write(0, data.clone()).await.expect("written");
     file.commit().await.expect("stored");
-    rig.server.set_faults(&["download:corrupt:1"]).expect("valid");
+    rig.server
+        .set_faults(&["download:corrupt:1"])
+        .expect("valid");
     assert!(file.all().await.expect("read again") == data);
 }
 
@@ -137,7 +145,10 @@ async fn a_deleted_version_is_stale() {
     let version = rig.seed("deleted", MIB).await;
     let content = rig.io.stored(version.clone());
     let name = b2fuse::b2::FileName::new("deleted").expect("valid");
-    rig.client.delete_file_version(&name, &version.id).await.expect("deleted");
+    rig.client
+        .delete_file_version(&name, &version.id)
+        .await
+        .expect("deleted");
     let read = content.read(&Cursor::default(), 0, 100).await;
     assert!(matches!(read, Err(Error::Stale)), "{read:?}");
 }
@@ -160,7 +171,10 @@ async fn sequential_reading_is_fast() {
         let begun = Instant::now();
         let mut offset = 0;
         while offset + (1 << 20) < size {
-            let data = content.read(&cursor, offset, 128 << 10).await.expect("read");
+            let data = content
+                .read(&cursor, offset, 128 << 10)
+                .await
+                .expect("read");
             offset += data.iter().map(|piece| piece.len() as u64).sum::<u64>();
         }
         let speed = offset as f64 / begun.elapsed().as_secs_f64() / MIB as f64;

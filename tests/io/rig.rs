@@ -32,10 +32,19 @@ pub(crate) fn settings() -> Settings {
 
 impl Rig {
     pub(crate) async fn new(settings: Settings) -> Self {
-        Self::with(settings, Duration::from_secs(20), emulator::Options::default()).await
+        Self::with(
+            settings,
+            Duration::from_secs(20),
+            emulator::Options::default(),
+        )
+        .await
     }
 
-    pub(crate) async fn with(settings: Settings, timeout: Duration, options: emulator::Options) -> Self {
+    pub(crate) async fn with(
+        settings: Settings,
+        timeout: Duration,
+        options: emulator::Options,
+    ) -> Self {
         let server = Server::start(options).expect("the emulator starts");
         let client = Client::connect(b2::Options {
             endpoint: server.endpoint(),
@@ -196,7 +205,12 @@ impl File {
         }
     }
 
-    pub(crate) async fn read(&self, cursor: &Cursor, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn read(
+        &self,
+        cursor: &Cursor,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<u8>, Error> {
         loop {
             match self.content.read(cursor, offset, len as u32).await {
                 Err(Error::NeedsCommit) => self.commit().await.map(drop)?,

@@ -9,6 +9,19 @@ use sha1::{Digest, Sha1};
 
 use super::rig::{MIB, Rig, noise, settings, target};
 
+/// The emulator hashes what it copies: gigabytes take it a while.
+async fn patient(settings: Settings) -> Rig {
+    Rig::with(
+        settings,
+        Duration::from_secs(240),
+        emulator::Options {
+            faults: vec!["no-md5".to_owned()],
+            ..emulator::Options::default()
+        },
+    )
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_file_just_made_is_stored_once() {
     let rig = Rig::new(settings()).await;
@@ -21,12 +34,14 @@ async fn an_empty_file_just_made_is_stored_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appending_to_ten_gibibytes_downloads_nothing() {
-    let rig = Rig::new(settings()).await;
+    let rig = patient(settings()).await;
     let size = 10 << 30;
     let version = rig.seed("huge", size).await;
     rig.server.reset_counters();
     let file = rig.open("huge", version.clone());
-    file.write(size, noise(1, MIB as usize)).await.expect("written");
+    file.write(size, noise(1, MIB as usize))
+        .await
+        .expect("written");
     let committed = file.commit().await.expect("stored").expect("dirty");
     assert_eq!(committed.version.size, size + MIB);
     assert_eq!(committed.superseded, Some(version.id));
@@ -45,11 +60,16 @@ async fn a_file_larger_than_memory_streams_through_it() {
     let count = 300 * MIB / block.len() as u64;
     for i in 0..count {
         hash.update(&block);
-        file.write(i * block.len() as u64, block.clone()).await.expect("written");
+        file.write(i * block.len() as u64, block.clone())
+            .await
+            .expect("written");
     }
     let written = begun.elapsed();
     file.commit().await.expect("stored").expect("dirty");
-    println!("300 MiB: written in {written:?}, stored in {:?}", begun.elapsed());
+    println!(
+        "300 MiB: written in {written:?}, stored in {:?}",
+        begun.elapsed()
+    );
     assert!(rig.io.memory_peak() <= 64 * MIB, "{}", rig.io.memory_peak());
     let calls = rig.server.counters().calls;
     assert_eq!(calls.get("b2_start_large_file"), Some(&1), "{calls:?}");
@@ -69,7 +89,9 @@ async fn a_stream_of_an_appender_copies_the_base() {
         let file = rig.open(&name, version);
         for i in 0..60 {
             let data = noise(i, MIB as usize);
-            file.write(model.len() as u64, data.clone()).await.expect("written");
+            file.write(model.len() as u64, data.clone())
+                .await
+                .expect("written");
             model.extend_from_slice(&data);
         }
         let committed = file.commit().await.expect("stored").expect("dirty");
@@ -144,7 +166,9 @@ async fn failed_parts_of_a_stream_go_up_with_the_commit() {
         if i == 22 {
             rig.server.set_faults(&["upload_part:503"]).expect("valid");
         }
-        file.write(i as u64 * 1_000_000, piece.to_vec()).await.expect("written");
+        file.write(i as u64 * 1_000_000, piece.to_vec())
+            .await
+            .expect("written");
     }
     assert!(file.commit().await.is_err());
     assert!(file.content.is_dirty());
@@ -169,7 +193,9 @@ async fn a_full_budget_without_b2_ends_in_an_error() {
     rig.server.set_faults(&["*:503"]).expect("valid");
     let (one, two) = (rig.create("one"), rig.create("two"));
     for i in 0..11 {
-        one.write(i * MIB, noise(i, MIB as usize)).await.expect("fits");
+        one.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("fits");
     }
     let begun = Instant::now();
     let mut failed = None;
@@ -179,8 +205,15 @@ async fn a_full_budget_without_b2_ends_in_an_error() {
             break;
         }
     }
-    assert!(matches!(failed, Some(Error::NoMemory | Error::B2(_))), "{failed:?}");
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(
+        matches!(failed, Some(Error::NoMemory | Error::B2(_))),
+        "{failed:?}"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
     assert!(one.asked.load(Ordering::Relaxed) > 0);
     rig.server.set_faults(&[]).expect("valid");
     one.commit().await.expect("stored");
@@ -193,10 +226,15 @@ async fn what_left_as_a_part_needs_a_commit_to_be_read_or_changed() {
     let file = rig.create("header");
     let mut data = noise(5, 50_000_000);
     for (i, piece) in data.chunks(1_000_000).enumerate() {
-        file.write(i as u64 * 1_000_000, piece.to_vec()).await.expect("written");
+        file.write(i as u64 * 1_000_000, piece.to_vec())
+            .await
+            .expect("written");
     }
     // As a muxer does: the header last.
-    let direct = file.content.write(0, bytes::Bytes::from_static(b"header")).await;
+    let direct = file
+        .content
+        .write(0, bytes::Bytes::from_static(b"header"))
+        .await;
     assert!(matches!(direct, Err(Error::NeedsCommit)), "{direct:?}");
     file.write(0, b"header".to_vec()).await.expect("written");
     data[..6].copy_from_slice(b"header");
@@ -213,7 +251,9 @@ async fn a_file_renamed_while_it_streams_lands_under_its_last_name() {
     let rig = Rig::new(settings()).await;
     let file = rig.create("temporary");
     for i in 0..40 {
-        file.write(i * MIB, noise(i, MIB as usize)).await.expect("written");
+        file.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("written");
     }
     // Its parts are under way under the first name.
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -231,7 +271,9 @@ async fn a_large_file_that_others_overtook_becomes_the_newest() {
     let rig = Rig::new(settings()).await;
     let file = rig.create("raced");
     for i in 0..40 {
-        file.write(i * MIB, noise(i, MIB as usize)).await.expect("written");
+        file.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("written");
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let other = rig
@@ -253,13 +295,19 @@ async fn what_was_discarded_is_cancelled() {
     let rig = Rig::new(settings()).await;
     let file = rig.create("gone");
     for i in 0..40 {
-        file.write(i * MIB, noise(i, MIB as usize)).await.expect("written");
+        file.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("written");
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     file.content.discard();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(file.commit().await.expect("nothing to do").is_none());
-    let left = rig.client.list_unfinished_large_files("").await.expect("listed");
+    let left = rig
+        .client
+        .list_unfinished_large_files("")
+        .await
+        .expect("listed");
     assert_eq!(left.len(), 0);
     assert_eq!(rig.io.memory_used(), 0);
 }
@@ -268,25 +316,43 @@ async fn what_was_discarded_is_cancelled() {
 async fn what_a_crash_left_is_found_and_cancelled() {
     let rig = Rig::new(settings()).await;
     let mut ours = target("left/ours");
-    ours.info.insert("b2fuse_upload".to_owned(), "1000".to_owned());
+    ours.info
+        .insert("b2fuse_upload".to_owned(), "1000".to_owned());
     rig.client.start_large_file(&ours).await.expect("started");
-    rig.client.start_large_file(&target("left/other")).await.expect("started");
-    let cancelled = rig.io.cancel_abandoned("left/", Duration::from_secs(3600)).await;
+    rig.client
+        .start_large_file(&target("left/other"))
+        .await
+        .expect("started");
+    let cancelled = rig
+        .io
+        .cancel_abandoned("left/", Duration::from_secs(3600))
+        .await;
     assert_eq!(cancelled.expect("listed"), 1);
-    let left = rig.client.list_unfinished_large_files("left/").await.expect("listed");
+    let left = rig
+        .client
+        .list_unfinished_large_files("left/")
+        .await
+        .expect("listed");
     assert_eq!(left.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_keeps_content_and_takes_the_new_info() {
-    let rig = Rig::new(settings()).await;
+    let rig = patient(settings()).await;
     let version = rig.seed("source", 30_000_000).await;
     let mut copy = target("copy");
     copy.info.insert("mode".to_owned(), "100600".to_owned());
     let made = rig.io.copy(&version, &copy).await.expect("copied");
-    assert_eq!((made.size, made.info.get("mode").map(String::as_str)), (30_000_000, Some("100600")));
+    assert_eq!(
+        (made.size, made.info.get("mode").map(String::as_str)),
+        (30_000_000, Some("100600"))
+    );
     let huge = rig.seed("huge", 12_000_000_000).await;
-    let made = rig.io.copy(&huge, &target("huge copy")).await.expect("copied");
+    let made = rig
+        .io
+        .copy(&huge, &target("huge copy"))
+        .await
+        .expect("copied");
     assert_eq!(made.size, huge.size);
 }
 
@@ -295,14 +361,22 @@ async fn zeros_cost_no_memory() {
     let rig = Rig::new(settings()).await;
     let file = rig.create("holes");
     file.write(0, b"start".to_vec()).await.expect("written");
-    file.write(200 * MIB, b"end".to_vec()).await.expect("written");
+    file.write(200 * MIB, b"end".to_vec())
+        .await
+        .expect("written");
     let cursor = Cursor::default();
     assert!(file.read(&cursor, 100 * MIB, MIB).await.expect("read") == vec![0; MIB as usize]);
     let committed = file.commit().await.expect("stored").expect("dirty");
     assert_eq!(committed.version.size, 200 * MIB + 3);
     assert!(rig.io.memory_peak() < MIB, "{}", rig.io.memory_peak());
-    assert_eq!(file.read(&cursor, 200 * MIB - 2, 100).await.expect("read"), b"\0\0end");
+    assert_eq!(
+        file.read(&cursor, 200 * MIB - 2, 100).await.expect("read"),
+        b"\0\0end"
+    );
     let sha1 = committed.sha1.expect("hashed before it went up");
-    assert_eq!(rig.bytes_of(&committed.version.id.expect("an id"), 5).await, b"start");
+    assert_eq!(
+        rig.bytes_of(&committed.version.id.expect("an id"), 5).await,
+        b"start"
+    );
     assert_eq!(file.content.base().expect("stored").sha1, Some(sha1));
 }
