@@ -127,7 +127,10 @@ impl Server {
         if !options.listen.ip().is_loopback() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("the emulator listens on loopback only, not on {}", options.listen),
+                format!(
+                    "the emulator listens on loopback only, not on {}",
+                    options.listen
+                ),
             ));
         }
         let faults = faults::Faults::parse(&options.faults)

@@ -265,7 +265,9 @@ impl Account {
     }
 
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &Arc<Version>> {
-        self.large.keys().filter_map(|number| self.by_number(*number))
+        self.large
+            .keys()
+            .filter_map(|number| self.by_number(*number))
     }
 
     /// `Ok(None)`: an id that may have existed; an error: no id at all.

@@ -32,7 +32,9 @@ pub(super) fn authorize(request: &Request) -> Result<Bytes> {
         )));
     }
     let shared = &request.shared;
-    let token = shared.tokens.issue_account(&key, shared.faults.switches().token_life);
+    let token = shared
+        .tokens
+        .issue_account(&key, shared.faults.switches().token_life);
     let urls = shared.urls();
     let account_id = shared.account().id.clone();
     let common = json!({

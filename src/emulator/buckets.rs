@@ -41,7 +41,11 @@ fn default_encryption(request: &Request) -> Encryption {
 }
 
 fn describe(request: &Request, settings: &Settings) -> Value {
-    let can = |capability: &str| request.key().is_ok_and(|key: &std::sync::Arc<Key>| key.can(capability));
+    let can = |capability: &str| {
+        request
+            .key()
+            .is_ok_and(|key: &std::sync::Arc<Key>| key.can(capability))
+    };
     let guarded = |capability: &str, value: Value| {
         let readable = can(capability);
         json!({
@@ -116,7 +120,9 @@ fn check_bucket_name(name: &str) -> Result<()> {
     if (6..=63).contains(&name.len()) && allowed && !name.starts_with("b2-") {
         Ok(())
     } else {
-        Err(ApiError::bad_request(format!("Invalid bucket name: {name}")))
+        Err(ApiError::bad_request(format!(
+            "Invalid bucket name: {name}"
+        )))
     }
 }
 
@@ -145,7 +151,9 @@ fn apply(request: &Request, params: &Params, settings: &mut Settings) -> Result<
     for (field, setting) in lists {
         if let Some(value) = params.raw(field) {
             if value.as_array().is_none_or(|rules| rules.len() > 100) {
-                return Err(ApiError::bad_json(format!("{field} must be a list of at most 100 rules")));
+                return Err(ApiError::bad_json(format!(
+                    "{field} must be a list of at most 100 rules"
+                )));
             }
             setting.clone_from(value);
         }

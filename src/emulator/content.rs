@@ -272,12 +272,7 @@ mod tests {
         Content::whole(Arc::new(Blob {
             number: 0,
             len: bytes.len() as u64,
-            source: Source::Memory(
-                bytes
-                    .chunks(SEGMENT)
-                    .map(Bytes::copy_from_slice)
-                    .collect(),
-            ),
+            source: Source::Memory(bytes.chunks(SEGMENT).map(Bytes::copy_from_slice).collect()),
             hashes: None,
         }))
     }
@@ -308,7 +303,10 @@ mod tests {
             assert_eq!(read(&slice), bytes[from..to], "{from}..{to}");
             assert_eq!(slice.len(), (to - from) as u64);
         }
-        let parts = [content.slice(&(3..50)), content.slice(&(40..SEGMENT as u64 + 7))];
+        let parts = [
+            content.slice(&(3..50)),
+            content.slice(&(40..SEGMENT as u64 + 7)),
+        ];
         let joined = Content::join(parts.iter());
         let wanted = [&bytes[3..50], &bytes[40..SEGMENT + 7]].concat();
         assert_eq!(read(&joined), wanted);

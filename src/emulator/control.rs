@@ -56,10 +56,7 @@ async fn act(
         }
         ("POST", "/emulator/faults") => {
             let words: Vec<String> = serde_json::from_slice(body).map_err(|error| bad(&error))?;
-            shared
-                .faults
-                .set(&words)
-                .map_err(ApiError::bad_request)?;
+            shared.faults.set(&words).map_err(ApiError::bad_request)?;
             Ok(done)
         }
         ("POST", "/emulator/seed") => {

@@ -92,9 +92,10 @@ pub(super) async fn file(request: &Request, params: &Params) -> Result<Bytes> {
     let settings = request.shared.account().bucket(bucket)?.settings.clone();
     let directive = params.text("metadataDirective")?.unwrap_or("COPY");
     let (content_type, info) = match (directive, params.text("contentType")?) {
-        ("COPY", None) if params.raw("fileInfo").is_none() => {
-            (source.content_type.as_ref().to_owned(), source.info().clone())
-        }
+        ("COPY", None) if params.raw("fileInfo").is_none() => (
+            source.content_type.as_ref().to_owned(),
+            source.info().clone(),
+        ),
         ("COPY", _) => {
             return Err(ApiError::bad_request(
                 "contentType and fileInfo go with metadataDirective REPLACE only",

@@ -115,7 +115,9 @@ pub(super) fn by_name(request: &mut Request) -> std::result::Result<Reply, Failu
 /// Headers that the query asks for, which must be those of the token where it fixes them.
 fn overrides(params: &Params, caller: &Caller) -> Result<HashMap<&'static str, String>> {
     let mut found = HashMap::new();
-    let named = HEADER_INFO.iter().map(|(_, header, field)| (*header, *field));
+    let named = HEADER_INFO
+        .iter()
+        .map(|(_, header, field)| (*header, *field));
     for (header, field) in named.chain([("content-type", "b2ContentType")]) {
         let asked = params.text(field)?;
         let fixed = match caller {

@@ -96,7 +96,8 @@ impl Faults {
                 .map_err(|error| format!("emulator switch {word:?}: {error}"))?;
             if !known {
                 rules.push(
-                    parse_rule(word).map_err(|error| format!("emulator fault {word:?}: {error}"))?,
+                    parse_rule(word)
+                        .map_err(|error| format!("emulator fault {word:?}: {error}"))?,
                 );
             }
         }

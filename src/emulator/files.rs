@@ -78,8 +78,13 @@ pub(super) fn delete_version(request: &Request, params: &Params) -> Result<Bytes
     let id = params.need("fileId")?;
     let bypass = params.flag("bypassGovernance")?;
     request.check("deleteFiles", None, Some(name))?;
-    let absent =
-        || ApiError::new(400, "file_not_present", format!("File not present: {name} {id}"));
+    let absent = || {
+        ApiError::new(
+            400,
+            "file_not_present",
+            format!("File not present: {name} {id}"),
+        )
+    };
     let _removed: Option<Arc<Version>> = {
         let mut account = request.shared.account();
         let version = account.version(id)?.ok_or_else(absent)?;

@@ -345,7 +345,9 @@ async fn handle(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if role == Role::Api && path.starts_with("/emulator/") {
-        return Ok(super::control::answer(&shared, &head.method, path, body).await.0);
+        return Ok(super::control::answer(&shared, &head.method, path, body)
+            .await
+            .0);
     }
     let is_head = head.method == Method::HEAD;
     let routed = match route(role, &head.method, path) {

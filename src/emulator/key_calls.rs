@@ -37,7 +37,9 @@ pub(super) fn fresh(
         .iter()
         .find(|capability| !CAPABILITIES.contains(&capability.as_str()))
     {
-        return Err(ApiError::bad_request(format!("Unknown capability: {unknown}")));
+        return Err(ApiError::bad_request(format!(
+            "Unknown capability: {unknown}"
+        )));
     }
     for id in buckets.iter().flatten() {
         account.bucket(id)?;
@@ -95,7 +97,13 @@ pub(super) fn create(request: &Request, params: &Params) -> Result<Bytes> {
     if prefix.is_some() && buckets.is_none() {
         return Err(ApiError::bad_request("namePrefix needs a bucket"));
     }
-    let account_wide = ["listKeys", "writeKeys", "deleteKeys", "writeBuckets", "deleteBuckets"];
+    let account_wide = [
+        "listKeys",
+        "writeKeys",
+        "deleteKeys",
+        "writeBuckets",
+        "deleteBuckets",
+    ];
     if buckets.is_some()
         && let Some(wide) = capabilities
             .iter()

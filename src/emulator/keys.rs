@@ -15,14 +15,36 @@ use super::version::Viewer;
 
 /// Every capability there is (API §11).
 pub(super) const CAPABILITIES: [&str; 30] = [
-    "listKeys", "writeKeys", "deleteKeys", "listBuckets", "listAllBucketNames", "readBuckets",
-    "writeBuckets", "deleteBuckets", "readBucketRetentions", "writeBucketRetentions",
-    "readBucketEncryption", "writeBucketEncryption", "readBucketReplications",
-    "writeBucketReplications", "readBucketNotifications", "writeBucketNotifications",
-    "readBucketLogging", "writeBucketLogging", "readBucketLifecycleRules",
-    "writeBucketLifecycleRules", "listFiles", "readFiles", "shareFiles", "writeFiles",
-    "deleteFiles", "readFileLegalHolds", "writeFileLegalHolds", "readFileRetentions",
-    "writeFileRetentions", "bypassGovernance",
+    "listKeys",
+    "writeKeys",
+    "deleteKeys",
+    "listBuckets",
+    "listAllBucketNames",
+    "readBuckets",
+    "writeBuckets",
+    "deleteBuckets",
+    "readBucketRetentions",
+    "writeBucketRetentions",
+    "readBucketEncryption",
+    "writeBucketEncryption",
+    "readBucketReplications",
+    "writeBucketReplications",
+    "readBucketNotifications",
+    "writeBucketNotifications",
+    "readBucketLogging",
+    "writeBucketLogging",
+    "readBucketLifecycleRules",
+    "writeBucketLifecycleRules",
+    "listFiles",
+    "readFiles",
+    "shareFiles",
+    "writeFiles",
+    "deleteFiles",
+    "readFileLegalHolds",
+    "writeFileLegalHolds",
+    "readFileRetentions",
+    "writeFileRetentions",
+    "bypassGovernance",
 ];
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -174,9 +196,7 @@ impl Tokens {
         let mut table = self.table();
         if table.len() % 1024 == 1023 {
             // Long dead ones are forgotten; fresh ones must still be told "expired".
-            table.retain(|_, token| {
-                token.busy || token.expires + Duration::from_secs(3600) > now
-            });
+            table.retain(|_, token| token.busy || token.expires + Duration::from_secs(3600) > now);
         }
         table.insert(
             text.clone(),

@@ -21,7 +21,9 @@ pub(super) fn info_field(params: &Params) -> Result<Info> {
     let mut pairs = Vec::new();
     for (key, value) in object {
         let Value::String(value) = value else {
-            return Err(ApiError::bad_json(format!("fileInfo {key} must be a string")));
+            return Err(ApiError::bad_json(format!(
+                "fileInfo {key} must be a string"
+            )));
         };
         pairs.push((key.clone(), value.clone()));
     }
@@ -43,7 +45,9 @@ pub(super) fn encryption_field(
         (Some("SSE-B2"), Some("AES256")) => Ok(Encryption::B2),
         (Some("SSE-C"), Some("AES256")) => match text("customerKeyMd5") {
             Some(md5) => Ok(Encryption::Customer(md5.to_owned())),
-            None => Err(ApiError::bad_request("SSE-C needs customerKey and customerKeyMd5")),
+            None => Err(ApiError::bad_request(
+                "SSE-C needs customerKey and customerKeyMd5",
+            )),
         },
         (Some(mode), _) => Err(ApiError::bad_request(format!("Bad encryption: {mode}"))),
     }
@@ -88,11 +92,17 @@ pub(super) fn start(request: &Request, params: &Params) -> Result<Bytes> {
 
 fn check_parts(parts: &Parts, sha1s: &[String]) -> Result<()> {
     if sha1s.len() < 2 {
-        return Err(ApiError::bad_request("large files must have at least 2 parts"));
+        return Err(ApiError::bad_request(
+            "large files must have at least 2 parts",
+        ));
     }
     for (number, sha1) in (1..).zip(sha1s) {
         let part = parts.get(&number).ok_or_else(|| {
-            ApiError::new(400, "missing_part", format!("Part number {number} has not been uploaded"))
+            ApiError::new(
+                400,
+                "missing_part",
+                format!("Part number {number} has not been uploaded"),
+            )
         })?;
         if hex(&part.hashes.sha1) != *sha1 {
             return Err(ApiError::new(

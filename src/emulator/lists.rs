@@ -55,11 +55,7 @@ fn delimiter(params: &Params) -> Result<Option<char>> {
     }
 }
 
-fn rows<'a>(
-    page: &'a Page,
-    bucket: &'a str,
-    viewer: &'a super::version::Viewer,
-) -> Vec<Entry<'a>> {
+fn rows<'a>(page: &'a Page, bucket: &'a str, viewer: &'a super::version::Viewer) -> Vec<Entry<'a>> {
     let entry = |row: &'a Row| match row {
         Row::File(version) => Entry::of(version, viewer),
         Row::Folder(name) => Entry::folder(name, bucket, viewer),
@@ -120,7 +116,8 @@ pub(super) fn file_versions(request: &Request, params: &Params) -> Result<Bytes>
     let next = page.next.as_ref();
     reply(&VersionsReply {
         files: rows(&page, params.need("bucketId")?, &request.viewer()),
-        next_file_id: next.and_then(|(_, version)| version.as_ref().map(|version| version.file_id())),
+        next_file_id: next
+            .and_then(|(_, version)| version.as_ref().map(|version| version.file_id())),
         next_file_name: next.map(|(name, _)| name.clone()),
     })
 }
@@ -164,7 +161,11 @@ pub(super) fn unfinished(request: &Request, params: &Params) -> Result<Bytes> {
     request.check("listFiles", Some(bucket), Some(prefix))?;
     let start = match params.text("startFileId")? {
         None => None,
-        Some(id) => Some(parse_file_id(id).ok_or_else(|| ApiError::invalid_file_id(id))?.0),
+        Some(id) => Some(
+            parse_file_id(id)
+                .ok_or_else(|| ApiError::invalid_file_id(id))?
+                .0,
+        ),
     };
     let mut found: Vec<_> = {
         let account = request.shared.account();
@@ -184,6 +185,8 @@ pub(super) fn unfinished(request: &Request, params: &Params) -> Result<Bytes> {
         .take(max)
         .map(|version| Entry::of(version, &viewer))
         .collect();
-    let next = found.get(max).map(|version: &std::sync::Arc<Version>| version.file_id());
+    let next = found
+        .get(max)
+        .map(|version: &std::sync::Arc<Version>| version.file_id());
     reply(&json!({"files": files, "nextFileId": next}))
 }

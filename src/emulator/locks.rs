@@ -161,7 +161,11 @@ pub(super) fn update_retention(request: &Request, params: &Params) -> Result<Byt
         request.check("bypassGovernance", None, None)?;
     }
     change(request, params, "writeFileRetentions", |_, lock| {
-        if let Some(now) = lock.retention.as_ref().filter(|now| now.until > now_millis()) {
+        if let Some(now) = lock
+            .retention
+            .as_ref()
+            .filter(|now| now.until > now_millis())
+        {
             let weaker = wanted.as_ref().is_none_or(|wanted| {
                 wanted.until < now.until
                     || (now.mode == "compliance" && wanted.mode == "governance")

@@ -13,11 +13,23 @@ pub(super) const MAXIMUM_PARTS: u64 = 10_000;
 
 /// Info names that start with `b2-` are reserved, but for those that become headers of downloads.
 pub(super) const HEADER_INFO: [(&str, &str, &str); 5] = [
-    ("b2-content-disposition", "content-disposition", "b2ContentDisposition"),
-    ("b2-content-language", "content-language", "b2ContentLanguage"),
+    (
+        "b2-content-disposition",
+        "content-disposition",
+        "b2ContentDisposition",
+    ),
+    (
+        "b2-content-language",
+        "content-language",
+        "b2ContentLanguage",
+    ),
     ("b2-expires", "expires", "b2Expires"),
     ("b2-cache-control", "cache-control", "b2CacheControl"),
-    ("b2-content-encoding", "content-encoding", "b2ContentEncoding"),
+    (
+        "b2-content-encoding",
+        "content-encoding",
+        "b2ContentEncoding",
+    ),
 ];
 
 pub(super) fn check_name(name: &str) -> Result<()> {
@@ -76,7 +88,9 @@ pub(super) fn check_info(given: impl IntoIterator<Item = (String, String)>) -> R
             check_reserved(&key, &value)?;
         }
         if info.insert(key.clone(), value).is_some() {
-            return Err(ApiError::bad_request(format!("Info name {key} is given twice")));
+            return Err(ApiError::bad_request(format!(
+                "Info name {key} is given twice"
+            )));
         }
     }
     Ok(info)
@@ -84,7 +98,9 @@ pub(super) fn check_info(given: impl IntoIterator<Item = (String, String)>) -> R
 
 fn check_reserved(key: &str, value: &str) -> Result<()> {
     if !HEADER_INFO.iter().any(|(name, _, _)| *name == key) {
-        return Err(ApiError::bad_request(format!("Info name {key} is reserved")));
+        return Err(ApiError::bad_request(format!(
+            "Info name {key} is reserved"
+        )));
     }
     let printable = !value.is_empty() && value.bytes().all(|byte| (32..127).contains(&byte));
     let sound = match key {
@@ -101,7 +117,9 @@ fn check_reserved(key: &str, value: &str) -> Result<()> {
     if printable && sound {
         Ok(())
     } else {
-        Err(ApiError::bad_request(format!("Bad value for {key}: {value}")))
+        Err(ApiError::bad_request(format!(
+            "Bad value for {key}: {value}"
+        )))
     }
 }
 
@@ -238,7 +256,10 @@ mod tests {
 
     #[test]
     fn auto_types_go_by_extension() {
-        assert_eq!(resolve_content_type("b2/x-auto", "a/b.TXT").ok().as_deref(), Some("text/plain"));
+        assert_eq!(
+            resolve_content_type("b2/x-auto", "a/b.TXT").ok().as_deref(),
+            Some("text/plain")
+        );
         assert_eq!(
             resolve_content_type("b2/x-auto", "a.txt/b").ok().as_deref(),
             Some("application/octet-stream")

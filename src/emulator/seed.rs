@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::content::{Blob, Content, Hashes, Piece, Source, variant_of};
 use super::error::{ApiError, Result};
-use super::rules::{RECOMMENDED_PART, check_header_size, check_info, check_name, resolve_content_type};
+use super::rules::{
+    RECOMMENDED_PART, check_header_size, check_info, check_name, resolve_content_type,
+};
 use super::shared::Shared;
 use super::version::{Action, Sha1, Version};
 
@@ -83,7 +85,12 @@ pub(super) fn seed(shared: &Shared, bucket: &str, seeds: &[Seed]) -> Result<usiz
     for seed in seeds {
         check_name(&seed.name)?;
         let info = check_info(seed.info.clone())?;
-        check_header_size(&seed.name, &info, &settings.encryption, settings.lock_enabled)?;
+        check_header_size(
+            &seed.name,
+            &info,
+            &settings.encryption,
+            settings.lock_enabled,
+        )?;
         let variant = variant_of(&seed.name);
         let content = shared.seed_hashes.content(variant, seed.size);
         let large = seed.size > RECOMMENDED_PART;

@@ -168,7 +168,10 @@ mod tests {
         let store = Store::new(None, 0, Arc::new(()));
         let blob = store.sink(0, true).expect("opens").finish();
         let hashes = blob.hashes.expect("hashed");
-        assert_eq!(hex(&hashes.sha1), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+        assert_eq!(
+            hex(&hashes.sha1),
+            "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+        );
         assert_eq!(
             hashes.md5.map(|digest| hex(&digest)).as_deref(),
             Some("d41d8cd98f00b204e9800998ecf8427e")

@@ -107,11 +107,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
-    (
-        year_of_era + era * 400 + u64::from(month <= 2),
-        month,
-        day,
-    )
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -145,6 +141,9 @@ mod tests {
             date_and_time(1_709_210_096_789),
             ("20240229".to_owned(), "123456".to_owned())
         );
-        assert_eq!(date_and_time(0), ("19700101".to_owned(), "000000".to_owned()));
+        assert_eq!(
+            date_and_time(0),
+            ("19700101".to_owned(), "000000".to_owned())
+        );
     }
 }

@@ -233,7 +233,11 @@ pub(super) fn check_part_number(number: u64) -> Result<()> {
 }
 
 fn wrong_url() -> ApiError {
-    ApiError::new(401, "bad_auth_token", "The token is not for this upload URL")
+    ApiError::new(
+        401,
+        "bad_auth_token",
+        "The token is not for this upload URL",
+    )
 }
 
 fn check_path(request: &Request, id: &str) -> Result<()> {
@@ -283,17 +287,18 @@ impl Promise {
             .header("content-length")
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| ApiError::bad_request("Missing header: Content-Length"))?;
-        let sha1 = match need_header(request, "X-Bz-Content-Sha1")? {
-            "hex_digits_at_end" => PromisedSha1::AtEnd,
-            "do_not_verify" => PromisedSha1::Unverified,
-            text => PromisedSha1::Given(unhex(text).ok_or_else(|| {
-                ApiError::bad_request(format!("Bad X-Bz-Content-Sha1: {text}"))
-            })?),
-        };
+        let sha1 =
+            match need_header(request, "X-Bz-Content-Sha1")? {
+                "hex_digits_at_end" => PromisedSha1::AtEnd,
+                "do_not_verify" => PromisedSha1::Unverified,
+                text => PromisedSha1::Given(unhex(text).ok_or_else(|| {
+                    ApiError::bad_request(format!("Bad X-Bz-Content-Sha1: {text}"))
+                })?),
+            };
         let len = match sha1 {
-            PromisedSha1::AtEnd => sent
-                .checked_sub(TAIL)
-                .ok_or_else(|| ApiError::bad_request("Content-Length leaves no room for a SHA-1"))?,
+            PromisedSha1::AtEnd => sent.checked_sub(TAIL).ok_or_else(|| {
+                ApiError::bad_request("Content-Length leaves no room for a SHA-1")
+            })?,
             _ => sent,
         };
         if len > MAXIMUM_UPLOAD {

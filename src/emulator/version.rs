@@ -242,7 +242,10 @@ fn retention_json(version: &Version, viewer: &Viewer) -> Value {
     if !viewer.reads_retentions {
         return json!({"isClientAuthorizedToRead": false, "value": null});
     }
-    let retention = version.lock.as_ref().and_then(|lock| lock.retention.as_ref());
+    let retention = version
+        .lock
+        .as_ref()
+        .and_then(|lock| lock.retention.as_ref());
     json!({"isClientAuthorizedToRead": true, "value": {
         "mode": retention.map(|retention| &retention.mode),
         "retainUntilTimestamp": retention.map(|retention| retention.until),

@@ -55,7 +55,9 @@ impl Throttle {
 
     fn used(&mut self, bytes: usize) {
         let now = Instant::now();
-        let began = now.checked_sub(SLACK).map_or(now, |early| self.gone.max(early));
+        let began = now
+            .checked_sub(SLACK)
+            .map_or(now, |early| self.gone.max(early));
         self.gone = began + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         if self.gone > now {
             self.sleep = Some(Box::pin(tokio::time::sleep_until(self.gone)));
@@ -101,7 +103,7 @@ impl AsyncRead for Wire {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         };
         let most = ready!(throttle.poll_ready(cx)).min(buf.remaining());
-        let mut part = buf.take(most);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
         ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
         let read = part.filled().len();
         buf.advance(read);
