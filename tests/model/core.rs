@@ -204,13 +204,6 @@ impl<'a> Core<'a> {
     /// The kernel looks the name up, then opens or creates; the caller keeps one reference.
     fn open(&self, path: &str, flags: i32) -> Result<(Ino, Fh), i32> {
         let exclusive = flags & libc::O_EXCL != 0;
-        if path.is_empty() {
-            return Err(if exclusive {
-                libc::EEXIST
-            } else {
-                libc::EISDIR
-            });
-        }
         self.beside(path, |parent, name| {
             match self.on(self.vfs().lookup(parent, name)) {
                 Ok(entry) => {
@@ -354,10 +347,6 @@ impl<'a> Core<'a> {
         new: (Ino, &OsStr),
         no_replace: bool,
     ) -> Result<(), i32> {
-        if from.is_empty() || to.is_empty() {
-            let exists = to.is_empty() && !from.is_empty() && no_replace;
-            return Err(if exists { libc::EEXIST } else { libc::EBUSY });
-        }
         let below = |path: &str, top: &str| path.starts_with(&format!("{top}/"));
         if below(to, from) || below(from, to) || from == to {
             let source = self.on(self.vfs().lookup(old.0, old.1))?;
@@ -492,17 +481,11 @@ impl Backend for Core<'_> {
                 no_replace,
             } => self.rename(from, to, *no_replace)?,
             Operation::Unlink { name } => {
-                if name.is_empty() {
-                    return Err(libc::EISDIR);
-                }
                 self.beside(name, |parent, last| {
                     self.on(self.vfs().unlink(parent, last))
                 })?;
             }
             Operation::Mkdir { name, mode } => {
-                if name.is_empty() {
-                    return Err(libc::EEXIST);
-                }
                 self.beside(name, |parent, last| {
                     let new = node(FileKind::Directory, *mode);
                     let entry = self.on(self.vfs().mkdir(parent, last, new))?;
@@ -511,9 +494,6 @@ impl Backend for Core<'_> {
                 })?;
             }
             Operation::Rmdir { name } => {
-                if name.is_empty() {
-                    return Err(libc::EBUSY);
-                }
                 self.beside(name, |parent, last| self.on(self.vfs().rmdir(parent, last)))?;
             }
             Operation::List { name } => {

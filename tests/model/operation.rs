@@ -136,7 +136,7 @@ pub(crate) fn generate(seed: u64, len: usize, scale: Scale) -> Vec<Operation> {
     (0..len)
         .map(|_| {
             let operation = maker.operation();
-            maker.reference.apply(&operation);
+            let _ = maker.reference.apply(&operation); // failing is part of it
             operation
         })
         .collect()
@@ -203,7 +203,7 @@ impl Maker {
                 } else {
                     Kind::Directory
                 };
-                let (from, to) = (self.of(kind), self.any());
+                let (from, to) = (self.below_root(kind), self.any());
                 let no_replace = self.rng.u32(..5) == 0;
                 Operation::Rename {
                     from,
@@ -222,7 +222,7 @@ impl Maker {
                 }
             }
             83..86 => Operation::Rmdir {
-                name: self.of(Kind::Directory),
+                name: self.below_root(Kind::Directory),
             },
             86..88 => Operation::List {
                 name: self.of(Kind::Directory),
@@ -278,6 +278,12 @@ impl Maker {
             return self.rng.choice(&there).unwrap().clone();
         }
         self.any()
+    }
+
+    /// As `of`, without the root, which has no name to remove or rename.
+    fn below_root(&mut self, kind: Kind) -> Name {
+        let name = self.of(kind);
+        if name.is_empty() { self.any() } else { name }
     }
 
     /// A name of the small pool in a directory that mostly exists.

@@ -250,9 +250,6 @@ impl Reference {
                 no_replace,
             } => self.rename(from, to, *no_replace),
             Operation::Unlink { name } => {
-                if name.is_empty() {
-                    return Err(libc::EISDIR);
-                }
                 let (parent, last) = self.parent(name)?;
                 let id = *self.children(parent)?.get(last).ok_or(libc::ENOENT)?;
                 self.content(id)?;
@@ -260,9 +257,6 @@ impl Reference {
                 Ok(Answer::Done)
             }
             Operation::Mkdir { name, mode } => {
-                if name.is_empty() {
-                    return Err(libc::EEXIST);
-                }
                 let (parent, last) = self.parent(name)?;
                 if self.children(parent)?.contains_key(last) {
                     return Err(libc::EEXIST);
@@ -271,9 +265,6 @@ impl Reference {
                 Ok(Answer::Done)
             }
             Operation::Rmdir { name } => {
-                if name.is_empty() {
-                    return Err(libc::EBUSY);
-                }
                 let (parent, last) = self.parent(name)?;
                 let id = *self.children(parent)?.get(last).ok_or(libc::ENOENT)?;
                 if !self.children(id)?.is_empty() {
@@ -329,13 +320,6 @@ impl Reference {
         exclusive: bool,
         truncate: bool,
     ) -> Result<Id, i32> {
-        if path.is_empty() {
-            return Err(if exclusive {
-                libc::EEXIST
-            } else {
-                libc::EISDIR
-            });
-        }
         let (parent, name) = self.parent(path)?;
         match self.children(parent)?.get(name).copied() {
             Some(_) if exclusive => Err(libc::EEXIST),
@@ -352,16 +336,8 @@ impl Reference {
     }
 
     fn rename(&mut self, from: &str, to: &str, no_replace: bool) -> Outcome {
-        // The last names must be names: checked after both directories are found.
         let source = self.parent(from)?;
         let target = self.parent(to)?;
-        if from.is_empty() || to.is_empty() {
-            return Err(if to.is_empty() && !from.is_empty() && no_replace {
-                libc::EEXIST
-            } else {
-                libc::EBUSY
-            });
-        }
         let old = *self.children(source.0)?.get(source.1).ok_or(libc::ENOENT)?;
         let new = self.children(target.0)?.get(target.1).copied();
         if new.is_some() && no_replace {

@@ -109,8 +109,7 @@ fn everything(
         return Ok(());
     };
     if stat.kind == Kind::File {
-        ask(Operation::Read { name })?;
-        return Ok(());
+        return ask(Operation::Read { name }).map(|_| ());
     }
     if let Ok(Answer::Names(names)) = ask(Operation::List { name })? {
         for child in names {

@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod counting;
 mod durability;
 mod encfs;
 mod foreign_bucket;

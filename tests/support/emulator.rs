@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use b2fuse::emulator::{Options, Server};
+use b2fuse::emulator::{Counters, Options, Server};
 use tempfile::TempDir;
 
 /// A running server with an empty bucket, and a folder for the state of clients.
@@ -42,6 +42,25 @@ impl Emulator {
 
     pub(crate) fn bucket_name(&self) -> &str {
         self.server.bucket_name()
+    }
+
+    /// What has been asked since the start or the last `forget_counters`.
+    pub(crate) fn counters(&self) -> Counters {
+        self.server.counters()
+    }
+
+    /// How often one call was made.
+    pub(crate) fn calls(&self, name: &str) -> u64 {
+        self.counters().calls.get(name).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn forget_counters(&self) {
+        self.server.reset_counters();
+    }
+
+    /// The only server of its kind: for faults, keys and seeds.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
     }
 
     /// A folder that lives as long as the server, for the state that clients keep.

@@ -161,6 +161,8 @@ pub(crate) enum Times {
     No,
     /// What every B2 tool keeps.
     Milliseconds,
+    /// What encfs passes on.
+    Microseconds,
     Nanoseconds,
 }
 
@@ -309,6 +311,7 @@ fn time(meta: &fs::Metadata, times: Times) -> Option<(i64, i64)> {
     match times {
         Times::No => None,
         Times::Milliseconds => Some((meta.mtime(), meta.mtime_nsec() / 1_000_000)),
+        Times::Microseconds => Some((meta.mtime(), meta.mtime_nsec() / 1_000)),
         Times::Nanoseconds => Some((meta.mtime(), meta.mtime_nsec())),
     }
 }
