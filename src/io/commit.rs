@@ -51,7 +51,10 @@ impl Content {
             return Ok(None);
         }
         let (this, target) = (Arc::clone(self), target.clone());
-        let task = self.engine.rt.spawn(async move { this.commit_now(&target).await });
+        let task = self
+            .engine
+            .rt
+            .spawn(async move { this.commit_now(&target).await });
         task.await.unwrap_or_else(|error| {
             Err(Error::B2(B2Error {
                 kind: ErrorKind::Unavailable,
@@ -76,7 +79,8 @@ impl Content {
             Ok(_) => self.asked.store(0, Ordering::Relaxed),
             Err(_) => {
                 // Not asked again at once by those who wait for memory.
-                self.asked.store(self.engine.now_ms().max(1), Ordering::Relaxed);
+                self.asked
+                    .store(self.engine.now_ms().max(1), Ordering::Relaxed);
                 self.engine.failures.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -112,7 +116,9 @@ impl Content {
             return self.store_plain(target).await.map(Some);
         }
         let (snapshot, version) = self.finish_stream().await?;
-        self.settle(target, &snapshot, &version, None).await.map(Some)
+        self.settle(target, &snapshot, &version, None)
+            .await
+            .map(Some)
     }
 
     /// Stores a snapshot that nothing has left of yet.
@@ -278,8 +284,7 @@ impl Content {
         sha1: Option<Sha1>,
     ) -> BoxFuture<'a, Result<Committed, Error>> {
         async move {
-            let placed =
-                version.name == target.name && self.engine.is_newest(version).await;
+            let placed = version.name == target.name && self.engine.is_newest(version).await;
             let committed = self.apply(snapshot, version, sha1)?;
             if placed {
                 return Ok(committed);
@@ -378,7 +383,10 @@ async fn hash_in_memory(snapshot: &Snapshot) -> Option<Sha1> {
     let pieces = snapshot.in_memory()?;
     let hash = tokio::task::spawn_blocking(move || {
         let mut hash = Hasher::new();
-        for slice in pieces.iter().flat_map(|piece| piece.chunks(STRIDE as usize)) {
+        for slice in pieces
+            .iter()
+            .flat_map(|piece| piece.chunks(STRIDE as usize))
+        {
             hash.update(slice);
         }
         Sha1(hash.finalize().into())

@@ -212,7 +212,10 @@ impl Content {
             let Some(base) = base else {
                 return Ok(without_base(spans));
             };
-            match self.read_spans(cursor, &base, spans, offset, pristine).await {
+            match self
+                .read_spans(cursor, &base, spans, offset, pristine)
+                .await
+            {
                 // A commit has replaced the base meanwhile, and the old version may be gone.
                 Err(Error::Stale) if !self.is_base(&base) => {}
                 answer => return answer,

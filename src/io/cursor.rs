@@ -218,13 +218,7 @@ fn update_from(hash: &mut Hasher, pos: &mut u64, offset: u64, pieces: &[Bytes]) 
 }
 
 /// Hashes cached blocks from `pos` on, as far as `offset`.
-fn catch_up(
-    engine: &Engine,
-    record: &Record,
-    hash: &mut Hasher,
-    pos: &mut u64,
-    offset: u64,
-) {
+fn catch_up(engine: &Engine, record: &Record, hash: &mut Hasher, pos: &mut u64, offset: u64) {
     while *pos < offset {
         let block = *pos / BLOCK;
         let Some(data) = engine.cache.get(record, block) else {

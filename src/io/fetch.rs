@@ -89,7 +89,8 @@ impl Fetch {
 
     /// Wakes those who wait for blocks up to `index`.
     pub(super) fn advance(&self, index: usize) {
-        self.progress.send_modify(|progress| progress.done = index + 1);
+        self.progress
+            .send_modify(|progress| progress.done = index + 1);
     }
 
     pub(super) fn fail(&self, error: Error) {
@@ -257,9 +258,7 @@ async fn fill(
                 engine.relieve_waiters();
             }
         }
-        if left > 0
-            && fetch.abandoned.load(Ordering::Acquire)
-            && engine.cache.cancel(fetch, *next)
+        if left > 0 && fetch.abandoned.load(Ordering::Acquire) && engine.cache.cancel(fetch, *next)
         {
             return Err(lost(record));
         }

@@ -29,7 +29,10 @@ const LOOK: u32 = 100;
 pub(super) fn known_sha1(version: &FileVersion) -> Option<Sha1> {
     match version.sha1 {
         ContentSha1::Verified(sha1) | ContentSha1::Unverified(sha1) => Some(sha1),
-        ContentSha1::None => version.info.get(SHA1_KEY).and_then(|hex| Sha1::from_hex(hex)),
+        ContentSha1::None => version
+            .info
+            .get(SHA1_KEY)
+            .and_then(|hex| Sha1::from_hex(hex)),
     }
 }
 
@@ -46,7 +49,9 @@ fn large_target(target: &NewFile, sha1: Option<Sha1>) -> NewFile {
     if let Some(sha1) = sha1 {
         target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
     }
-    target.info.insert(UPLOAD_KEY.to_owned(), now_ms().to_string());
+    target
+        .info
+        .insert(UPLOAD_KEY.to_owned(), now_ms().to_string());
     target
 }
 
@@ -104,7 +109,10 @@ impl Engine {
         let limit = now_ms().saturating_sub(older_than.as_millis() as u64);
         let mut cancelled = 0;
         for file in self.client.list_unfinished_large_files(prefix).await? {
-            let begun = file.info.get(UPLOAD_KEY).and_then(|ms| ms.parse::<u64>().ok());
+            let begun = file
+                .info
+                .get(UPLOAD_KEY)
+                .and_then(|ms| ms.parse::<u64>().ok());
             let (Some(id), Some(begun)) = (file.id, begun) else {
                 continue;
             };

@@ -107,7 +107,10 @@ impl Engine {
     /// Size of part number `n` (from 0): grows so that 10,000 parts suffice, bounded by memory.
     fn part_size(&self, n: usize) -> u64 {
         let memory = self.budget.write_limit() / (self.settings.uploads.max(1) as u64 + 1);
-        let wanted = self.settings.part_size.saturating_mul(1 << (n / 1000).min(16));
+        let wanted = self
+            .settings
+            .part_size
+            .saturating_mul(1 << (n / 1000).min(16));
         wanted.min(memory).max(MIN_PART)
     }
 }
@@ -261,7 +264,10 @@ impl Content {
         let (index, range) = if let Some(index) = waiting {
             (index, stream.parts[index].step.range().clone())
         } else {
-            (stream.parts.len(), self.next_range(state, stream, pressure)?)
+            (
+                stream.parts.len(),
+                self.next_range(state, stream, pressure)?,
+            )
         };
         // Copies take nothing from here; what is sent is held by the snapshot until it landed.
         let copies = waiting.is_some();
@@ -304,9 +310,7 @@ impl Content {
         if failed || stream.parts.len() >= MAX_STREAMED {
             return None;
         }
-        let written = state
-            .overlay
-            .run_end(stream.issued.max(stream.data_start));
+        let written = state.overlay.run_end(stream.issued.max(stream.data_start));
         let ready = written.saturating_sub(stream.issued + 1);
         let full = self.engine.part_size(stream.parts.len());
         let least = if pressure { MIN_PART } else { full };
@@ -390,7 +394,8 @@ impl Engine {
 
 /// The id of a version that B2 has just made.
 pub(super) fn id_of(version: &FileVersion) -> Result<FileId, Error> {
-    version.id.clone().ok_or_else(|| {
-        Error::Corrupt(format!("{}: B2 gave no id for a new version", version.name))
-    })
+    version
+        .id
+        .clone()
+        .ok_or_else(|| Error::Corrupt(format!("{}: B2 gave no id for a new version", version.name)))
 }

@@ -205,7 +205,10 @@ impl Engine {
             .contents
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        contents.iter().filter_map(std::sync::Weak::upgrade).collect()
+        contents
+            .iter()
+            .filter_map(std::sync::Weak::upgrade)
+            .collect()
     }
 
     /// Makes unsent bytes leave because `me` waits for `bytes`. Tells whether any are leaving.
