@@ -172,9 +172,3 @@ impl Io {
         self.engine.budget.peak()
     }
 }
-
-impl Content {
-    /// The base's bytes are now also stored as `version`; they are read from there from now on.
-    /// Does nothing when the base is not `old`.
-    pub fn same_content(&self, _old: &FileId, _version: Version) {}
-}

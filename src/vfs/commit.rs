@@ -270,7 +270,7 @@ impl Vfs {
             ) {
                 content.same_content(
                     &old.id,
-                    Version {
+                    &Version {
                         id,
                         size: copy.size,
                         sha1: old.sha1,

@@ -19,7 +19,6 @@ use super::queue::{Queue, Urgency};
 use super::tree::{Marker, Stored};
 use super::{Error, Ino, Invalidation, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, ListNames, NewFile};
-use crate::io::Version;
 
 /// Both ends of a rename, looked up and locked.
 struct Ends {
@@ -399,8 +398,7 @@ impl Vfs {
             };
             stored.sha1 = stored.sha1.or(old.sha1);
             if let Some(content) = &object.content {
-                let version: Version = stored.version();
-                content.same_content(&old.id, version);
+                content.same_content(&old.id, &stored.version());
             }
             object.stored = Some(stored);
             sources.insert(old.id.clone(), old);
