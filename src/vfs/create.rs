@@ -86,6 +86,11 @@ impl Vfs {
             },
         )?;
         let mut tree = self.tree();
+        let made = tree.get(ino)?.meta;
+        let default = Meta::default_for(FileKind::Directory, self.settings(), made.mtime);
+        if !made.stored_alike(&default) {
+            tree.dir_mut(ino)?.marker.want(true);
+        }
         tree.note_pending(ino);
         self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
         self.entry(&mut tree, ino)

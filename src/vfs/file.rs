@@ -269,15 +269,11 @@ impl Vfs {
         node.meta = meta;
         if let Some(object) = node.object_mut() {
             object.attrs_pending = true;
-        } else if let Some(dir) = node.dir_mut()
-            && ino != Ino::ROOT
-        {
+        } else if let Some(dir) = node.dir_mut() {
             dir.marker.want(true);
         }
-        if ino != Ino::ROOT {
-            tree.note_pending(ino);
-            self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
-        }
+        tree.note_pending(ino);
+        self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! that is open keeps its inode and its version; a newer version in B2 gets a new inode.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -84,6 +85,60 @@ impl Vfs {
         let result = self.list_first_page(&flight).await;
         self.end(&flight);
         result.map(drop)
+    }
+
+    /// Makes sure that a directory's own attributes are known: its marker stands in its first page.
+    /// When several neighbours are asked for (`ls -l`), those that follow are fetched meanwhile.
+    pub(super) async fn ensure_attributes(&self, ino: Ino) -> Result<(), Error> {
+        const FROM: u32 = 2;
+        const AHEAD: usize = 16;
+        if self.attributes_known(ino) {
+            return Ok(());
+        }
+        let ahead: Vec<Ino> = {
+            let mut tree = self.tree();
+            let node = tree.get(ino)?;
+            let (parent, name) = (node.parent, Arc::clone(&node.name));
+            let ttl = self.settings().metadata_ttl;
+            let dir = tree.dir_mut(parent)?;
+            dir.asked = dir.asked.saturating_add(1);
+            let enough = dir.asked > FROM;
+            let after = (Bound::Excluded(name), Bound::Unbounded);
+            let dir = tree.dir(parent)?;
+            dir.children
+                .range::<Arc<str>, _>(after)
+                .map(|(_, child)| *child)
+                .filter(|child| tree.dir(*child).is_ok_and(|dir| !dir.attributes_known(ttl)))
+                .take(if enough { AHEAD } else { 0 })
+                .collect()
+        };
+        for next in ahead {
+            let vfs = self.clone();
+            self.shared.runtime.spawn(async move {
+                // Whoever asks for this one itself is told what went wrong.
+                let _ = vfs.fetch_attributes(next).await;
+            });
+        }
+        self.fetch_attributes(ino).await
+    }
+
+    async fn fetch_attributes(&self, ino: Ino) -> Result<(), Error> {
+        let _one = self.flight_lock(ino)?.lock_owned().await;
+        if self.attributes_known(ino) {
+            return Ok(());
+        }
+        let flight = self.begin(ino)?;
+        let result = self.list_first_page(&flight).await;
+        self.end(&flight);
+        result.map(drop)
+    }
+
+    fn attributes_known(&self, ino: Ino) -> bool {
+        let tree = self.tree();
+        let Ok(dir) = tree.dir(ino) else { return true };
+        ino == Ino::ROOT
+            || dir.attributes_known(self.settings().metadata_ttl)
+            || tree.path(ino).is_none()
     }
 
     /// Makes sure that it is known, and freshly so, whether a directory has a name.
@@ -305,9 +360,10 @@ impl Vfs {
             match covers {
                 Covers::All => {
                     dir.listed = Some(flight.at);
+                    dir.paged = Some(flight.at);
                     dir.absent.clear();
                 }
-                Covers::UpTo(_) => {}
+                Covers::UpTo(_) => dir.paged = Some(flight.at),
                 Covers::Name(name) => {
                     if !seen.contains(name.as_str()) {
                         dir.remember_absent(name, flight.at);
@@ -502,6 +558,7 @@ impl Dir {
     pub(super) fn made_here() -> Self {
         Self {
             listed: Some(Instant::now()),
+            paged: Some(Instant::now()),
             marker: Marker::Wanted {
                 attributes: false,
                 old: None,

@@ -11,6 +11,7 @@ impl Vfs {
     /// Finds a name; the kernel then holds one more reference.
     pub async fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Entry, Error> {
         let ino = self.find(parent, name).await?;
+        self.ensure_attributes(ino).await?;
         self.entry(&mut self.tree(), ino)
     }
 
@@ -38,6 +39,7 @@ impl Vfs {
         };
         if let Some((parent, name)) = place {
             self.ensure_name(parent, &name).await?;
+            self.ensure_attributes(real).await?;
         }
         let tree = self.tree();
         Ok((Self::attr(&tree, ino)?, self.ttl(&tree, ino)))
@@ -89,6 +91,11 @@ impl Vfs {
     fn ttl(&self, tree: &Tree, ino: Ino) -> Duration {
         if ino.hashed().is_some() {
             // Gone as soon as its file goes or a real object takes the name: always asked for anew.
+            return Duration::ZERO;
+        }
+        let ttl = self.settings().metadata_ttl;
+        if ino != Ino::ROOT && tree.dir(ino).is_ok_and(|dir| !dir.attributes_known(ttl)) {
+            // A readdir tells the name without a call for each directory; stat(2) has to ask.
             return Duration::ZERO;
         }
         tree.fresh_for(ino, self.settings().metadata_ttl, Instant::now())

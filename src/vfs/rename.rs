@@ -48,12 +48,10 @@ impl Vfs {
         }
         let noreplace = flags & libc::RENAME_NOREPLACE != 0;
         loop {
-            let Some(ends) = self.ends(parent, name, new_parent, new_name).await? else {
+            let found = self.ends(parent, name, new_parent, new_name, noreplace);
+            let Some(ends) = found.await? else {
                 return Ok(());
             };
-            if ends.replaced.is_some() && noreplace {
-                return Err(Error::Exists);
-            }
             let directory = ends.from.ends_with('/');
             let claims = if directory {
                 vec![
@@ -82,6 +80,7 @@ impl Vfs {
         name: &OsStr,
         new_parent: Ino,
         new_name: &OsStr,
+        noreplace: bool,
     ) -> Result<Option<Ends>, Error> {
         let ino = self.find(parent, name).await?;
         if ino.hashed().is_some() {
@@ -92,10 +91,13 @@ impl Vfs {
         let component: Arc<str> =
             name::new_component(new_name, &new_parent_full, directory).map(Arc::from)?;
         let replaced = self.find_real(new_parent, &component).await?;
-        let tree = self.tree();
+        if noreplace && replaced.is_some() {
+            return Err(Error::Exists);
+        }
         if replaced == Some(ino) {
             return Ok(None);
         }
+        let tree = self.tree();
         if directory && tree.is_below(new_parent, ino) {
             return Err(Error::Invalid);
         }
@@ -176,6 +178,12 @@ impl Vfs {
                 return Err(error);
             }
         } else {
+            let covers = !self.tree().object_mut(ends.ino)?.bare_name;
+            if covers {
+                // It was renamed over a stored file before it was stored itself; that one must not
+                // come back when it leaves.
+                self.remove_name(&ends.from).await?;
+            }
             self.tree().object_mut(ends.ino)?.bare_name = under;
             self.edit(ends)?;
         }

@@ -87,6 +87,10 @@ pub(super) struct Dir {
     pub(super) children: BTreeMap<Arc<str>, Ino>,
     /// When the last complete listing began.
     pub(super) listed: Option<Instant>,
+    /// When its first page was last asked for: there the marker with its attributes stands.
+    pub(super) paged: Option<Instant>,
+    /// Directories in it whose attributes were asked for one by one.
+    pub(super) asked: u32,
     /// The last listing did not fit one page: single names are asked for instead.
     pub(super) large: bool,
     /// Names that B2 was asked for one by one and does not have.
@@ -107,6 +111,16 @@ impl Dir {
             self.absent.clear();
         }
         self.absent.insert(name.into(), began);
+    }
+}
+
+impl Dir {
+    /// Whether its own attributes are known, and freshly so.
+    pub(super) fn attributes_known(&self, ttl: Duration) -> bool {
+        // At least as long as one path takes to be walked, or `metadata_ttl: 0` would ask twice.
+        let ttl = ttl.max(Duration::from_secs(1));
+        matches!(self.marker, Marker::Wanted { .. })
+            || self.paged.is_some_and(|at| at.elapsed() < ttl)
     }
 }
 
