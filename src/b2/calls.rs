@@ -172,21 +172,25 @@ impl Client {
         Tries::new(call, subject, self.shared.http.waits.call)
     }
 
-    /// Waits for a place among the calls of a kind.
+    /// Waits for a place among the calls of a kind; the wait is not taken from the call's time.
     pub(super) async fn admit(
         &self,
         places: &Arc<Semaphore>,
-        tries: &Tries,
+        tries: &mut Tries,
     ) -> Result<OwnedSemaphorePermit, Error> {
         if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
             return Ok(permit);
         }
         let limit = self.shared.http.waits.call;
-        let mut last = Instant::now();
+        let began = Instant::now();
+        let mut last = began;
         let mut permit = pin!(Arc::clone(places).acquire_owned());
         loop {
             match timeout_at(last + limit, &mut permit).await {
-                Ok(permit) => return Ok(permit.expect("semaphores are never closed")),
+                Ok(permit) => {
+                    tries.ladder.queued(began.elapsed());
+                    return Ok(permit.expect("semaphores are never closed"));
+                }
                 Err(_) if self.shared.pulse.last() > last => last = self.shared.pulse.last(),
                 Err(_) => {
                     return Err(tries.error(&Failure::Network {

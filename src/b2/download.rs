@@ -45,7 +45,10 @@ impl Client {
         };
         // B2 knows no empty ranges; asking for one would give the whole file (API §7).
         if !download.rest.is_empty() {
-            download.place = Some(self.admit(&self.shared.downloads, &download.tries).await?);
+            let place = self
+                .admit(&self.shared.downloads, &mut download.tries)
+                .await?;
+            download.place = Some(place);
             download.running = Some(download.open().await?);
         }
         Ok(download)

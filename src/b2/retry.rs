@@ -178,6 +178,11 @@ impl Ladder {
         self.progress = self.progress.max(now);
     }
 
+    /// The call stood in a queue for so long: that time does not count either.
+    pub(super) fn queued(&mut self, time: Duration) {
+        self.progress += time;
+    }
+
     /// Time that is left at `now`.
     pub(super) fn remaining(&self, now: Duration) -> Duration {
         self.limit.saturating_sub(now.saturating_sub(self.progress))

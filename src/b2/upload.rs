@@ -82,7 +82,7 @@ impl Client {
         let mut content = Content::new(body);
         let mut fresh = false;
         loop {
-            let permit = self.admit(&shared.uploads, &tries).await?;
+            let permit = self.admit(&shared.uploads, &mut tries).await?;
             let idle = (!fresh)
                 .then(|| shared.urls.take(target, Instant::now()))
                 .flatten();

@@ -398,3 +398,25 @@ async fn a_file_with_a_hundred_info_keys_can_be_read() {
     assert_eq!(version.info.len(), 105);
     assert_eq!(get(&client, &id(version), 0..9).await.len(), 9);
 }
+
+#[tokio::test]
+async fn a_queue_may_take_longer_than_a_call() {
+    let server = Server::start(emulator::Options {
+        latency: Duration::from_millis(100),
+        ..emulator::Options::default()
+    });
+    let server = server.expect("the emulator starts");
+    let mut options = options(&server);
+    (options.uploads, options.downloads) = (1, 1);
+    options.timeout = Duration::from_secs(1);
+    let client = Client::connect(options).await.expect("connects");
+    let work = (0..15).map(|n| {
+        let client = &client;
+        async move {
+            let version = put(client, &format!("f{n}"), &pattern(9)).await;
+            assert_eq!(get(client, &id(&version), 0..9).await.len(), 9);
+        }
+    });
+    futures_util::future::join_all(work).await;
+    assert_eq!(client.counters().retries, 0);
+}

@@ -208,6 +208,15 @@ fn time_since_progress_ends_a_call() {
 }
 
 #[test]
+fn time_in_a_queue_does_not_count() {
+    let mut ladder = Ladder::new(Route::Upload, LIMIT);
+    ladder.queued(10 * LIMIT);
+    let now = 10 * LIMIT + NOW;
+    assert_eq!(ladder.remaining(now) + NOW, LIMIT);
+    assert_ne!(ladder.decide(&broken(), now, 0.5), Decision::GiveUp);
+}
+
+#[test]
 fn a_download_counts_anew_with_each_byte() {
     let mut ladder = Ladder::new(Route::Download, LIMIT);
     for second in 1..100 {
