@@ -23,6 +23,7 @@
 //! | `truncate` | a download ends after half of its bytes |
 //! | `corrupt` | a download's first byte is wrong |
 //! | `stall=SECONDS` | nothing happens for so long, then the call goes on |
+//! | `stall-mid=SECONDS` | so long a pause after half of an upload or download |
 //! | `short-page[=ROWS]` `empty-page` | a list page ends early, with a next name |
 //!
 //! Words without a colon are switches: `no-md5` (contentMd5 null, for speed), `no-encryption` (buckets without SSE-B2; also
@@ -56,6 +57,7 @@ mod listing;
 mod lists;
 mod locks;
 mod params;
+mod reply;
 mod rules;
 mod seed;
 mod shared;
@@ -125,19 +127,23 @@ pub struct Server {
 impl Server {
     /// Returns when it listens.
     pub fn start(options: Options) -> io::Result<Self> {
-        if !options.listen.ip().is_loopback() {
+        let Options {
+            listen,
+            dir,
+            latency,
+            bandwidth,
+            faults,
+        } = options;
+        if !listen.ip().is_loopback() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!(
-                    "the emulator listens on loopback only, not on {}",
-                    options.listen
-                ),
+                format!("the emulator listens on loopback only, not on {listen}"),
             ));
         }
-        let faults = faults::Faults::parse(&options.faults)
+        let faults = faults::Faults::parse(&faults)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let any = SocketAddr::new(options.listen.ip(), 0);
-        let mut listeners = vec![(Role::Api, TcpListener::bind(options.listen)?)];
+        let any = SocketAddr::new(listen.ip(), 0);
+        let mut listeners = vec![(Role::Api, TcpListener::bind(listen)?)];
         for role in [Role::Download, Role::Download, Role::Pod, Role::Pod] {
             listeners.push((role, TcpListener::bind(any)?));
         }
@@ -145,13 +151,13 @@ impl Server {
 
         let alive = Arc::new(());
         let new_id = text::random_hex(12);
-        let (mut account, store) = match &options.dir {
+        let (mut account, store) = match dir {
             None => (
                 Account::new(new_id, Journal::nowhere()),
                 Store::new(None, 0, alive),
             ),
             Some(dir) => {
-                let opened = journal::open(dir, new_id, &alive)?;
+                let opened = journal::open(&dir, new_id, &alive)?;
                 let content = Some(dir.join("content"));
                 (opened.account, Store::new(content, opened.last_blob, alive))
             }
@@ -159,14 +165,7 @@ impl Server {
         let (key_id, key) = furnish(&mut account, faults.switches().encryption)
             .map_err(|error| io::Error::other(error.message))?;
 
-        let shared = Shared::new(
-            account,
-            store,
-            faults,
-            addresses,
-            options.latency,
-            options.bandwidth,
-        );
+        let shared = Shared::new(account, store, faults, addresses, latency, bandwidth);
         let (stop, stopped) = oneshot::channel();
         let thread = spawn(listeners, shared.clone(), stopped)?;
         Ok(Self {

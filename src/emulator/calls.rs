@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::counters::Class::{self, A, B, C};
 use super::error::{ApiError, Failure, Result};
-use super::http::{Reply, Request};
+use super::http::Request;
 use super::params::Params;
+use super::reply::Reply;
 use super::{auth, buckets, copy, download, files, key_calls, large, lists, locks, upload};
 
 /// Which of the server's addresses a request came to (API §1: api, download and upload hosts differ).

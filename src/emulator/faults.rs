@@ -19,6 +19,7 @@ pub(super) enum Fault {
     Truncate,
     Corrupt,
     Stall(Duration),
+    StallMid(Duration),
     ShortPage(usize),
 }
 
@@ -223,6 +224,11 @@ fn parse_kind(kind: &str) -> Result<Fault, String> {
         ),
         None => (kind, None),
     };
+    let seconds = || {
+        value
+            .map(Duration::from_secs)
+            .ok_or_else(|| format!("write {name}=SECONDS"))
+    };
     Ok(match name {
         "503" => Fault::Status(503, "service_unavailable", value),
         "429" => Fault::Status(429, "too_many_requests", value),
@@ -240,15 +246,14 @@ fn parse_kind(kind: &str) -> Result<Fault, String> {
         "lost-reply" => Fault::LostReply,
         "truncate" => Fault::Truncate,
         "corrupt" => Fault::Corrupt,
-        "stall" => Fault::Stall(Duration::from_secs(
-            value.ok_or("write stall=SECONDS".to_owned())?,
-        )),
+        "stall" => Fault::Stall(seconds()?),
+        "stall-mid" => Fault::StallMid(seconds()?),
         "short-page" => Fault::ShortPage(value.unwrap_or(1) as usize),
         "empty-page" => Fault::ShortPage(0),
         _ => {
             return Err(format!(
                 "{name:?} is no kind of fault; kinds are 503 429 500 408 502 401 bad-token 403 storage-cap \
-                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall short-page empty-page"
+                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall stall-mid short-page empty-page"
             ));
         }
     })

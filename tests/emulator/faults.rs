@@ -180,6 +180,21 @@ async fn a_stall_delays_and_latency_does_always() {
 }
 
 #[tokio::test]
+async fn a_transfer_may_pause_in_its_middle() {
+    let f = start().await;
+    let content = bytes(3_000_000, 1);
+    f.server
+        .set_faults(&["upload:stall-mid=1:1", "download:stall-mid=1:1"])
+        .unwrap();
+    let began = Instant::now();
+    f.upload("a", &content).await;
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    let began = Instant::now();
+    assert!(f.get("a").await.body == content);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn bandwidth_bounds_each_direction() {
     let f = start_with(Options {
         bandwidth: Some(2_000_000),

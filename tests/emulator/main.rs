@@ -11,6 +11,7 @@ mod disk;
 mod download;
 mod faults;
 mod files;
+mod keys;
 mod large;
 mod listing;
 mod locks;
