@@ -115,7 +115,6 @@ impl Default for Options {
 }
 
 /// A running server with threads and a runtime of its own; stops when dropped.
-#[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
     key_id: String,
@@ -162,7 +161,7 @@ impl Server {
                 (opened.account, Store::new(content, opened.last_blob, alive))
             }
         };
-        let (key_id, key) = furnish(&mut account, faults.switches().encryption)
+        let (key_id, key) = furnish(&mut account, faults.switches().default_encryption())
             .map_err(|error| io::Error::other(error.message))?;
 
         let shared = Shared::new(account, store, faults, addresses, latency, bandwidth);
@@ -229,6 +228,18 @@ impl Server {
             .map_err(|error| error.message)
     }
 
+    /// Another private bucket.
+    pub fn create_bucket(&self, name: &str) -> Result<(), String> {
+        let encryption = self.shared.faults.switches().default_encryption();
+        let mut account = self.shared.account();
+        if account.bucket_by_name(name).is_some() {
+            return Err(format!("there is a bucket called {name}"));
+        }
+        account
+            .put_bucket(buckets::fresh(name, "allPrivate", encryption))
+            .map_err(|error| error.message)
+    }
+
     /// A new key as (id, secret), restricted to buckets given by name and to a name prefix where they are given.
     pub fn create_key(
         &self,
@@ -255,6 +266,15 @@ impl Server {
             .and_then(|key| account.put_key(key))
             .map_err(|error| error.message)?;
         Ok((key.id.clone(), key.secret.clone()))
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither the key nor the tokens.
+        f.debug_struct("Server")
+            .field("endpoint", &self.shared.addresses.api)
+            .finish_non_exhaustive()
     }
 }
 
@@ -288,17 +308,15 @@ fn addresses(listeners: &[(Role, TcpListener)]) -> io::Result<Addresses> {
 }
 
 /// Makes master key and first bucket where they do not exist yet; returns the key's id and secret.
-fn furnish(account: &mut Account, encryption: bool) -> Result<(String, String), error::ApiError> {
+fn furnish(
+    account: &mut Account,
+    encryption: version::Encryption,
+) -> Result<(String, String), error::ApiError> {
     let master = match account.keys.get(&account.id) {
         Some(key) => key.clone(),
         None => account.put_key(key_calls::master(&account.id.clone()))?,
     };
     if account.bucket_by_name(BUCKET).is_none() {
-        let encryption = if encryption {
-            version::Encryption::B2
-        } else {
-            version::Encryption::None
-        };
         account.put_bucket(buckets::fresh(BUCKET, "allPrivate", encryption))?;
     }
     Ok((master.id.clone(), master.secret.clone()))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::calls::CALLS;
 use super::error::ApiError;
+use super::version::Encryption;
 
 /// What strikes one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,17 @@ impl Default for Switches {
             token_life: Duration::from_secs(24 * 3600),
             maximum_copy: super::rules::MAXIMUM_UPLOAD,
             recommended_part: super::rules::RECOMMENDED_PART,
+        }
+    }
+}
+
+impl Switches {
+    /// That of new buckets: SSE-B2 since September 2026 (API §5.3).
+    pub(super) fn default_encryption(self) -> Encryption {
+        if self.encryption {
+            Encryption::B2
+        } else {
+            Encryption::None
         }
     }
 }

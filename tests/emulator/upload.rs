@@ -1,11 +1,12 @@
 //! Single uploads: hashes, lengths, URLs (API §5).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::api::{Answer, encode, sha1, start};
+use crate::api::{Answer, bytes, encode, sha1, start};
 
 #[tokio::test]
 async fn an_upload_replies_the_whole_entry() {
@@ -307,4 +308,24 @@ async fn a_customer_key_is_asked_for_again() {
     );
     assert_eq!(Answer::of(request).await.unwrap().body, b"content");
     assert_ne!(file["fileId"], Value::Null);
+}
+
+#[tokio::test]
+async fn uploads_side_by_side_get_stamps_and_ids_of_their_own() {
+    let f = start().await;
+    let names: Vec<_> = (0..40).map(|i| format!("{i:02}")).collect();
+    let uploads = names
+        .iter()
+        .map(|name| async { f.upload(name, &bytes(100_000, 7)).await });
+    let files = futures_util::future::join_all(uploads).await;
+    for field in ["fileId", "uploadTimestamp"] {
+        let all: HashSet<_> = files.iter().map(|file| file[field].to_string()).collect();
+        assert_eq!(all.len(), names.len(), "{field}");
+    }
+    let (rows, next) = f.names(json!({})).await;
+    assert_eq!(
+        rows.into_iter().map(|(_, name)| name).collect::<Vec<_>>(),
+        names
+    );
+    assert_eq!(next, Value::Null);
 }
