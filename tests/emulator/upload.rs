@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::api::{Answer, bytes, encode, sha1, start};
+use crate::api::{Answer, Fixture, bytes, encode, sha1, start};
 
 #[tokio::test]
 async fn an_upload_replies_the_whole_entry() {
@@ -179,6 +179,14 @@ async fn an_upload_without_length_is_refused() {
     assert!(reply.starts_with("HTTP/1.1 400"), "{reply}");
 }
 
+/// Returns when the server has seen the head of an upload.
+async fn begun(f: &Fixture) {
+    while !f.server.counters().calls.contains_key("b2_upload_file") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await; // from counting to checking the head
+}
+
 #[tokio::test]
 async fn an_upload_url_takes_one_upload_at_a_time_and_many_in_turn() {
     let f = start().await;
@@ -194,7 +202,7 @@ async fn an_upload_url_takes_one_upload_at_a_time_and_many_in_turn() {
          content-type: text/plain\r\nx-bz-content-sha1: do_not_verify\r\ncontent-length: 4\r\n\r\nab"
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    begun(&f).await;
     let quick = || {
         f.http
             .post(&url)
@@ -231,8 +239,11 @@ async fn an_upload_that_breaks_off_stores_nothing_and_frees_its_url() {
          content-type: text/plain\r\nx-bz-content-sha1: do_not_verify\r\ncontent-length: 400\r\n\r\nab"
     );
     broken.write_all(head.as_bytes()).await.unwrap();
+    begun(&f).await;
     drop(broken);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    while f.server.counters().answers.get(&0).is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(f.versions(json!({})).await, vec![]);
     let again = f
         .http
@@ -260,7 +271,7 @@ async fn the_stamp_is_that_of_the_beginning() {
          content-type: text/plain\r\nx-bz-content-sha1: do_not_verify\r\ncontent-length: 4\r\n\r\nsl"
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    begun(&f).await;
     f.upload("a", b"quick").await;
     slow.write_all(b"ow").await.unwrap();
     let mut reply = [0; 12];
