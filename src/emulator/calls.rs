@@ -36,8 +36,6 @@ const fn call(name: &'static str, class: Class, fields: &'static [&'static str])
     }
 }
 
-const LOCKS: [&str; 2] = ["fileRetention", "legalHold"];
-
 pub(super) static CALLS: [Call; 31] = [
     call("b2_authorize_account", C, &[]),
     call("b2_cancel_large_file", A, &["fileId"]),
@@ -52,8 +50,8 @@ pub(super) static CALLS: [Call; 31] = [
             "metadataDirective",
             "contentType",
             "fileInfo",
-            LOCKS[0],
-            LOCKS[1],
+            "fileRetention",
+            "legalHold",
             "sourceServerSideEncryption",
             "destinationServerSideEncryption",
         ],
@@ -194,8 +192,8 @@ pub(super) static CALLS: [Call; 31] = [
             "fileName",
             "contentType",
             "fileInfo",
-            LOCKS[0],
-            LOCKS[1],
+            "fileRetention",
+            "legalHold",
             "serverSideEncryption",
             "customUploadTimestamp",
         ],

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -354,7 +355,13 @@ fn replay(account: &mut Account, record: Record, blobs: &mut Blobs<'_>) {
 /// Writes what is, without the history, beside the old journal and then in its place.
 fn rewrite(account: &Account, path: &Path, lock: File) -> io::Result<Journal> {
     let fresh = path.with_extension("new");
-    let mut out = io::BufWriter::new(File::create(&fresh)?);
+    let file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600) // keys are in it
+        .open(&fresh)?;
+    let mut out = io::BufWriter::new(file);
     let mut write = |record: &Record| -> io::Result<()> {
         serde_json::to_writer(&mut out, record)?;
         out.write_all(b"\n")
