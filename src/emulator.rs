@@ -23,6 +23,7 @@
 //! | `truncate` | a download ends after half of its bytes |
 //! | `corrupt` | a download's first byte is wrong |
 //! | `stall=SECONDS` | nothing happens for so long, then the call goes on |
+//! | `stall-mid=SECONDS` | so long a pause after half of an upload or download |
 //! | `short-page[=ROWS]` `empty-page` | a list page ends early, with a next name |
 //!
 //! Words without a colon are switches: `no-md5` (contentMd5 null, for speed), `no-encryption` (buckets without SSE-B2; also
@@ -56,6 +57,7 @@ mod listing;
 mod lists;
 mod locks;
 mod params;
+mod reply;
 mod rules;
 mod seed;
 mod shared;
@@ -113,7 +115,6 @@ impl Default for Options {
 }
 
 /// A running server with threads and a runtime of its own; stops when dropped.
-#[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
     key_id: String,
@@ -125,19 +126,23 @@ pub struct Server {
 impl Server {
     /// Returns when it listens.
     pub fn start(options: Options) -> io::Result<Self> {
-        if !options.listen.ip().is_loopback() {
+        let Options {
+            listen,
+            dir,
+            latency,
+            bandwidth,
+            faults,
+        } = options;
+        if !listen.ip().is_loopback() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!(
-                    "the emulator listens on loopback only, not on {}",
-                    options.listen
-                ),
+                format!("the emulator listens on loopback only, not on {listen}"),
             ));
         }
-        let faults = faults::Faults::parse(&options.faults)
+        let faults = faults::Faults::parse(&faults)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let any = SocketAddr::new(options.listen.ip(), 0);
-        let mut listeners = vec![(Role::Api, TcpListener::bind(options.listen)?)];
+        let any = SocketAddr::new(listen.ip(), 0);
+        let mut listeners = vec![(Role::Api, TcpListener::bind(listen)?)];
         for role in [Role::Download, Role::Download, Role::Pod, Role::Pod] {
             listeners.push((role, TcpListener::bind(any)?));
         }
@@ -145,28 +150,21 @@ impl Server {
 
         let alive = Arc::new(());
         let new_id = text::random_hex(12);
-        let (mut account, store) = match &options.dir {
+        let (mut account, store) = match dir {
             None => (
                 Account::new(new_id, Journal::nowhere()),
                 Store::new(None, 0, alive),
             ),
             Some(dir) => {
-                let opened = journal::open(dir, new_id, &alive)?;
+                let opened = journal::open(&dir, new_id, &alive)?;
                 let content = Some(dir.join("content"));
                 (opened.account, Store::new(content, opened.last_blob, alive))
             }
         };
-        let (key_id, key) = furnish(&mut account, faults.switches().encryption)
+        let (key_id, key) = furnish(&mut account, faults.switches().default_encryption())
             .map_err(|error| io::Error::other(error.message))?;
 
-        let shared = Shared::new(
-            account,
-            store,
-            faults,
-            addresses,
-            options.latency,
-            options.bandwidth,
-        );
+        let shared = Shared::new(account, store, faults, addresses, latency, bandwidth);
         let (stop, stopped) = oneshot::channel();
         let thread = spawn(listeners, shared.clone(), stopped)?;
         Ok(Self {
@@ -230,6 +228,18 @@ impl Server {
             .map_err(|error| error.message)
     }
 
+    /// Another private bucket.
+    pub fn create_bucket(&self, name: &str) -> Result<(), String> {
+        let encryption = self.shared.faults.switches().default_encryption();
+        let mut account = self.shared.account();
+        if account.bucket_by_name(name).is_some() {
+            return Err(format!("there is a bucket called {name}"));
+        }
+        account
+            .put_bucket(buckets::fresh(name, "allPrivate", encryption))
+            .map_err(|error| error.message)
+    }
+
     /// A new key as (id, secret), restricted to buckets given by name and to a name prefix where they are given.
     pub fn create_key(
         &self,
@@ -256,6 +266,15 @@ impl Server {
             .and_then(|key| account.put_key(key))
             .map_err(|error| error.message)?;
         Ok((key.id.clone(), key.secret.clone()))
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither the key nor the tokens.
+        f.debug_struct("Server")
+            .field("endpoint", &self.shared.addresses.api)
+            .finish_non_exhaustive()
     }
 }
 
@@ -289,17 +308,15 @@ fn addresses(listeners: &[(Role, TcpListener)]) -> io::Result<Addresses> {
 }
 
 /// Makes master key and first bucket where they do not exist yet; returns the key's id and secret.
-fn furnish(account: &mut Account, encryption: bool) -> Result<(String, String), error::ApiError> {
+fn furnish(
+    account: &mut Account,
+    encryption: version::Encryption,
+) -> Result<(String, String), error::ApiError> {
     let master = match account.keys.get(&account.id) {
         Some(key) => key.clone(),
         None => account.put_key(key_calls::master(&account.id.clone()))?,
     };
     if account.bucket_by_name(BUCKET).is_none() {
-        let encryption = if encryption {
-            version::Encryption::B2
-        } else {
-            version::Encryption::None
-        };
         account.put_bucket(buckets::fresh(BUCKET, "allPrivate", encryption))?;
     }
     Ok((master.id.clone(), master.secret.clone()))
@@ -328,7 +345,8 @@ fn spawn(
     std::thread::Builder::new()
         .name("emulator".to_owned())
         .spawn(move || {
-            // The sender's end is the signal.
+            // The sender's end is the signal. A copy that still hashes gigabytes is not waited for.
             let _ = runtime.block_on(stopped);
+            runtime.shutdown_timeout(Duration::from_secs(1));
         })
 }

@@ -33,11 +33,7 @@ pub(super) fn fresh(name: &str, kind: &str, encryption: Encryption) -> Settings 
 }
 
 fn default_encryption(request: &Request) -> Encryption {
-    if request.shared.faults.switches().encryption {
-        Encryption::B2
-    } else {
-        Encryption::None
-    }
+    request.shared.faults.switches().default_encryption()
 }
 
 fn describe(request: &Request, settings: &Settings) -> Value {

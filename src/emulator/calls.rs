@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::counters::Class::{self, A, B, C};
 use super::error::{ApiError, Failure, Result};
-use super::http::{Reply, Request};
+use super::http::Request;
 use super::params::Params;
+use super::reply::Reply;
 use super::{auth, buckets, copy, download, files, key_calls, large, lists, locks, upload};
 
 /// Which of the server's addresses a request came to (API §1: api, download and upload hosts differ).
@@ -35,8 +36,6 @@ const fn call(name: &'static str, class: Class, fields: &'static [&'static str])
     }
 }
 
-const LOCKS: [&str; 2] = ["fileRetention", "legalHold"];
-
 pub(super) static CALLS: [Call; 31] = [
     call("b2_authorize_account", C, &[]),
     call("b2_cancel_large_file", A, &["fileId"]),
@@ -51,8 +50,8 @@ pub(super) static CALLS: [Call; 31] = [
             "metadataDirective",
             "contentType",
             "fileInfo",
-            LOCKS[0],
-            LOCKS[1],
+            "fileRetention",
+            "legalHold",
             "sourceServerSideEncryption",
             "destinationServerSideEncryption",
         ],
@@ -193,8 +192,8 @@ pub(super) static CALLS: [Call; 31] = [
             "fileName",
             "contentType",
             "fileInfo",
-            LOCKS[0],
-            LOCKS[1],
+            "fileRetention",
+            "legalHold",
             "serverSideEncryption",
             "customUploadTimestamp",
         ],

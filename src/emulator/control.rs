@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::{ApiError, Result};
-use super::http::Reply;
+use super::reply::Reply;
 use super::seed::{Seed, seed};
 use super::shared::Shared;
 

@@ -9,8 +9,9 @@ use hyper::{Method, Response, StatusCode};
 
 use super::error::{ApiError, Failure, Result};
 use super::faults::Fault;
-use super::http::{Body, Outgoing, Reply, Request};
+use super::http::Request;
 use super::params::Params;
+use super::reply::{Body, Outgoing, Pause, Reply};
 use super::rules::HEADER_INFO;
 use super::text::{decode, encode_reply};
 use super::version::{Action, Encryption, Version};
@@ -206,6 +207,14 @@ fn send(
         left: len,
         cut_at: cut.filter(|_| len > 0),
         corrupt: request.fault == Some(Fault::Corrupt),
+        pause: match request.fault {
+            Some(Fault::StallMid(time)) => Some(Pause {
+                at: half,
+                time,
+                sleep: None,
+            }),
+            _ => None,
+        },
         shared: request.shared.clone(),
     })));
     if let Some(range) = range {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::calls::CALLS;
 use super::error::ApiError;
+use super::version::Encryption;
 
 /// What strikes one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub(super) enum Fault {
     Truncate,
     Corrupt,
     Stall(Duration),
+    StallMid(Duration),
     ShortPage(usize),
 }
 
@@ -71,6 +73,17 @@ impl Default for Switches {
             token_life: Duration::from_secs(24 * 3600),
             maximum_copy: super::rules::MAXIMUM_UPLOAD,
             recommended_part: super::rules::RECOMMENDED_PART,
+        }
+    }
+}
+
+impl Switches {
+    /// That of new buckets: SSE-B2 since September 2026 (API §5.3).
+    pub(super) fn default_encryption(self) -> Encryption {
+        if self.encryption {
+            Encryption::B2
+        } else {
+            Encryption::None
         }
     }
 }
@@ -223,6 +236,11 @@ fn parse_kind(kind: &str) -> Result<Fault, String> {
         ),
         None => (kind, None),
     };
+    let seconds = || {
+        value
+            .map(Duration::from_secs)
+            .ok_or_else(|| format!("write {name}=SECONDS"))
+    };
     Ok(match name {
         "503" => Fault::Status(503, "service_unavailable", value),
         "429" => Fault::Status(429, "too_many_requests", value),
@@ -240,15 +258,14 @@ fn parse_kind(kind: &str) -> Result<Fault, String> {
         "lost-reply" => Fault::LostReply,
         "truncate" => Fault::Truncate,
         "corrupt" => Fault::Corrupt,
-        "stall" => Fault::Stall(Duration::from_secs(
-            value.ok_or("write stall=SECONDS".to_owned())?,
-        )),
+        "stall" => Fault::Stall(seconds()?),
+        "stall-mid" => Fault::StallMid(seconds()?),
         "short-page" => Fault::ShortPage(value.unwrap_or(1) as usize),
         "empty-page" => Fault::ShortPage(0),
         _ => {
             return Err(format!(
                 "{name:?} is no kind of fault; kinds are 503 429 500 408 502 401 bad-token 403 storage-cap \
-                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall short-page empty-page"
+                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall stall-mid short-page empty-page"
             ));
         }
     })

@@ -1,24 +1,23 @@
-//! From connections to requests and back: routing, latency, faults, the form of answers (API §1).
+//! From connections to requests and back: routing, latency, faults (API §1).
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::HeaderMap;
 use hyper::service::service_fn;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use super::calls::{CALLS, Call, Role, serve};
-use super::content::Reader;
 use super::error::{ApiError, Failure, Result};
 use super::faults::Fault;
 use super::keys::Key;
+use super::reply::{Body, Reply};
 use super::rules;
 use super::shared::Shared;
 use super::version::Viewer;
@@ -158,135 +157,12 @@ impl Request {
     }
 }
 
-/// An answer's body.
-#[derive(Debug)]
-pub(super) enum Body {
-    Full(Bytes),
-    Content(Box<Outgoing>),
-}
-
-/// Content on its way out.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) reader: Reader,
-    pub(super) left: u64,
-    /// Ends with an error when so many bytes are left, if set.
-    pub(super) cut_at: Option<u64>,
-    pub(super) corrupt: bool,
-    pub(super) shared: Arc<Shared>,
-}
-
-impl Outgoing {
-    fn next(&mut self) -> io::Result<Option<Bytes>> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        let Some(mut bytes) = self.reader.next()? else {
-            return Ok(None);
-        };
-        if let Some(cut_at) = self.cut_at {
-            let most = self.left.saturating_sub(cut_at);
-            if most == 0 {
-                return Err(io::Error::other("cut on purpose"));
-            }
-            bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-        }
-        if self.corrupt && !bytes.is_empty() {
-            self.corrupt = false;
-            let mut wrong = bytes.to_vec();
-            wrong[0] ^= 1;
-            bytes = wrong.into();
-        }
-        self.left -= bytes.len() as u64;
-        self.shared.meter.sent(bytes.len() as u64);
-        Ok(Some(bytes))
-    }
-}
-
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let next = match self.get_mut() {
-            Self::Full(bytes) if bytes.is_empty() => Ok(None),
-            Self::Full(bytes) => Ok(Some(std::mem::take(bytes))),
-            // Reads of files block for as long as the page cache needs.
-            Self::Content(outgoing) => outgoing.next(),
-        };
-        Poll::Ready(next.transpose().map(|bytes| bytes.map(Frame::data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(bytes) => bytes.is_empty(),
-            Self::Content(outgoing) => outgoing.left == 0,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            Self::Full(bytes) => bytes.len() as u64,
-            Self::Content(outgoing) => outgoing.left,
-        })
-    }
-}
-
-/// An answer.
-pub(super) struct Reply(pub(super) Response<Body>);
-
-impl Reply {
-    pub(super) fn json(body: impl Into<Bytes>) -> Self {
-        Self::text(200, "application/json;charset=UTF-8", body)
-    }
-
-    fn text(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let mut response = Response::new(Body::Full(body.into()));
-        *response.status_mut() =
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(
-            CACHE_CONTROL,
-            HeaderValue::from_static("max-age=0, no-cache, no-store"),
-        );
-        Self(response)
-    }
-
-    pub(super) fn error(error: &ApiError, authorize: bool, head: bool) -> Self {
-        let body = if head { String::new() } else { error.json() };
-        let mut reply = Self::text(error.status, "application/json;charset=utf-8", body);
-        let headers = reply.0.headers_mut();
-        if error.status == 400 {
-            headers.insert(CONNECTION, HeaderValue::from_static("close")); // API §1
-        }
-        if let Some(seconds) = error.retry_after {
-            headers.insert(RETRY_AFTER, seconds.into());
-        }
-        if authorize && error.status == 401 {
-            headers.insert(
-                "www-authenticate",
-                HeaderValue::from_static("BASIC realm=\"authorize_account\""),
-            );
-        }
-        reply
-    }
-
-    fn html(status: u16) -> Self {
-        let body = format!("<html><body><h1>{status} Bad Gateway</h1></body></html>");
-        Self::text(status, "text/html", body)
-    }
-}
-
 /// Accepts connections until the runtime ends.
 pub(super) async fn listen(listener: TcpListener, role: Role, shared: Arc<Shared>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of file descriptors: wait for connections to end.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
         shared.meter.connection();

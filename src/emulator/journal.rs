@@ -4,8 +4,9 @@
 //! was cut short is dropped; so are files that no line names. Each start writes the journal anew, without history.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -193,11 +194,19 @@ impl Blobs<'_> {
 #[derive(Debug)]
 pub(super) struct Journal {
     file: Option<File>,
+    /// A line may have been cut short: another one behind it would be lost with it.
+    broken: bool,
+    /// Held while the directory is ours.
+    _lock: Option<File>,
 }
 
 impl Journal {
     pub(super) fn nowhere() -> Self {
-        Self { file: None }
+        Self {
+            file: None,
+            broken: false,
+            _lock: None,
+        }
     }
 
     pub(super) fn write(&mut self, record: &Record) -> Result<(), ApiError> {
@@ -207,8 +216,17 @@ impl Journal {
         let mut line = serde_json::to_vec(record)
             .map_err(|error| ApiError::internal(&io::Error::other(error)))?;
         line.push(b'\n');
-        file.write_all(&line)
-            .map_err(|error| ApiError::internal(&error))
+        if self.broken {
+            return Err(ApiError::new(
+                500,
+                "internal_error",
+                "the journal is broken",
+            ));
+        }
+        file.write_all(&line).map_err(|error| {
+            self.broken = true;
+            ApiError::internal(&error)
+        })
     }
 
     pub(super) fn write_version(&mut self, version: &Version) -> Result<(), ApiError> {
@@ -242,6 +260,7 @@ pub(super) struct Opened {
 pub(super) fn open(dir: &Path, new_id: String, alive: &Arc<()>) -> io::Result<Opened> {
     let content = dir.join("content");
     std::fs::create_dir_all(&content)?;
+    let lock = lock(dir)?;
     let path = dir.join("journal.jsonl");
     let text = match std::fs::read(&path) {
         Ok(text) => text,
@@ -278,8 +297,21 @@ pub(super) fn open(dir: &Path, new_id: String, alive: &Arc<()>) -> io::Result<Op
             std::fs::remove_file(entry.path())?;
         }
     }
-    account.resume(rewrite(&account, &path)?);
+    account.resume(rewrite(&account, &path, lock)?);
     Ok(Opened { account, last_blob })
+}
+
+/// Two emulators in one directory would remove each other's content.
+fn lock(dir: &Path) -> io::Result<File> {
+    let file = File::create(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("{} is in use by another emulator", dir.display()),
+        )),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 fn replay(account: &mut Account, record: Record, blobs: &mut Blobs<'_>) {
@@ -321,9 +353,15 @@ fn replay(account: &mut Account, record: Record, blobs: &mut Blobs<'_>) {
 }
 
 /// Writes what is, without the history, beside the old journal and then in its place.
-fn rewrite(account: &Account, path: &Path) -> io::Result<Journal> {
+fn rewrite(account: &Account, path: &Path, lock: File) -> io::Result<Journal> {
     let fresh = path.with_extension("new");
-    let mut out = io::BufWriter::new(File::create(&fresh)?);
+    let file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600) // keys are in it
+        .open(&fresh)?;
+    let mut out = io::BufWriter::new(file);
     let mut write = |record: &Record| -> io::Result<()> {
         serde_json::to_writer(&mut out, record)?;
         out.write_all(b"\n")
@@ -345,5 +383,9 @@ fn rewrite(account: &Account, path: &Path) -> io::Result<Journal> {
     drop(out);
     std::fs::rename(&fresh, path)?;
     let file = File::options().append(true).open(path)?;
-    Ok(Journal { file: Some(file) })
+    Ok(Journal {
+        file: Some(file),
+        broken: false,
+        _lock: Some(lock),
+    })
 }

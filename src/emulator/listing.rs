@@ -17,7 +17,7 @@ pub(super) enum Kind {
     Versions,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Query<'a> {
     pub(super) kind: Kind,
     pub(super) prefix: &'a str,
@@ -60,17 +60,20 @@ fn stem<'a>(name: &'a str, query: &Query<'_>) -> Option<&'a str> {
     Some(&name[..query.prefix.len() + at + delimiter.len_utf8()])
 }
 
-/// The least name after all names that start with `stem`, a text that ends with its delimiter.
+/// The least name after all names that start with `stem`; `None` when there can be none.
 pub(super) fn after(stem: &str) -> Option<String> {
-    let last = stem.chars().next_back()?;
-    let next = if last == '\u{d7ff}' {
-        '\u{e000}' // there are no characters between them
-    } else {
-        char::from_u32(u32::from(last) + 1)?
-    };
-    let mut name = stem[..stem.len() - last.len_utf8()].to_owned();
-    name.push(next);
-    Some(name)
+    let mut name = stem.to_owned();
+    while let Some(last) = name.pop() {
+        let next = match last {
+            '\u{d7ff}' => Some('\u{e000}'), // there are no characters between them
+            _ => char::from_u32(u32::from(last) + 1),
+        };
+        if let Some(next) = next {
+            name.push(next);
+            return Some(name);
+        }
+    }
+    None
 }
 
 pub(super) fn page(names: &Names, query: &Query<'_>) -> Page {
@@ -114,5 +117,109 @@ pub(super) fn page(names: &Names, query: &Query<'_>) -> Page {
             continue 'seek;
         }
         return page;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::emulator::content::Content;
+    use crate::emulator::version::{Encryption, Sha1};
+
+    fn version(number: u64, name: &str, action: Action) -> Arc<Version> {
+        Arc::new(Version {
+            number,
+            bucket: "b".into(),
+            name: name.into(),
+            action,
+            stamp: number,
+            content_type: "".into(),
+            info: None,
+            sha1: Sha1::None,
+            md5: None,
+            encryption: Encryption::None,
+            lock: None,
+            content: Content::empty(),
+        })
+    }
+
+    fn build(made: &[(String, Action)]) -> Names {
+        let mut names = Names::new();
+        for (number, (name, action)) in (1..).zip(made) {
+            let versions = names.entry(name.as_str().into()).or_default();
+            versions.insert(0, version(number, name, *action));
+        }
+        names
+    }
+
+    /// All rows by walking over every name, without seeking: folder, or name and number.
+    fn by_hand(names: &Names, query: &Query<'_>) -> Vec<(String, u64)> {
+        let mut rows: Vec<(String, u64)> = Vec::new();
+        for (name, versions) in names {
+            if !name.starts_with(query.prefix) || **name < *query.start {
+                continue;
+            }
+            for version in visible(query.kind, versions) {
+                let row = match stem(name, query) {
+                    Some(stem) => (stem.to_owned(), 0),
+                    None => (name.as_ref().to_owned(), version.number),
+                };
+                if row.1 != 0 || rows.last() != Some(&row) {
+                    rows.push(row);
+                }
+            }
+        }
+        rows
+    }
+
+    fn action() -> impl Strategy<Value = Action> {
+        prop_oneof![
+            3 => Just(Action::Upload),
+            1 => Just(Action::Hide),
+            1 => Just(Action::Start),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_any_size_give_what_a_plain_walk_gives(
+            made in prop::collection::vec(("[ab/ä\u{10ffff}]{1,5}", action()), 0..40),
+            prefix in "[ab/]{0,2}",
+            start in "[ab/]{0,3}",
+            delimiter in prop::option::of(prop::sample::select(vec!['/', 'a', 'ä', '\u{10ffff}'])),
+            versions in any::<bool>(),
+            max in 1usize..6,
+        ) {
+            let names = build(&made);
+            let kind = if versions { Kind::Versions } else { Kind::Names };
+            let mut next = (start.clone(), None);
+            let mut rows = Vec::new();
+            let whole = Query { kind, prefix: &prefix, delimiter, start: &start, start_version: None, max: 0 };
+            let wanted = by_hand(&names, &whole);
+            loop {
+                let query = Query { start: &next.0, start_version: next.1, max, ..whole };
+                let page = page(&names, &query);
+                prop_assert!(page.rows.len() == max || page.next.is_none());
+                rows.extend(page.rows.iter().map(|row| match row {
+                    Row::File(version) => (version.name.as_ref().to_owned(), version.number),
+                    Row::Folder(name) => (name.clone(), 0),
+                }));
+                match page.next {
+                    None => break,
+                    Some((name, version)) => next = (name, version.map(|version| version.order())),
+                }
+            }
+            prop_assert_eq!(rows, wanted);
+        }
+    }
+
+    #[test]
+    fn what_comes_after_a_stem_is_the_next_character() {
+        assert_eq!(after("a/").as_deref(), Some("a0"));
+        assert_eq!(after("\u{d7ff}").as_deref(), Some("\u{e000}"));
+        assert_eq!(after("a\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(after("\u{10ffff}"), None);
     }
 }

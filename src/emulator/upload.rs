@@ -10,10 +10,12 @@ use super::account::{Part, Settings};
 use super::calls::json as reply;
 use super::content::{Content, Hashes};
 use super::error::{ApiError, Failure, Result};
-use super::http::{Reply, Request};
+use super::faults::Fault;
+use super::http::Request;
 use super::keys::UploadTarget;
 use super::locks;
 use super::params::Params;
+use super::reply::Reply;
 use super::rules::{
     MAXIMUM_PARTS, MAXIMUM_UPLOAD, check_header_size, check_info, resolve_content_type,
 };
@@ -336,6 +338,12 @@ async fn receive(
         let Some(data) = frame.data_ref() else {
             continue;
         };
+        if let Some(Fault::StallMid(time)) = request.fault
+            && left <= promise.len / 2
+        {
+            request.fault = None;
+            tokio::time::sleep(time).await;
+        }
         let (now, rest) = data.split_at(left.min(data.len() as u64) as usize);
         sink.push(now).map_err(|error| ApiError::internal(&error))?;
         shared.meter.received(now.len() as u64);

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn an_id_tells_where_its_version_stands() {
         let version = Version {
-            number: SMALL | 77,
+            number: SMALL | 0x4d,
             bucket: "0123456789abcdef01234567".into(),
             name: "a".into(),
             action: Action::Upload,

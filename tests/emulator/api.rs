@@ -116,11 +116,19 @@ pub(crate) fn basic(id: &str, secret: &str) -> String {
     format!("Basic {text}")
 }
 
+pub(crate) async fn authorize(f: &Caller, version: u8, id: &str, secret: &str) -> Answer {
+    let url = format!("{}/b2api/v{version}/b2_authorize_account", f.endpoint);
+    let request = f.http.get(url).header("authorization", basic(id, secret));
+    Answer::of(request).await.expect("answers")
+}
+
 pub(crate) fn sha1(bytes: &[u8]) -> String {
-    Sha1::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    use std::fmt::Write;
+    let digest = Sha1::digest(bytes);
+    digest.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // a String takes everything
+        text
+    })
 }
 
 impl Caller {
@@ -142,12 +150,11 @@ impl Caller {
             bucket_name: bucket.to_owned(),
             bucket: String::new(),
         };
-        caller.bucket = match &api["allowed"]["buckets"] {
-            Value::Array(buckets) => text(&buckets[0]["id"]),
-            _ => {
-                let wanted = json!({"accountId": caller.account_id, "bucketName": bucket});
-                text(&caller.ok("b2_list_buckets", wanted).await["buckets"][0]["bucketId"])
-            }
+        caller.bucket = if let Value::Array(buckets) = &api["allowed"]["buckets"] {
+            text(&buckets[0]["id"])
+        } else {
+            let wanted = json!({"accountId": caller.account_id, "bucketName": bucket});
+            text(&caller.ok("b2_list_buckets", wanted).await["buckets"][0]["bucketId"])
         };
         caller
     }

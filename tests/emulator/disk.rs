@@ -128,3 +128,17 @@ async fn a_broken_journal_is_an_error_that_names_the_line() {
         .to_string();
     assert!(error.contains("line 1"), "{error}");
 }
+
+#[tokio::test]
+async fn a_directory_serves_one_emulator_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let f = open(&dir).await;
+    let options = Options {
+        dir: Some(dir.path().to_owned()),
+        ..Options::default()
+    };
+    let error = b2fuse::emulator::Server::start(options).expect_err("in use");
+    assert!(error.to_string().contains("in use"), "{error}");
+    drop(f);
+    open(&dir).await;
+}

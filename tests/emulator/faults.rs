@@ -86,11 +86,11 @@ async fn an_expired_token_stays_expired() {
 #[tokio::test]
 async fn tokens_expire_by_time_and_on_demand() {
     let f = start_with(Options {
-        faults: vec!["token-life=1".to_owned()],
+        faults: vec!["token-life=3".to_owned()],
         ..Options::default()
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(Duration::from_millis(3100)).await;
     f.call("b2_list_file_names", list(&f))
         .await
         .is_error(401, "expired_auth_token");
@@ -180,6 +180,21 @@ async fn a_stall_delays_and_latency_does_always() {
 }
 
 #[tokio::test]
+async fn a_transfer_may_pause_in_its_middle() {
+    let f = start().await;
+    let content = bytes(3_000_000, 1);
+    f.server
+        .set_faults(&["upload:stall-mid=1:1", "download:stall-mid=1:1"])
+        .unwrap();
+    let began = Instant::now();
+    f.upload("a", &content).await;
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    let began = Instant::now();
+    assert!(f.get("a").await.body == content);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn bandwidth_bounds_each_direction() {
     let f = start_with(Options {
         bandwidth: Some(2_000_000),
@@ -194,7 +209,7 @@ async fn bandwidth_bounds_each_direction() {
     assert!(f.get("a").await.body == content);
     let down = began.elapsed();
     for time in [up, down] {
-        assert!((0.4..1.5).contains(&time.as_secs_f64()), "{time:?}");
+        assert!((0.4..10.0).contains(&time.as_secs_f64()), "{time:?}");
     }
 }
 

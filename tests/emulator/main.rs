@@ -1,7 +1,7 @@
 //! What the emulator does as the B2 service does: one behaviour a test, by raw requests.
 //!
-//! Sections are those of the fact sheet (API §n). Tests that switch faults or look at counters are in `faults`; the
-//! others need nothing but an endpoint, a master key and an empty private bucket.
+//! Sections are those of the fact sheet (API §n). A test that does not touch `server` needs nothing but an endpoint, a
+//! master key and an empty private bucket, and so describes the service as well.
 #![allow(clippy::unwrap_used)]
 
 mod account;
@@ -11,6 +11,7 @@ mod disk;
 mod download;
 mod faults;
 mod files;
+mod keys;
 mod large;
 mod listing;
 mod locks;

@@ -184,3 +184,13 @@ async fn the_content_type_is_guessed_only_when_asked() {
     f.http.execute(request).await.unwrap();
     assert_eq!(f.get("b.txt").await.header("content-type"), "x-my/type");
 }
+
+#[tokio::test]
+async fn the_old_rules_for_slashes_are_a_switch() {
+    let f = start().await;
+    f.server.set_faults(&["old-names"]).unwrap();
+    for name in ["/a", "a/", "a//b", "a\\b", &"s".repeat(251)] {
+        f.upload_error(name, &[]).await.is_error(400, "bad_request");
+    }
+    f.upload("a/b", b"x").await;
+}

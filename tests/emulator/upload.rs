@@ -1,11 +1,12 @@
 //! Single uploads: hashes, lengths, URLs (API §5).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::api::{Answer, encode, sha1, start};
+use crate::api::{Answer, Fixture, bytes, encode, sha1, start};
 
 #[tokio::test]
 async fn an_upload_replies_the_whole_entry() {
@@ -178,6 +179,14 @@ async fn an_upload_without_length_is_refused() {
     assert!(reply.starts_with("HTTP/1.1 400"), "{reply}");
 }
 
+/// Returns when the server has seen the head of an upload.
+async fn begun(f: &Fixture) {
+    while !f.server.counters().calls.contains_key("b2_upload_file") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await; // from counting to checking the head
+}
+
 #[tokio::test]
 async fn an_upload_url_takes_one_upload_at_a_time_and_many_in_turn() {
     let f = start().await;
@@ -193,7 +202,7 @@ async fn an_upload_url_takes_one_upload_at_a_time_and_many_in_turn() {
          content-type: text/plain\r\nx-bz-content-sha1: do_not_verify\r\ncontent-length: 4\r\n\r\nab"
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    begun(&f).await;
     let quick = || {
         f.http
             .post(&url)
@@ -230,8 +239,11 @@ async fn an_upload_that_breaks_off_stores_nothing_and_frees_its_url() {
          content-type: text/plain\r\nx-bz-content-sha1: do_not_verify\r\ncontent-length: 400\r\n\r\nab"
     );
     broken.write_all(head.as_bytes()).await.unwrap();
+    begun(&f).await;
     drop(broken);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    while !f.server.counters().answers.contains_key(&0) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(f.versions(json!({})).await, vec![]);
     let again = f
         .http
@@ -259,7 +271,7 @@ async fn the_stamp_is_that_of_the_beginning() {
          content-type: text/plain\r\nx-bz-content-sha1: do_not_verify\r\ncontent-length: 4\r\n\r\nsl"
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    begun(&f).await;
     f.upload("a", b"quick").await;
     slow.write_all(b"ow").await.unwrap();
     let mut reply = [0; 12];
@@ -307,4 +319,24 @@ async fn a_customer_key_is_asked_for_again() {
     );
     assert_eq!(Answer::of(request).await.unwrap().body, b"content");
     assert_ne!(file["fileId"], Value::Null);
+}
+
+#[tokio::test]
+async fn uploads_side_by_side_get_stamps_and_ids_of_their_own() {
+    let f = start().await;
+    let names: Vec<_> = (0..40).map(|i| format!("{i:02}")).collect();
+    let uploads = names
+        .iter()
+        .map(|name| async { f.upload(name, &bytes(100_000, 7)).await });
+    let files = futures_util::future::join_all(uploads).await;
+    for field in ["fileId", "uploadTimestamp"] {
+        let all: HashSet<_> = files.iter().map(|file| file[field].to_string()).collect();
+        assert_eq!(all.len(), names.len(), "{field}");
+    }
+    let (rows, next) = f.names(json!({})).await;
+    assert_eq!(
+        rows.into_iter().map(|(_, name)| name).collect::<Vec<_>>(),
+        names
+    );
+    assert_eq!(next, Value::Null);
 }
