@@ -167,6 +167,11 @@ impl Io {
         self.engine.budget.used()
     }
 
+    /// Bytes of the budget that hold writes which B2 has not acknowledged.
+    pub fn memory_unsent(&self) -> u64 {
+        self.engine.budget.unsent()
+    }
+
     /// The most bytes of the budget that were ever in use.
     pub fn memory_peak(&self) -> u64 {
         self.engine.budget.peak()

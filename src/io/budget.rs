@@ -101,6 +101,11 @@ impl Budget {
         self.lock().used()
     }
 
+    /// What unsent writes hold.
+    pub(super) fn unsent(&self) -> u64 {
+        self.lock().unsent
+    }
+
     /// The most that was ever in use.
     pub(super) fn peak(&self) -> u64 {
         self.lock().peak

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use sha1::{Digest, Sha1 as Hasher};
 
-use super::content::{Content, Misplaced};
+use super::content::{Content, Misplaced, State};
 use super::engine::{Engine, STRIDE};
 use super::plan::{self, Limits, MAX_PARTS, Plan, Step};
 use super::remote::{known_sha1, small_target};
@@ -75,6 +75,16 @@ impl Content {
             let _committing = Committing::begin(self);
             self.store(target).await
         };
+        let abandoned = {
+            let mut state = self.lock();
+            state.discarded.then(|| std::mem::take(&mut state.stream))
+        };
+        if let Some(stream) = abandoned {
+            if let Streaming::Running(stream) = stream {
+                self.engine.cancel_large(stream.large);
+            }
+            return outcome.or(Ok(None));
+        }
         match &outcome {
             Ok(_) => self.asked.store(0, Ordering::Relaxed),
             Err(_) => {
@@ -126,6 +136,7 @@ impl Content {
         let engine = &self.engine;
         let snapshot = {
             let mut state = self.lock();
+            state.must_be_wanted()?;
             state.low = state.size;
             state.snapshot(0)?
         };
@@ -180,6 +191,7 @@ impl Content {
             landed.mark_unchanged();
             {
                 let mut state = self.lock();
+                state.must_be_wanted()?;
                 let Streaming::Running(stream) = &state.stream else {
                     return Err(Error::NeedsCommit);
                 };
@@ -221,6 +233,7 @@ impl Content {
         self.send_missing(&large, missing).await?;
         let (snapshot, mut hashes) = {
             let mut state = self.lock();
+            state.must_be_wanted()?;
             state.low = state.size;
             let size = state.size;
             let Streaming::Running(stream) = &mut state.stream else {
@@ -372,6 +385,17 @@ impl Engine {
             .buffered(self.settings.uploads.max(1))
             .try_collect()
             .await
+    }
+}
+
+impl State {
+    /// Discarded content is not there any more: what would be stored are zeros.
+    fn must_be_wanted(&self) -> Result<(), Error> {
+        if self.discarded {
+            Err(Error::Stale)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -252,13 +252,18 @@ impl Content {
                 Span::Bytes(bytes) => data.push(bytes),
                 Span::Zero(len) => data.extend(zeros(len)),
                 Span::Base(range) => {
-                    cursor.on_read(engine, base, &range);
                     if let Some(cached) = engine.cached(base, range.clone()) {
+                        cursor.on_read(engine, base, &range);
                         data.extend(cached);
                         continue;
                     }
-                    // What a reader may hold while it waits for more is kept small.
-                    let mut at = range.start;
+                    // What a reader may hold while it waits for more is kept small. What it
+                    // waits for is asked for before what may come later.
+                    let first = range.start..range.end.min(range.start + 4 * STRIDE);
+                    let mut at = first.end;
+                    let reading = engine.begin_read(base, first);
+                    cursor.on_read(engine, base, &range);
+                    data.extend(reading.finish().await?);
                     while at < range.end {
                         let end = range.end.min(at + 4 * STRIDE);
                         data.extend(engine.read(base, at..end).await?);

@@ -59,8 +59,8 @@ enum Check {
     Off,
     /// The first `pos` bytes of the version with this key are hashed.
     Running { key: u64, pos: u64, hash: Hasher },
-    /// The version with this key was found right, or has been reported.
-    Done(u64),
+    /// The version with this key was not, or what was handed out of it.
+    Bad(u64, Error),
 }
 
 impl State {
@@ -145,7 +145,9 @@ impl Cursor {
         };
         match &*check {
             Check::Running { key, .. } if *key == record.key => {}
-            Check::Done(key) if *key == record.key && offset > 0 => return Ok(data),
+            Check::Bad(key, error) if *key == record.key && offset > 0 => {
+                return if last { Err(error.clone()) } else { Ok(data) };
+            }
             _ if offset == 0 => {
                 *check = Check::Running {
                     key: record.key,
@@ -179,7 +181,7 @@ impl Cursor {
             return Ok(data);
         }
         let found = Sha1(hash.clone().finalize().into());
-        *check = Check::Done(record.key);
+        *check = Check::Off;
         if found == stored {
             return Ok(data);
         }
@@ -188,7 +190,12 @@ impl Cursor {
             record.id
         );
         engine.cache.forget(record);
-        recheck(engine, record, stored, before).await?;
+        if let Err(error) = recheck(engine, record, stored, before).await {
+            if let Error::Corrupt(_) = &error {
+                *check = Check::Bad(record.key, error.clone());
+            }
+            return Err(error);
+        }
         engine.read(record, offset..end).await
     }
 
@@ -255,6 +262,8 @@ async fn recheck(
     })
     .await?;
     if found != stored {
+        // Perhaps only the way was bad twice: the next reader starts afresh.
+        engine.cache.forget(record);
         return corrupt("the content is not what was stored, also after reading it again");
     }
     if sum > 0 && handed_out != Some(true) {

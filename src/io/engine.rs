@@ -41,6 +41,9 @@ pub(super) struct Engine {
     pub(super) readers: Arc<AtomicUsize>,
     /// One commit at a time fills parts from the reserve, so that reads find room beside it.
     filling: Arc<Semaphore>,
+    /// Read-ahead under way: as many as streams are wanted, so that it never stands in a queue
+    /// before a read that somebody waits for.
+    pub(super) ahead: Semaphore,
     pub(super) contents: Mutex<Vec<Weak<Content>>>,
     /// Uploads that failed; waiting writers see by it that waiting may not help.
     pub(super) failures: AtomicU64,
@@ -54,6 +57,7 @@ impl Engine {
     pub(super) fn new(client: Client, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             budget: Budget::new(settings.memory),
+            ahead: Semaphore::new(settings.downloads.max(1)),
             client,
             settings,
             rt: Handle::current(),
@@ -132,20 +136,22 @@ impl Engine {
         record: &Arc<Record>,
         range: Range<u64>,
     ) -> Result<Vec<Bytes>, Error> {
+        self.begin_read(record, range).finish().await
+    }
+
+    /// Sets the fetches of a read going; it waits nowhere.
+    pub(super) fn begin_read(self: &Arc<Self>, record: &Arc<Record>, range: Range<u64>) -> Reading {
         let blocks = cache::blocks_of(&range);
         let (found, new) = self.cache.look(record, blocks.clone());
         if !new.is_empty() {
             let engine = Arc::clone(self);
             self.rt.spawn(async move { engine.fetch(new).await });
         }
-        let mut data = Vec::with_capacity(found.len());
-        for block in found {
-            data.push(match block {
-                Found::Ready(block) => block,
-                Found::Coming(joined, index) => joined.block(index).await?,
-            });
+        Reading {
+            found,
+            start: blocks.start * BLOCK,
+            range,
         }
-        Ok(trim(data, blocks.start * BLOCK, range))
     }
 
     /// Memory for all of a read is taken in one step: two readers that each hold half of what
@@ -262,6 +268,27 @@ impl Engine {
     pub(super) fn sleep(&self, time: Duration) -> tokio::time::Sleep {
         let _inside = self.rt.enter();
         tokio::time::sleep(time)
+    }
+}
+
+/// A read whose bytes are there or on their way.
+pub(super) struct Reading {
+    found: Vec<Found>,
+    /// Where the first block starts.
+    start: u64,
+    range: Range<u64>,
+}
+
+impl Reading {
+    pub(super) async fn finish(self) -> Result<Vec<Bytes>, Error> {
+        let mut data = Vec::with_capacity(self.found.len());
+        for block in self.found {
+            data.push(match block {
+                Found::Ready(block) => block,
+                Found::Coming(joined, index) => joined.block(index).await?,
+            });
+        }
+        Ok(trim(data, self.start, self.range))
     }
 }
 

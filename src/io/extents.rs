@@ -213,16 +213,6 @@ impl Overlay {
         pieces
     }
 
-    /// True when some byte of the range is changed and out of memory.
-    pub(super) fn any_sent(&self, range: &Range<u64>) -> bool {
-        let from = self.start_at_or_before(range.start);
-        self.map
-            .range(from..range.end.max(from))
-            .any(|(&start, extent)| {
-                matches!(extent.kind, Kind::Sent) && start + extent.len > range.start
-            })
-    }
-
     /// End of the changed bytes in memory that lie without a hole from `offset` on.
     pub(super) fn run_end(&self, offset: u64) -> u64 {
         let mut at = offset;
@@ -434,7 +424,6 @@ mod tests {
                 let run = overlay.run_end(50) - 50;
                 let expect = want[50..].iter().take_while(|b| matches!(b, Some(1..))).count();
                 prop_assert_eq!(run, expect as u64);
-                prop_assert_eq!(overlay.any_sent(&(40..90)), want[40..90].contains(&Some(0)));
             }
             drop(overlay);
             prop_assert_eq!(budget.used(), 0);

@@ -223,9 +223,16 @@ async fn fill(
     let record = &fetch.record;
     let range = cache::bytes_of(record, &fetch.blocks);
     let mut left = range.end - range.start;
-    let opening = engine.client.download(&record.id, range);
+    let opening = async {
+        let slot = match fetch.ahead {
+            true => engine.ahead.acquire().await.ok(),
+            false => None,
+        };
+        let download = engine.client.download(&record.id, range).await;
+        download.map(|download| (download, slot))
+    };
     tokio::pin!(opening);
-    let mut download = loop {
+    let (mut download, _slot) = loop {
         tokio::select! {
             opened = &mut opening => break opened.map_err(read_error)?,
             () = fetch.leave.notified() => {

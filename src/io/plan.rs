@@ -17,7 +17,7 @@ pub(super) const MAX_PARTS: u64 = 10_000;
 pub(super) const MAX_FILE: u64 = 10_000_000_000_000;
 /// A copied range is at most this long as long as the number of parts allows, so that many run
 /// side by side and no single call takes minutes.
-const COPY_PART: u64 = 1_000_000_000;
+const COPY_PART: u64 = 500_000_000;
 /// What the additional calls of a large file are worth in bytes of transfer.
 const PARTS_COST: u64 = 1 << 20;
 
@@ -303,7 +303,7 @@ mod tests {
             "{steps:?}"
         );
         assert_eq!(steps.iter().map(sent_bytes).sum::<u64>(), 1 << 20);
-        assert_eq!(steps.len(), 12);
+        assert_eq!(steps.len(), 23);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::engine::Engine;
 use super::plan::{self, MIN_PART, Run, Source, Step};
 use super::snapshot::Snapshot;
 use super::{Error, Owner};
-use crate::b2::{FileId, FileVersion, NewFile, Sha1};
+use crate::b2::{FileId, FileVersion, Sha1};
 
 /// Parts that a stream may make; the rest is for the tail, which may copy 10 TB of base.
 const MAX_STREAMED: usize = 7_000;
@@ -36,8 +36,6 @@ pub(super) enum Streaming {
 }
 
 pub(super) struct Stream {
-    /// What the owner wanted when the large file was started.
-    pub(super) target: NewFile,
     pub(super) large: FileId,
     pub(super) parts: Vec<Part>,
     /// End of the last part made.
@@ -181,7 +179,7 @@ impl Content {
         let started = match owner.target() {
             None => None,
             Some(target) => match engine.start_large(&target, None).await {
-                Ok(large) => Some((target, large)),
+                Ok(large) => Some(large),
                 Err(error) => {
                     engine.failures.fetch_add(1, Ordering::Relaxed);
                     log::warn!("{}: could not start a large file: {error}", target.name);
@@ -193,8 +191,8 @@ impl Content {
             let mut state = self.lock();
             let mine = matches!(state.stream, Streaming::Starting(t) if t == token);
             match started {
-                Some((target, large)) if mine && !state.discarded => {
-                    state.stream = match self.run_from(&state, target, large.clone()) {
+                Some(large) if mine && !state.discarded => {
+                    state.stream = match Self::run_from(&state, large.clone()) {
                         Some(stream) => Streaming::Running(stream),
                         None => Streaming::Off,
                     };
@@ -204,7 +202,7 @@ impl Content {
                     if mine {
                         state.stream = Streaming::Resting(Instant::now() + REST);
                     }
-                    started.map(|(_, large)| large)
+                    started
                 }
             }
         };
@@ -215,7 +213,7 @@ impl Content {
     }
 
     /// A stream for what is written now; `None` when it is not one run behind the base any more.
-    fn run_from(&self, state: &State, target: NewFile, large: FileId) -> Option<Stream> {
+    fn run_from(state: &State, large: FileId) -> Option<Stream> {
         let first = state.overlay.first()?;
         if first > state.base_len {
             return None;
@@ -239,7 +237,6 @@ impl Content {
             issued = first;
         }
         Some(Stream {
-            target,
             large,
             parts,
             issued,

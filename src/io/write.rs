@@ -77,9 +77,12 @@ impl Content {
         seq: u64,
         room: &mut Option<Reservation>,
     ) -> Result<(), u64> {
-        let mut take = |bytes: u64| match room.take() {
-            Some(room) if room.bytes() >= bytes => Some(room),
-            _ => self.engine.reserve_now(Want::Write, bytes),
+        let mut take = |bytes: u64| {
+            if room.as_ref().is_some_and(|room| room.bytes() >= bytes) {
+                room.take()
+            } else {
+                self.engine.reserve_now(Want::Write, bytes)
+            }
         };
         if data.len() >= LARGE_WRITE {
             let need = data.len() as u64 + EXTENT_COST;
@@ -211,13 +214,13 @@ impl Engine {
             .collect()
     }
 
-    /// Makes unsent bytes leave because `me` waits for `bytes`. Tells whether any are leaving.
+    /// Makes unsent bytes leave because `me` waits for `bytes`. Tells whether any are on their way.
     fn make_leave(&self, me: &Arc<Content>, bytes: u64) -> Result<bool, Error> {
         self.relieve_waiters();
         let contents = self.listed();
         let goal = bytes.max(self.budget.write_limit() / 4);
         let now = self.now_ms();
-        let mut leaving = 0;
+        let (mut leaving, mut on_the_way) = (0, false);
         let mut idle: Vec<(u64, &Arc<Content>)> = Vec::new();
         for content in &contents {
             let unsent = content.unsent.load(Ordering::Relaxed);
@@ -230,7 +233,9 @@ impl Engine {
             if unsent == 0 {
                 continue;
             }
-            if content.committing.load(Ordering::Acquire) || soon {
+            let committing = content.committing.load(Ordering::Acquire);
+            on_the_way |= committing || flying > 0;
+            if committing || soon {
                 leaving += unsent;
             } else if flying > 0 {
                 leaving += flying;
@@ -253,6 +258,6 @@ impl Engine {
             leaving += unsent;
             owner.please_commit();
         }
-        Ok(leaving > 0)
+        Ok(on_the_way)
     }
 }

@@ -19,6 +19,7 @@ const DOTS: u64 = 2;
 
 impl Vfs {
     /// Opens a directory; nothing is listed yet.
+    #[allow(clippy::unused_async, reason = "opening may have to ask B2 one day")]
     pub async fn opendir(&self, ino: Ino) -> Result<Fh, Error> {
         {
             let mut tree = self.tree();
@@ -58,7 +59,7 @@ impl Vfs {
         let hashes = self.settings().enable_hashfiles && self.settings().list_hashfiles;
         let mut entries = Vec::with_capacity(dir.children.len() * if hashes { 2 } else { 1 });
         for (name, child) in &dir.children {
-            entries.push(*child);
+            // Before its file: `rm -r` removes in this order, and with the file its hash file is gone.
             if hashes
                 && tree
                     .get(*child)
@@ -68,6 +69,7 @@ impl Vfs {
             {
                 entries.push(child.hash_file());
             }
+            entries.push(*child);
         }
         Ok(entries.into())
     }

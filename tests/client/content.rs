@@ -380,3 +380,21 @@ async fn a_slow_line_is_no_stall() {
     assert!(get(&client, &id(&version), 0..20_000_000).await == bytes);
     assert_eq!(client.counters().retries, 0);
 }
+
+#[tokio::test]
+async fn a_file_with_a_hundred_info_keys_can_be_read() {
+    let server = server();
+    let seed = emulator::Seed {
+        name: "f".to_owned(),
+        size: 9,
+        info: (0..105)
+            .map(|n| (format!("k{n}"), "v".to_owned()))
+            .collect(),
+        ..emulator::Seed::default()
+    };
+    server.seed(server.bucket_name(), &[seed]).expect("seeds");
+    let client = connect(&server).await;
+    let version = &versions(&client, "f").await[0];
+    assert_eq!(version.info.len(), 105);
+    assert_eq!(get(&client, &id(version), 0..9).await.len(), 9);
+}

@@ -25,6 +25,7 @@ pub(crate) struct Bucket {
     runtime: Runtime,
     http: reqwest::Client,
     api: String,
+    downloads: String,
     token: String,
     pub(crate) account_id: String,
     pub(crate) id: String,
@@ -55,6 +56,7 @@ impl Bucket {
             runtime,
             http,
             api: text(&answer["apiInfo"]["storageApi"]["apiUrl"]),
+            downloads: text(&answer["apiInfo"]["storageApi"]["downloadUrl"]),
             token: text(&answer["authorizationToken"]),
             account_id: text(&answer["accountId"]),
             id: String::new(),
@@ -280,7 +282,7 @@ impl Bucket {
                 .http
                 .get(format!(
                     "{}/b2api/v4/b2_download_file_by_id?fileId={id}",
-                    self.api
+                    self.downloads
                 ))
                 .header("Authorization", &self.token)
                 .send()

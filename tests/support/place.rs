@@ -15,7 +15,8 @@ pub(crate) trait Place {
     fn path(&self) -> &Path;
     /// Unmounts and mounts again.
     fn remount(&mut self);
-    /// The tree as another B2 client downloads it.
+    /// The tree as another B2 client downloads it. The mount ends for that and is started again:
+    /// while it runs, times and modes may follow their files a moment later.
     fn stored(&mut self) -> PathBuf;
     /// The bucket beneath, if there is one.
     fn bucket(&self) -> Option<&Emulator>;
@@ -60,7 +61,9 @@ impl Place for Bucket {
 
     fn stored(&mut self) -> PathBuf {
         let to = tempfile::tempdir().expect("a temporary directory");
+        self.mount.unmount();
         tools::b2_download_tree(&self.emulator, to.path());
+        self.mount.remount();
         let path = to.path().to_owned();
         self.downloads.push(to);
         path

@@ -57,17 +57,22 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
 /// Fills `root` with a tree that depends on the seed alone: odd names, nesting, empty files and
 /// directories, times to the nanosecond, several modes, one file of some megabytes.
 pub(crate) fn build(root: &Path, seed: u64) {
+    build_of(root, seed, ODD_NAMES);
+}
+
+/// The same of these names.
+pub(crate) fn build_of(root: &Path, seed: u64, odd_names: &[&str]) {
     let mut rng = fastrand::Rng::with_seed(seed);
     fs::create_dir_all(root).expect("the root of a tree");
     let mut directories = vec![root.to_owned()];
     for depth in 0..7 {
         let parent = rng.choice(&directories).expect("the root").clone();
-        let name = rng.choice(ODD_NAMES).expect("a name");
+        let name = rng.choice(odd_names).expect("a name");
         let path = parent.join(format!("{name} {depth}"));
         fs::create_dir(&path).expect("a directory of a tree");
         directories.push(path);
     }
-    for (index, name) in ODD_NAMES.iter().enumerate() {
+    for (index, name) in odd_names.iter().enumerate() {
         let parent = rng.choice(&directories).expect("the root");
         let size = SIZES[rng.usize(..SIZES.len())];
         put(&parent.join(name), &noise(seed + index as u64, size));

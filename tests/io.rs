@@ -1,0 +1,12 @@
+//! The io layer against the emulator over real HTTP: what is written is what is stored and read,
+//! within the budget, whatever fails.
+
+#[path = "io/rig.rs"]
+mod rig;
+
+#[path = "io/model.rs"]
+mod model;
+#[path = "io/reading.rs"]
+mod reading;
+#[path = "io/storing.rs"]
+mod storing;

@@ -1,0 +1,182 @@
+//! Random programs against a plain vector.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use b2fuse::io::{Cursor, Settings};
+
+use super::rig::{File, MIB, Rig, noise, settings};
+
+/// What a random program does: sizes, and how often.
+struct Scale {
+    steps: usize,
+    longest: u64,
+    largest_write: u64,
+    faults: bool,
+}
+
+async fn program(rig: &Rig, seed: u64, scale: &Scale) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let name = format!("model-{seed}");
+    let mut model: Vec<u8> = Vec::new();
+    let mut file = if random.bool() {
+        let size = random.u64(0..scale.longest);
+        let version = rig.seed(&name, size).await;
+        model = rig.bytes_of(&version.id, size).await;
+        rig.open(&name, version)
+    } else {
+        rig.create(&name)
+    };
+    let cursor = Cursor::default();
+    let mut running = None;
+    for step in 0..scale.steps {
+        let what = random.u32(0..100);
+        match what {
+            0..45 => {
+                let offset = match random.u32(0..3) {
+                    0 => model.len() as u64,
+                    1 => random.u64(0..=model.len() as u64),
+                    _ => random.u64(0..scale.longest),
+                };
+                let longest = if random.bool() {
+                    5000
+                } else {
+                    scale.largest_write
+                };
+                let len = random.u64(1..=longest);
+                let data = noise(random.u64(..), len as usize);
+                file.write(offset, data.clone()).await.expect("written");
+                let end = (offset + len) as usize;
+                if end > model.len() {
+                    model.resize(end, 0);
+                }
+                model[offset as usize..end].copy_from_slice(&data);
+            }
+            45..57 => {
+                let size = match random.u32(0..4) {
+                    0 => 0,
+                    1 => random.u64(0..scale.longest),
+                    _ => random.u64(0..=model.len() as u64),
+                };
+                file.truncate(size).await.expect("cut");
+                model.resize(size as usize, 0);
+            }
+            57..85 => {
+                let offset = random.u64(0..=model.len() as u64);
+                let len = random.u64(1..=MIB);
+                let read = file.read(&cursor, offset, len).await.expect("read");
+                let end = (offset + len).min(model.len() as u64);
+                assert!(
+                    read == model[offset as usize..end as usize],
+                    "seed {seed} step {step}: read at {offset}"
+                );
+            }
+            85..92 => {
+                file.commit().await.expect("stored");
+                assert!(!file.content.is_dirty(), "seed {seed} step {step}");
+            }
+            92..96 => {
+                let file = Arc::clone(&file);
+                running = Some(tokio::spawn(async move { file.commit().await }));
+                tokio::time::sleep(Duration::from_millis(random.u64(0..4))).await;
+            }
+            96..98 if scale.faults => {
+                if let Some(running) = running.take() {
+                    running.await.expect("no panic").expect("stored");
+                }
+                let word =
+                    ["upload:503", "copy_part:503", "finish_large_file:503"][random.usize(0..3)];
+                rig.server.set_faults(&[word]).expect("a valid word");
+                // Either it fails and everything stays, or it never met the fault.
+                drop(file.commit().await);
+                rig.server.set_faults(&[]).expect("a valid word");
+            }
+            _ => {
+                // The caller goes away in the middle.
+                let work = file.commit();
+                drop(tokio::time::timeout(Duration::from_millis(1), work).await);
+            }
+        }
+        assert_eq!(
+            file.content.size(),
+            model.len() as u64,
+            "seed {seed} step {step}"
+        );
+    }
+    file.commit().await.expect("stored");
+    if let Some(running) = running {
+        running.await.expect("no panic").expect("stored");
+    }
+    check_stored(rig, &file, &model, seed).await;
+    // Once more as another program would see it.
+    let version = file.content.base().expect("stored");
+    file = rig.open(&name, version);
+    assert!(
+        file.all().await.expect("read") == model,
+        "seed {seed}: reopened"
+    );
+}
+
+async fn check_stored(rig: &Rig, file: &File, model: &[u8], seed: u64) {
+    assert!(!file.content.is_dirty());
+    let base = file.content.base().expect("stored");
+    assert_eq!(base.size, model.len() as u64, "seed {seed}");
+    let stored = rig.bytes_of(&base.id, base.size).await;
+    assert!(stored == model, "seed {seed}: stored");
+    let newest = rig.versions(&file.target().name.to_string()).await;
+    assert_eq!(newest[0].1, base.id, "seed {seed}: what the name shows");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_files_are_what_was_written() {
+    let rig = Rig::with(
+        Settings {
+            memory: 24 * MIB,
+            ..settings()
+        },
+        Duration::from_millis(1500),
+        b2fuse::emulator::Options::default(),
+    )
+    .await;
+    let scale = Scale {
+        steps: 120,
+        longest: 300_000,
+        largest_write: 200_000,
+        faults: false,
+    };
+    for seed in 0..25 {
+        program(&rig, seed, &scale).await;
+    }
+    assert_eq!(unsent_left(&rig).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_files_are_what_was_written() {
+    let rig = Rig::with(
+        Settings {
+            memory: 40 * MIB,
+            large_file: 6_000_000,
+            part_size: 5_000_000,
+            ..settings()
+        },
+        Duration::from_millis(1500),
+        b2fuse::emulator::Options::default(),
+    )
+    .await;
+    let scale = Scale {
+        steps: 60,
+        longest: 40_000_000,
+        largest_write: 9_000_000,
+        faults: true,
+    };
+    for seed in 100..106 {
+        program(&rig, seed, &scale).await;
+    }
+    assert!(rig.io.memory_peak() <= 40 * MIB, "{}", rig.io.memory_peak());
+}
+
+/// What stays reserved when only clean blocks are left.
+async fn unsent_left(rig: &Rig) -> u64 {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    rig.io.memory_unsent()
+}

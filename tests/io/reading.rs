@@ -1,0 +1,183 @@
+//! Reads: what is downloaded for them, and what is believed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use b2fuse::emulator;
+use b2fuse::io::{Cursor, Error, Settings, Version};
+
+use super::rig::{MIB, Rig, noise, settings};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_reads_download_little_more_than_they_ask_for() {
+    let rig = Rig::new(settings()).await;
+    let version = rig.seed("random", 1 << 30).await;
+    let content = rig.io.stored(version);
+    let cursor = Cursor::default();
+    let mut random = fastrand::Rng::with_seed(7);
+    rig.server.reset_counters();
+    let (count, len) = (200, 128 << 10);
+    for _ in 0..count {
+        let offset = random.u64(1..(1 << 18) - 32) * 4096;
+        let data = content.read(&cursor, offset, len).await.expect("read");
+        assert_eq!(data.concat().len(), len as usize);
+    }
+    let factor = rig.server.counters().bytes_out as f64 / f64::from(count * len);
+    assert!(factor <= 1.3, "{factor}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_read_once_however_many_read_it() {
+    let rig = Rig::new(settings()).await;
+    let version = rig.seed("shared", 20 * MIB).await;
+    let expected = Arc::new(rig.bytes_of(&version.id, version.size).await);
+    rig.server.reset_counters();
+    let mut tasks = Vec::new();
+    for i in 0..8u64 {
+        let content = rig.io.stored(version.clone());
+        let expected = Arc::clone(&expected);
+        tasks.push(tokio::spawn(async move {
+            let cursor = Cursor::default();
+            let step = (64 + i) << 10;
+            let mut offset = 0;
+            while offset < expected.len() as u64 {
+                let data = content
+                    .read(&cursor, offset, step as u32)
+                    .await
+                    .expect("read");
+                let data = data.concat();
+                assert!(data == expected[offset as usize..offset as usize + data.len()]);
+                offset += step;
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    assert_eq!(rig.server.counters().bytes_out, 20 * MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_stay_within_little_memory() {
+    let rig = Rig::new(Settings {
+        memory: 24 * MIB,
+        ..settings()
+    })
+    .await;
+    let mut tasks = Vec::new();
+    for i in 0..16 {
+        let version = rig.seed(&format!("reader-{i}"), 40 * MIB).await;
+        let content = rig.io.stored(version);
+        tasks.push(tokio::spawn(async move {
+            let cursor = Cursor::default();
+            let mut offset = 0;
+            while offset < 40 * MIB {
+                let data = content
+                    .read(&cursor, offset, 128 << 10)
+                    .await
+                    .expect("read");
+                offset += data.concat().len() as u64;
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    assert!(rig.io.memory_peak() <= 24 * MIB, "{}", rig.io.memory_peak());
+    let out = rig.server.counters().bytes_out;
+    assert!(out <= 16 * 40 * MIB * 11 / 10, "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_goes_away_stops_nobody() {
+    let rig = Rig::with(
+        settings(),
+        Duration::from_secs(20),
+        emulator::Options {
+            latency: Duration::from_millis(30),
+            ..emulator::Options::default()
+        },
+    )
+    .await;
+    let version = rig.seed("left", 4 * MIB).await;
+    let content = rig.io.stored(version);
+    let (one, two) = (Cursor::default(), Cursor::default());
+    let first = content.read(&one, 0, 1 << 20);
+    drop(tokio::time::timeout(Duration::from_millis(5), first).await);
+    rig.server.reset_counters();
+    let data = content.read(&two, 0, 1 << 20).await.expect("read");
+    assert_eq!(data.concat().len(), 1 << 20);
+    drop((one, two));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(rig.io.memory_used() <= 5 * MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_bytes_are_read_again_before_they_are_handed_out() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("small");
+    let data = noise(1, 100_000);
+    file.write(0, data.clone()).await.expect("written");
+    file.commit().await.expect("stored");
+    rig.server
+        .set_faults(&["download:corrupt:1"])
+        .expect("valid");
+    assert!(file.all().await.expect("read again") == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_are_not_what_was_stored_are_an_error() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("rotten");
+    file.write(0, noise(1, 3_000_000)).await.expect("written");
+    file.commit().await.expect("stored");
+    rig.server.set_faults(&["download:corrupt"]).expect("valid");
+    assert!(matches!(file.all().await, Err(Error::Corrupt(_))));
+    // Half of it was handed out before the damage was seen: repaired, but not for this reader.
+    let file = rig.open("rotten", file.content.base().expect("stored"));
+    rig.server.set_faults(&[]).expect("valid");
+    assert_eq!(file.all().await.expect("read").len(), 3_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_version_is_stale() {
+    let rig = Rig::new(settings()).await;
+    let version = rig.seed("deleted", MIB).await;
+    let content = rig.io.stored(version.clone());
+    let name = b2fuse::b2::FileName::new("deleted").expect("valid");
+    rig.client
+        .delete_file_version(&name, &version.id)
+        .await
+        .expect("deleted");
+    let read = content.read(&Cursor::default(), 0, 100).await;
+    assert!(matches!(read, Err(Error::Stale)), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sequential_reading_is_fast() {
+    let size = 1u64 << 30;
+    for verify_reads in [false, true] {
+        let rig = Rig::new(Settings {
+            memory: 512 * MIB,
+            verify_reads,
+            ..settings()
+        })
+        .await;
+        let seeded = rig.seed("fast", size).await;
+        let sha1 = verify_reads.then_some(b2fuse::b2::Sha1([0; 20]));
+        // With a wrong hash everything but the last block can be read: enough to measure.
+        let content = rig.io.stored(Version { sha1, ..seeded });
+        let cursor = Cursor::default();
+        let begun = Instant::now();
+        let mut offset = 0;
+        while offset + (1 << 20) < size {
+            let data = content
+                .read(&cursor, offset, 128 << 10)
+                .await
+                .expect("read");
+            offset += data.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        }
+        let speed = offset as f64 / begun.elapsed().as_secs_f64() / MIB as f64;
+        println!("1 GiB sequential, verify {verify_reads}: {speed:.0} MiB/s");
+    }
+}

@@ -1,0 +1,382 @@
+//! Commits: plans as B2 sees them, streams, failures, memory.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use b2fuse::emulator;
+use b2fuse::io::{Cursor, Error, Settings};
+use sha1::{Digest, Sha1};
+
+use super::rig::{MIB, Rig, noise, settings, target};
+
+/// The emulator hashes what it copies: gigabytes take it a while.
+async fn patient(settings: Settings) -> Rig {
+    Rig::with(
+        settings,
+        Duration::from_secs(240),
+        emulator::Options {
+            faults: vec!["no-md5".to_owned()],
+            ..emulator::Options::default()
+        },
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_file_just_made_is_stored_once() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("empty");
+    assert!(file.content.is_dirty());
+    let committed = file.commit().await.expect("stored").expect("dirty");
+    assert_eq!((committed.version.size, committed.superseded), (0, None));
+    assert!(file.commit().await.expect("clean").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appending_to_ten_gibibytes_downloads_nothing() {
+    let rig = patient(settings()).await;
+    let size = 10 << 30;
+    let version = rig.seed("huge", size).await;
+    rig.server.reset_counters();
+    let file = rig.open("huge", version.clone());
+    file.write(size, noise(1, MIB as usize))
+        .await
+        .expect("written");
+    let committed = file.commit().await.expect("stored").expect("dirty");
+    assert_eq!(committed.version.size, size + MIB);
+    assert_eq!(committed.superseded, Some(version.id));
+    let counters = rig.server.counters();
+    assert_eq!(counters.bytes_out, 0);
+    assert!(counters.bytes_in <= 10_000_000, "{}", counters.bytes_in);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_larger_than_memory_streams_through_it() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("stream");
+    let block = noise(2, 128 << 10);
+    let mut hash = Sha1::new();
+    let begun = Instant::now();
+    let count = 300 * MIB / block.len() as u64;
+    for i in 0..count {
+        hash.update(&block);
+        file.write(i * block.len() as u64, block.clone())
+            .await
+            .expect("written");
+    }
+    let written = begun.elapsed();
+    file.commit().await.expect("stored").expect("dirty");
+    println!(
+        "300 MiB: written in {written:?}, stored in {:?}",
+        begun.elapsed()
+    );
+    assert!(rig.io.memory_peak() <= 64 * MIB, "{}", rig.io.memory_peak());
+    let calls = rig.server.counters().calls;
+    assert_eq!(calls.get("b2_start_large_file"), Some(&1), "{calls:?}");
+    assert_eq!(calls.get("b2_upload_file"), None);
+    let sha1 = file.content.sha1().await.expect("read");
+    assert_eq!(sha1.0[..], hash.finalize()[..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_an_appender_copies_the_base() {
+    let rig = Rig::new(settings()).await;
+    for base in [3_000_000, 60_000_000] {
+        let name = format!("append-{base}");
+        let version = rig.seed(&name, base).await;
+        let mut model = rig.bytes_of(&version.id, base).await;
+        rig.server.reset_counters();
+        let file = rig.open(&name, version);
+        for i in 0..60 {
+            let data = noise(i, MIB as usize);
+            file.write(model.len() as u64, data.clone())
+                .await
+                .expect("written");
+            model.extend_from_slice(&data);
+        }
+        let committed = file.commit().await.expect("stored").expect("dirty");
+        let counters = rig.server.counters();
+        assert!(counters.bytes_out <= 3_000_000, "{counters:?}");
+        assert_eq!(counters.calls.get("b2_start_large_file"), Some(&1));
+        let id = committed.version.id.expect("an id");
+        assert!(rig.bytes_of(&id, model.len() as u64).await == model);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_files_at_once_fit_in_little_memory() {
+    let rig = Rig::new(Settings {
+        memory: 32 * MIB,
+        ..settings()
+    })
+    .await;
+    let mut tasks = Vec::new();
+    for i in 0..100u64 {
+        let file = rig.create(&format!("many-{i:03}"));
+        tasks.push(tokio::spawn(async move {
+            let data = noise(i, 1_500_000);
+            for (n, piece) in data.chunks(60_000).enumerate() {
+                let piece = piece.to_vec();
+                file.write(n as u64 * 60_000, piece).await.expect("written");
+            }
+            file.commit().await.expect("stored");
+            (file, data)
+        }));
+    }
+    for task in tasks {
+        let (file, data) = task.await.expect("no panic");
+        assert!(!file.content.is_dirty());
+        let base = file.content.base().expect("stored");
+        assert!(rig.bytes_of(&base.id, base.size).await == data);
+    }
+    assert!(rig.io.memory_peak() <= 32 * MIB, "{}", rig.io.memory_peak());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_commit_keeps_everything_dirty_and_readable() {
+    let rig = Rig::with(
+        settings(),
+        Duration::from_millis(1500),
+        emulator::Options::default(),
+    )
+    .await;
+    let file = rig.create("failing");
+    let data = noise(3, 3_000_000);
+    file.write(0, data.clone()).await.expect("written");
+    rig.server.set_faults(&["upload:503"]).expect("valid");
+    assert!(matches!(file.commit().await, Err(Error::B2(_))));
+    assert!(file.content.is_dirty());
+    assert!(file.all().await.expect("read") == data);
+    rig.server.set_faults(&[]).expect("valid");
+    file.commit().await.expect("stored").expect("dirty");
+    assert!(file.all().await.expect("read") == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_parts_of_a_stream_go_up_with_the_commit() {
+    let rig = Rig::with(
+        settings(),
+        Duration::from_millis(1500),
+        emulator::Options::default(),
+    )
+    .await;
+    let file = rig.create("parts");
+    let data = noise(4, 40_000_000);
+    for (i, piece) in data.chunks(1_000_000).enumerate() {
+        if i == 22 {
+            rig.server.set_faults(&["upload_part:503"]).expect("valid");
+        }
+        file.write(i as u64 * 1_000_000, piece.to_vec())
+            .await
+            .expect("written");
+    }
+    assert!(file.commit().await.is_err());
+    assert!(file.content.is_dirty());
+    rig.server.set_faults(&[]).expect("valid");
+    let committed = file.commit().await.expect("stored").expect("dirty");
+    let id = committed.version.id.expect("an id");
+    assert!(rig.bytes_of(&id, 40_000_000).await == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_budget_without_b2_ends_in_an_error() {
+    let rig = Rig::with(
+        Settings {
+            memory: 24 * MIB,
+            timeout: Duration::from_secs(2),
+            ..settings()
+        },
+        Duration::from_secs(1),
+        emulator::Options::default(),
+    )
+    .await;
+    rig.server.set_faults(&["*:503"]).expect("valid");
+    let (one, two) = (rig.create("one"), rig.create("two"));
+    for i in 0..11 {
+        one.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("fits");
+    }
+    let begun = Instant::now();
+    let mut failed = None;
+    for i in 0..3 {
+        if let Err(error) = two.write(i * MIB, noise(i, MIB as usize)).await {
+            failed = Some(error);
+            break;
+        }
+    }
+    assert!(
+        matches!(failed, Some(Error::NoMemory | Error::B2(_))),
+        "{failed:?}"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(one.asked.load(Ordering::Relaxed) > 0);
+    rig.server.set_faults(&[]).expect("valid");
+    one.commit().await.expect("stored");
+    two.commit().await.expect("stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_left_as_a_part_needs_a_commit_to_be_read_or_changed() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("header");
+    let mut data = noise(5, 50_000_000);
+    for (i, piece) in data.chunks(1_000_000).enumerate() {
+        file.write(i as u64 * 1_000_000, piece.to_vec())
+            .await
+            .expect("written");
+    }
+    // As a muxer does: the header last.
+    let direct = file
+        .content
+        .write(0, bytes::Bytes::from_static(b"header"))
+        .await;
+    assert!(matches!(direct, Err(Error::NeedsCommit)), "{direct:?}");
+    file.write(0, b"header".to_vec()).await.expect("written");
+    data[..6].copy_from_slice(b"header");
+    assert!(file.all().await.expect("read") == data);
+    rig.server.reset_counters();
+    file.commit().await.expect("stored").expect("dirty");
+    assert!(rig.server.counters().bytes_in <= 5_000_000);
+    let base = file.content.base().expect("stored");
+    assert!(rig.bytes_of(&base.id, base.size).await == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_renamed_while_it_streams_lands_under_its_last_name() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("temporary");
+    for i in 0..40 {
+        file.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("written");
+    }
+    // Its parts are under way under the first name.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    file.rename("final");
+    let committed = file.commit().await.expect("stored").expect("dirty");
+    assert_eq!(committed.version.name.as_str(), "final");
+    assert!(!file.content.is_dirty());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(rig.versions("temporary").await, []);
+    assert_eq!(rig.versions("final").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_that_others_overtook_becomes_the_newest() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("raced");
+    for i in 0..40 {
+        file.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("written");
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let other = rig
+        .client
+        .upload_file(&target("raced"), bytes::Bytes::from_static(b"other").into())
+        .await
+        .expect("uploaded");
+    file.commit().await.expect("stored").expect("dirty");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let base = file.content.base().expect("stored");
+    let versions = rig.versions("raced").await;
+    assert_eq!(versions.len(), 2, "{versions:?}");
+    assert_eq!(versions[0].1, base.id);
+    assert_eq!(Some(&versions[1].1), other.id.as_ref());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_discarded_is_cancelled() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("gone");
+    for i in 0..40 {
+        file.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("written");
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    file.content.discard();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(file.commit().await.expect("nothing to do").is_none());
+    let left = rig
+        .client
+        .list_unfinished_large_files("")
+        .await
+        .expect("listed");
+    assert_eq!(left.len(), 0);
+    assert_eq!(rig.io.memory_used(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_is_found_and_cancelled() {
+    let rig = Rig::new(settings()).await;
+    let mut ours = target("left/ours");
+    ours.info
+        .insert("b2fuse_upload".to_owned(), "1000".to_owned());
+    rig.client.start_large_file(&ours).await.expect("started");
+    rig.client
+        .start_large_file(&target("left/other"))
+        .await
+        .expect("started");
+    let cancelled = rig
+        .io
+        .cancel_abandoned("left/", Duration::from_secs(3600))
+        .await;
+    assert_eq!(cancelled.expect("listed"), 1);
+    let left = rig
+        .client
+        .list_unfinished_large_files("left/")
+        .await
+        .expect("listed");
+    assert_eq!(left.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_keeps_content_and_takes_the_new_info() {
+    let rig = patient(settings()).await;
+    let version = rig.seed("source", 30_000_000).await;
+    let mut copy = target("copy");
+    copy.info.insert("mode".to_owned(), "100600".to_owned());
+    let made = rig.io.copy(&version, &copy).await.expect("copied");
+    assert_eq!(
+        (made.size, made.info.get("mode").map(String::as_str)),
+        (30_000_000, Some("100600"))
+    );
+    let huge = rig.seed("huge", 12_000_000_000).await;
+    let made = rig
+        .io
+        .copy(&huge, &target("huge copy"))
+        .await
+        .expect("copied");
+    assert_eq!(made.size, huge.size);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zeros_cost_no_memory() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("holes");
+    file.write(0, b"start".to_vec()).await.expect("written");
+    file.write(200 * MIB, b"end".to_vec())
+        .await
+        .expect("written");
+    let cursor = Cursor::default();
+    assert!(file.read(&cursor, 100 * MIB, MIB).await.expect("read") == vec![0; MIB as usize]);
+    let committed = file.commit().await.expect("stored").expect("dirty");
+    assert_eq!(committed.version.size, 200 * MIB + 3);
+    assert!(rig.io.memory_peak() < MIB, "{}", rig.io.memory_peak());
+    assert_eq!(
+        file.read(&cursor, 200 * MIB - 2, 100).await.expect("read"),
+        b"\0\0end"
+    );
+    let sha1 = committed.sha1.expect("hashed before it went up");
+    assert_eq!(
+        rig.bytes_of(&committed.version.id.expect("an id"), 5).await,
+        b"start"
+    );
+    assert_eq!(file.content.base().expect("stored").sha1, Some(sha1));
+}
