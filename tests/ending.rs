@@ -37,12 +37,12 @@ fn ends_well(stop: impl FnOnce(&Running, &Path)) {
 
 #[test]
 fn ctrl_c_unmounts_and_stores() {
-    ends_well(|running| running.signal(Signal::SIGINT));
+    ends_well(|running, _| running.signal(Signal::SIGINT));
 }
 
 #[test]
 fn sigterm_unmounts_and_stores() {
-    ends_well(|running| running.signal(Signal::SIGTERM));
+    ends_well(|running, _| running.signal(Signal::SIGTERM));
 }
 
 #[test]
