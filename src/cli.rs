@@ -32,7 +32,8 @@ use crate::mount::{self, background};
     version,
     max_term_width = 100,
     override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse --emulator-listen <ADDRESS>",
-    after_help = "To try it without an account:  b2fuse --emulator /tmp/b2"
+    after_help = "To try it without an account:  b2fuse --emulator /tmp/b2\n\
+        Exit code: 0 everything is stored, 1 not mounted or not all stored, 2 wrong options or configuration"
 )]
 struct Options {
     /// An empty directory to mount on

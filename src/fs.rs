@@ -4,13 +4,14 @@
 //! on the session's thread what memory can answer, and moves the rest into the runtime: no session thread
 //! ever waits. A reply that is dropped unanswered becomes `EIO`, so nothing can leave a caller hanging.
 //!
-//! `init` asks the kernel for what a network filesystem wants. Operations that are refused are refused on
-//! purpose here, because fuser's own answer, `ENOSYS`, would reach users as "Function not implemented".
+//! Operations that are refused are refused on purpose here, because fuser's own answer, `ENOSYS`, would
+//! reach users as "Function not implemented".
 
 mod answer;
 mod attr;
 mod dispatch;
 mod errno;
+mod init;
 
 use std::ffi::OsStr;
 use std::future::Future;
@@ -21,11 +22,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 
 pub use dispatch::{Dispatch, Gate};
@@ -34,11 +35,6 @@ use self::answer::{
     Refuse, attributes, content, created, done, entered, fh, ino, listed, new_node, opened, target,
 };
 use crate::vfs::{self, SetAttr, Vfs};
-
-/// 256 pages are the kernel's limit unless root raises it.
-const MAX_WRITE: u32 = 1 << 20;
-/// Requests that read-ahead may have under way; the kernel counts no others.
-const MAX_BACKGROUND: u16 = 64;
 
 /// What fuser calls; one per mount.
 pub struct Adapter {
@@ -73,22 +69,7 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Each answers with the nearest value it accepts; an older kernel lives without.
-        let _ = config.set_max_write(MAX_WRITE);
-        let _ = config.set_max_background(MAX_BACKGROUND);
-        for wanted in [
-            // A listing carries sizes and times: one round trip for names and attributes.
-            InitFlags::FUSE_DO_READDIRPLUS,
-            // Else lookups in one directory queue behind each other.
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            // An overwrite must not look like open and truncate.
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
-            InitFlags::FUSE_AUTO_INVAL_DATA,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_ASYNC_DIO,
-        ] {
-            let _ = config.add_capabilities(wanted);
-        }
+        init::ask(config);
         Ok(())
     }
 

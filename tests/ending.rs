@@ -169,3 +169,49 @@ fn what_cannot_be_stored_is_listed_and_ends_with_1() {
     assert!(said.contains("lost (7 bytes): "), "{said}");
     assert!(mounted_on(&place.mnt()).is_empty());
 }
+
+/// A copy into a mount whose way to B2 is slow: it waits in close(2) when the signal comes.
+fn waits_in_close(bandwidth: u64, size: usize, check: impl FnOnce(&mut Running)) {
+    let server = emulator_with(Some(bandwidth));
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&Account::of(&server)), &place.mnt());
+    let target = place.mnt().join("copy");
+    let mut file = fs::File::create(&target).expect("created");
+    file.write_all(&vec![7; size]).expect("written");
+    let closer = thread::spawn(move || file.sync_all().is_ok());
+    thread::sleep(Duration::from_millis(300));
+    assert!(!closer.is_finished(), "it waits");
+    running.signal(Signal::SIGTERM);
+    running.hear("is still in use: detached");
+    running.hear("storing: 1 file");
+    check(&mut running);
+    let start = Instant::now();
+    let stored = closer.join().expect("no panic");
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "answered, not left waiting"
+    );
+    let (code, said) = running.end();
+    assert_eq!(code, Some(i32::from(!stored)), "{said}");
+}
+
+#[test]
+fn a_program_that_waits_for_its_bytes_gets_its_answer_before_the_end() {
+    waits_in_close(1 << 20, 4 << 20, |running| {
+        let (code, said) = running.end();
+        assert_eq!(code, Some(0), "{said}");
+    });
+}
+
+#[test]
+fn a_program_that_waits_for_its_bytes_is_released_when_the_user_gives_up() {
+    waits_in_close(64 << 10, 16 << 20, |running| {
+        running.signal(Signal::SIGINT);
+        let (code, said) = running.end();
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("not stored: ") && said.contains("copy (16.0 MiB)"),
+            "{said}"
+        );
+    });
+}

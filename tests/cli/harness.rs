@@ -21,11 +21,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An emulator in memory.
 pub(crate) fn emulator() -> Server {
+    emulator_with(None)
+}
+
+/// The same with so many bytes a second on each connection.
+pub(crate) fn emulator_with(bandwidth: Option<u64>) -> Server {
     Server::start(Options {
         listen: ([127, 0, 0, 1], 0).into(),
         dir: None,
         latency: Duration::ZERO,
-        bandwidth: None,
+        bandwidth,
         faults: Vec::new(),
     })
     .expect("the emulator starts")

@@ -1,0 +1,56 @@
+//! What the kernel is asked for when the session starts.
+
+use fuser::{InitFlags, KernelConfig};
+
+/// 256 pages are the kernel's limit unless root raises it.
+const MAX_WRITE: u32 = 1 << 20;
+/// Requests that read-ahead may have under way; the kernel counts no others.
+const MAX_BACKGROUND: u16 = 64;
+
+/// What a network filesystem wants; an older kernel does without.
+const WANTED: &[InitFlags] = &[
+    // A listing carries sizes and times: one round trip for names and attributes.
+    InitFlags::FUSE_DO_READDIRPLUS,
+    // Else lookups in one directory queue behind each other.
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    // An overwrite must not look like open and truncate.
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    // Cached pages go when size or time changed at the other end.
+    InitFlags::FUSE_AUTO_INVAL_DATA,
+    InitFlags::FUSE_CACHE_SYMLINKS,
+    // Parts of one large O_DIRECT read at once.
+    InitFlags::FUSE_ASYNC_DIO,
+];
+
+pub(super) fn ask(config: &mut KernelConfig) {
+    // Each answers with the nearest value it accepts, or with what the kernel lacks.
+    let _ = config.set_max_write(MAX_WRITE);
+    let _ = config.set_max_background(MAX_BACKGROUND);
+    for &wanted in WANTED {
+        let _ = config.add_capabilities(wanted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// fuser 0.18 offers these and does not honour them: SETXATTR_EXT panics its thread, ABORT_ERROR
+    /// makes a clean end an error, and the kernel would own sizes with WRITEBACK_CACHE.
+    #[test]
+    fn nothing_is_asked_for_that_fuser_cannot_do() {
+        let broken = InitFlags::FUSE_SETXATTR_EXT
+            | InitFlags::FUSE_ABORT_ERROR
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
+            | InitFlags::FUSE_SECURITY_CTX
+            | InitFlags::FUSE_ALLOW_IDMAP
+            | InitFlags::FUSE_SUBMOUNTS
+            | InitFlags::FUSE_HAS_RESEND
+            | InitFlags::FUSE_OVER_IO_URING
+            | InitFlags::FUSE_REQUEST_TIMEOUT
+            | InitFlags::FUSE_WRITEBACK_CACHE
+            | InitFlags::FUSE_POSIX_LOCKS
+            | InitFlags::FUSE_FLOCK_LOCKS;
+        assert!(WANTED.iter().all(|wanted| !broken.intersects(*wanted)));
+    }
+}
