@@ -85,14 +85,13 @@ impl Content {
             }
             return outcome.or(Ok(None));
         }
-        match &outcome {
-            Ok(_) => self.asked.store(0, Ordering::Relaxed),
-            Err(_) => {
-                // Not asked again at once by those who wait for memory.
-                self.asked
-                    .store(self.engine.now_ms().max(1), Ordering::Relaxed);
-                self.engine.failures.fetch_add(1, Ordering::Relaxed);
-            }
+        if outcome.is_ok() {
+            self.asked.store(0, Ordering::Relaxed);
+        } else {
+            // Not asked again at once by those who wait for memory.
+            self.asked
+                .store(self.engine.now_ms().max(1), Ordering::Relaxed);
+            self.engine.failures.fetch_add(1, Ordering::Relaxed);
         }
         outcome
     }
@@ -333,7 +332,7 @@ impl Content {
         let engine = &self.engine;
         engine.note_own(&id);
         let sha1 = sha1.or_else(|| known_sha1(version));
-        let record = engine.records.intern(&Version {
+        let record = engine.records.intern(Version {
             id,
             size: snapshot.size,
             sha1,
