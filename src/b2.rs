@@ -5,6 +5,10 @@
 //! called from any task. No method waits without bound: a call ends with an answer or an
 //! [`Error`] at most `Options::timeout` after its last progress.
 //!
+//! `calls` is the loop around each call, `retry` its rules, `http` one exchange, `auth` the token
+//! and the bucket; the calls themselves are in `list`, `upload` (with `body` and `pool`),
+//! `large`, `copy`, `download` and `versions`.
+//!
 //! Callers: `io` (content), `vfs` (names), `mount` (connect). Facts are cited as (API §n).
 
 mod auth;

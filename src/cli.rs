@@ -1,6 +1,451 @@
-//! INTERFACE STUB.
-#![allow(missing_docs)]
+//! The command line: options become a [`config::Layer`], and a run becomes an exit code.
+//!
+//! 0: served and everything is stored. 1: not mounted, or something could not be stored. 2: wrong
+//! options or configuration, found before anything is mounted.
+
+mod log;
+mod standalone;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, error::ErrorKind};
+
+use crate::config::{
+    self, Config, Count, Endpoint, Id, LargeFile, Layer, Memory, PartSize, Prefix, Removal, Size,
+    Span, Switch, Umask, Word, WriteBack,
+};
+use crate::emulator;
+use crate::mount::{self, background};
+
+/// Mounts a Backblaze B2 bucket as a filesystem.
+///
+/// The account is taken from ./config.yaml, else ~/.config/b2fuse/config.yaml, or from the environment:
+/// B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, B2_ENDPOINT, and B2FUSE_BUCKET for the bucket's name.
+/// It serves in the foreground until it is unmounted (fusermount3 -u) or told to end (Ctrl-C, SIGTERM);
+/// then it stores what is pending and ends.
+#[derive(Debug, Parser)]
+#[command(
+    name = "b2fuse",
+    version,
+    max_term_width = 100,
+    override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse --emulator-listen <ADDRESS>",
+    after_help = "To try it without an account:  b2fuse --emulator /tmp/b2"
+)]
+struct Options {
+    /// An empty directory to mount on
+    mountpoint: Option<PathBuf>,
+
+    #[command(flatten)]
+    account: AccountOptions,
+    #[command(flatten)]
+    view: ViewOptions,
+    #[command(flatten)]
+    transfer: TransferOptions,
+    #[command(flatten)]
+    emulator: EmulatorOptions,
+    #[command(flatten)]
+    log: log::MessageOptions,
+
+    /// Return when it is mounted and serve in the background
+    #[arg(long, conflicts_with = "foreground")]
+    background: bool,
+    /// Stay in the foreground, which it does anyway
+    #[arg(long, hide = true)]
+    foreground: bool,
+    /// This is the process that serves in the background.
+    #[arg(long, hide = true)]
+    in_background: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Account and bucket")]
+struct AccountOptions {
+    /// Read this configuration file
+    #[arg(long, value_name = "FILE", visible_alias = "config_filename")]
+    config: Option<PathBuf>,
+    /// Id of the application key
+    #[arg(long, value_name = "ID", visible_alias = "account_id")]
+    account_id: Option<Word>,
+    /// Id of the bucket
+    #[arg(long, value_name = "ID", visible_alias = "bucket_id")]
+    bucket_id: Option<Word>,
+    /// Name of the bucket
+    #[arg(long, value_name = "NAME", alias = "bucket_name", alias = "bucket")]
+    bucket_name: Option<Word>,
+    /// Mount only this directory of the bucket
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<Prefix>,
+    /// Another realm than https://api.backblazeb2.com
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<Endpoint>,
+    /// Refused: every user of the machine can read the options of a running program.
+    #[arg(
+        long,
+        alias = "application_key",
+        hide = true,
+        num_args = 0..=1,
+        default_missing_value = ""
+    )]
+    application_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What the mount shows")]
+struct ViewOptions {
+    /// Serve <file>.sha1 beside every file [default: true]
+    #[arg(long, alias = "enable_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_hashfiles: Option<Switch>,
+    /// Show the .sha1 files in listings [default: true]
+    #[arg(long, alias = "list_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    list_hashfiles: Option<Switch>,
+    /// How soon changes by others are seen [default: 30s]
+    #[arg(long, alias = "metadata_ttl", value_name = "TIME")]
+    metadata_ttl: Option<Span>,
+    /// What removal does: hide (older versions stay) or purge [default: hide]
+    #[arg(long, value_name = "HOW")]
+    delete: Option<Removal>,
+    /// Refuse every change
+    #[arg(long, alias = "read_only", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    read_only: Option<Switch>,
+    /// Owner of what has none stored [default: who mounts]
+    #[arg(long, value_name = "NUMBER")]
+    uid: Option<Id>,
+    /// Group of what has none stored [default: who mounts]
+    #[arg(long, value_name = "NUMBER")]
+    gid: Option<Id>,
+    /// Permissions withheld from what has none stored [default: 022]
+    #[arg(long, value_name = "OCTAL")]
+    umask: Option<Umask>,
+    /// Let other users in
+    #[arg(long, alias = "allow_other", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    allow_other: Option<Switch>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory and transfers")]
+struct TransferOptions {
+    /// Ceiling for cache, read-ahead and unsent bytes [default: 512MiB]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
+    /// Uploads at once [default: 8]
+    #[arg(long, value_name = "COUNT")]
+    uploads: Option<Count>,
+    /// Downloads at once [default: 8]
+    #[arg(long, value_name = "COUNT")]
+    downloads: Option<Count>,
+    /// Size of a large file's parts [default: 16MiB]
+    #[arg(long, alias = "part_size", value_name = "SIZE")]
+    part_size: Option<PartSize>,
+    /// Larger files are sent in parts [default: 32MiB]
+    #[arg(long, alias = "large_file", value_name = "SIZE")]
+    large_file: Option<LargeFile>,
+    /// Check whole reads against the stored SHA-1 [default: true]
+    #[arg(long, alias = "verify_reads", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    verify_reads: Option<Switch>,
+    /// Give a call up after this long without progress [default: 120s]
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Span>,
+    /// Upload after close (not available yet: only off)
+    #[arg(long, alias = "write_back", value_name = "TIME", hide = true)]
+    write_back: Option<WriteBack>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Emulator of B2 (no account needed)")]
+struct EmulatorOptions {
+    /// Mount a bucket of an emulator in this process, kept in memory, or in DIR across runs;
+    /// the mountpoint is made if it is missing
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    emulator: Option<OsString>,
+    /// Let other programs use the emulator at this address of this machine, 127.0.0.1:8080 say;
+    /// without a mountpoint only the emulator runs
+    #[arg(long, value_name = "ADDRESS")]
+    emulator_listen: Option<SocketAddr>,
+    /// Time that the emulator adds to every answer, 50ms say
+    #[arg(long, value_name = "TIME")]
+    emulator_latency: Option<Span>,
+    /// Bytes per second of each of the emulator's connections, 20MiB say
+    #[arg(long, value_name = "SIZE")]
+    emulator_bandwidth: Option<Size>,
+    /// A fault that the emulator plays; may be given several times
+    #[arg(long, value_name = "FAULT", action = ArgAction::Append)]
+    emulator_fault: Vec<String>,
+}
+
+impl EmulatorOptions {
+    /// `None` when no emulator is asked for.
+    fn wanted(&self) -> Option<emulator::Options> {
+        if self.emulator.is_none() && self.emulator_listen.is_none() {
+            return None;
+        }
+        Some(emulator::Options {
+            listen: self
+                .emulator_listen
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+            dir: self
+                .emulator
+                .clone()
+                .filter(|dir| !dir.is_empty())
+                .map(PathBuf::from)
+                .map(|dir| std::path::absolute(&dir).unwrap_or(dir)),
+            latency: self
+                .emulator_latency
+                .map_or(std::time::Duration::ZERO, |t| t.0),
+            bandwidth: self.emulator_bandwidth.map(|s| s.0),
+            faults: self.emulator_fault.clone(),
+        })
+    }
+
+    /// The emulator's options say nothing without an emulator.
+    fn stray(&self) -> Option<&'static str> {
+        if self.emulator.is_some() || self.emulator_listen.is_some() {
+            return None;
+        }
+        if self.emulator_latency.is_some() {
+            Some("--emulator-latency")
+        } else if self.emulator_bandwidth.is_some() {
+            Some("--emulator-bandwidth")
+        } else if self.emulator_fault.is_empty() {
+            None
+        } else {
+            Some("--emulator-fault")
+        }
+    }
+}
+
+impl Options {
+    /// Rules between options, which end like any other usage error.
+    fn check(&self) -> Result<(), clap::Error> {
+        let refuse = |text: String| Err(Self::command().error(ErrorKind::ArgumentConflict, text));
+        if self.account.application_key.is_some() {
+            return refuse(
+                "the application key is no option, every user of this machine could read it: \
+                 set B2_APPLICATION_KEY, or write applicationKey into config.yaml"
+                    .into(),
+            );
+        }
+        if let Some(stray) = self.emulator.stray() {
+            return refuse(format!("{stray} needs --emulator or --emulator-listen"));
+        }
+        if let Some(address) = self
+            .emulator
+            .emulator_listen
+            .filter(|a| !a.ip().is_loopback())
+        {
+            return refuse(format!(
+                "--emulator-listen {address}: the emulator serves this machine only: write 127.0.0.1:{}",
+                address.port()
+            ));
+        }
+        if self.mountpoint.is_none() && self.background {
+            return refuse("--background needs a mountpoint".into());
+        }
+        if self.mountpoint.is_none() && self.emulator.emulator_listen.is_none() {
+            return refuse("the mountpoint is missing: b2fuse [options] <mountpoint>".into());
+        }
+        Ok(())
+    }
+
+    fn layer(&self) -> Layer {
+        Layer {
+            account_id: self.account.account_id.clone(),
+            key: None,
+            bucket_id: self.account.bucket_id.clone(),
+            bucket_name: self.account.bucket_name.clone(),
+            prefix: self.account.prefix.clone(),
+            endpoint: self.account.endpoint.clone(),
+            enable_hashfiles: self.view.enable_hashfiles,
+            list_hashfiles: self.view.list_hashfiles,
+            metadata_ttl: self.view.metadata_ttl,
+            memory: self.transfer.memory,
+            delete: self.view.delete,
+            read_only: self.view.read_only,
+            uid: self.view.uid,
+            gid: self.view.gid,
+            umask: self.view.umask,
+            allow_other: self.view.allow_other,
+            uploads: self.transfer.uploads,
+            downloads: self.transfer.downloads,
+            part_size: self.transfer.part_size,
+            large_file: self.transfer.large_file,
+            verify_reads: self.transfer.verify_reads,
+            timeout: self.transfer.timeout,
+            write_back: self.transfer.write_back,
+        }
+    }
+}
+
+/// Runs the command with the process's arguments and environment.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let options = Options::parse();
+    if let Err(usage) = options.check() {
+        usage.exit();
+    }
+    log::start(&options.log);
+    if options.background && !options.in_background {
+        return background::launch().unwrap_or_else(|fault| ended(Err(fault)));
+    }
+    if options.in_background
+        && let Err(fault) = background::begin()
+    {
+        return ended(Err(fault));
+    }
+    let emulator = options.emulator.wanted();
+    let Some(mountpoint) = options.mountpoint.clone() else {
+        return emulator.map_or(ExitCode::from(2), |emulator| {
+            ended(standalone::run(emulator))
+        });
+    };
+    let config = Config::load(
+        options.layer(),
+        options.account.config.as_deref(),
+        &|name| std::env::var_os(name),
+        emulator.is_some(),
+    );
+    let config = match config {
+        Ok(config) => config,
+        Err(fault) => return misconfigured(&fault),
+    };
+    for warning in &config.warnings {
+        ::log::warn!("{warning}");
+    }
+    let mut plan = config.into_mount(mountpoint, emulator);
+    plan.background = options.in_background;
+    ended(mount::serve(plan))
+}
+
+fn misconfigured(fault: &config::Error) -> ExitCode {
+    mount::say(&format!("b2fuse: {fault}"));
+    ExitCode::from(2)
+}
+
+fn ended(outcome: anyhow::Result<mount::Outcome>) -> ExitCode {
+    match outcome {
+        Ok(mount::Outcome::Stored) => ExitCode::SUCCESS,
+        Ok(mount::Outcome::NotStored) => ExitCode::FAILURE,
+        Err(fault) => {
+            mount::say(&format!("b2fuse: {fault:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Options {
+        Options::try_parse_from(std::iter::once("b2fuse").chain(line.split_whitespace()))
+            .unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+
+    #[test]
+    fn the_parser_is_sound() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn the_options_of_the_original_keep_working() {
+        let options = parse(
+            "--account_id a --bucket_id b --config_filename c --enable_hashfiles --allow_other --debug /m",
+        );
+        let layer = options.layer();
+        assert_eq!(layer.account_id, Some(Word("a".into())));
+        assert_eq!(layer.bucket_id, Some(Word("b".into())));
+        assert_eq!(layer.enable_hashfiles, Some(Switch(true)));
+        assert_eq!(layer.allow_other, Some(Switch(true)));
+        assert_eq!(options.account.config, Some("c".into()));
+        assert_eq!(options.mountpoint, Some("/m".into()));
+    }
+
+    #[test]
+    fn a_switch_takes_its_value_only_after_an_equals_sign() {
+        assert_eq!(
+            parse("--read-only /m").layer().read_only,
+            Some(Switch(true))
+        );
+        assert_eq!(
+            parse("--read-only=no /m").layer().read_only,
+            Some(Switch(false))
+        );
+        assert_eq!(parse("/m").layer().read_only, None);
+    }
+
+    #[test]
+    fn the_emulators_directory_follows_an_equals_sign_only() {
+        let options = parse("--emulator /m");
+        assert_eq!(options.mountpoint, Some("/m".into()));
+        assert_eq!(options.emulator.wanted().expect("asked for").dir, None);
+        let options =
+            parse("--emulator=/data --emulator-latency 50ms --emulator-bandwidth 20MiB /m");
+        let wanted = options.emulator.wanted().expect("asked for");
+        assert_eq!(wanted.dir, Some("/data".into()));
+        assert_eq!(wanted.latency.as_millis(), 50);
+        assert_eq!(wanted.bandwidth, Some(20 << 20));
+        assert!(parse("/m").emulator.wanted().is_none());
+    }
+
+    #[test]
+    fn rules_between_options_are_kept() {
+        for (line, said) in [
+            ("", "the mountpoint is missing"),
+            ("--emulator", "the mountpoint is missing"),
+            (
+                "--application_key K001 /m",
+                "the application key is no option",
+            ),
+            (
+                "--application-key=K001 /m",
+                "the application key is no option",
+            ),
+            (
+                "--emulator-latency 1s /m",
+                "needs --emulator or --emulator-listen",
+            ),
+            (
+                "--emulator-listen 0.0.0.0:80",
+                "serves this machine only: write 127.0.0.1:80",
+            ),
+        ] {
+            let fault = parse(line).check().expect_err(line);
+            assert!(fault.to_string().contains(said), "{line}: {fault}");
+            assert!(!fault.to_string().contains("K001"), "{fault}");
+            assert_eq!(fault.exit_code(), 2);
+        }
+        assert!(parse("--emulator-listen 127.0.0.1:0").check().is_ok());
+    }
+
+    #[test]
+    fn every_key_but_the_secret_is_an_option() {
+        let help = Options::command().render_long_help().to_string();
+        for option in [
+            "account-id",
+            "bucket-id",
+            "bucket-name",
+            "prefix",
+            "endpoint",
+            "enable-hashfiles",
+            "list-hashfiles",
+            "metadata-ttl",
+            "memory",
+            "delete",
+            "read-only",
+            "uid",
+            "gid",
+            "umask",
+            "allow-other",
+            "uploads",
+            "downloads",
+            "part-size",
+            "large-file",
+            "verify-reads",
+            "timeout",
+        ] {
+            assert!(help.contains(&format!("--{option}")), "{option}");
+        }
+        assert!(!help.contains("application-key"));
+    }
 }

@@ -1,1 +1,388 @@
-//! INTERFACE STUB.
+//! Options, environment and config.yaml become one validated [`Config`].
+//!
+//! Each source is a [`Layer`] of optional values; an option beats the environment, which beats the file,
+//! which beats the defaults. Values check themselves (`values`), so here remain only the rules between
+//! them. Nothing is mounted and no network is touched; `cli` turns an [`Error`] into exit code 2.
+
+mod file;
+mod values;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use values::{
+    Count, Endpoint, Id, Key, LargeFile, Memory, PartSize, Prefix, Removal, Size, Span, Switch,
+    Umask, Word, WriteBack, Wrong,
+};
+
+use crate::b2::{self, Secret};
+use crate::{emulator, io, mount, vfs};
+
+/// The realm of every ordinary account.
+const ENDPOINT: &str = "https://api.backblazeb2.com";
+const MIB: u64 = 1 << 20;
+
+/// What is wrong, where, and what to write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+/// Looks up an environment variable; a function, so that tests need not change their own.
+pub type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
+/// What one source says; the names in config.yaml are those of the original b2fuse where it had them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.example.yaml documents each key")]
+pub struct Layer {
+    #[serde(rename = "accountId")]
+    pub account_id: Option<Word>,
+    #[serde(rename = "applicationKey")]
+    pub key: Option<Key>,
+    #[serde(rename = "bucketId")]
+    pub bucket_id: Option<Word>,
+    #[serde(rename = "bucketName")]
+    pub bucket_name: Option<Word>,
+    pub prefix: Option<Prefix>,
+    pub endpoint: Option<Endpoint>,
+    pub enable_hashfiles: Option<Switch>,
+    pub list_hashfiles: Option<Switch>,
+    pub metadata_ttl: Option<Span>,
+    pub memory: Option<Memory>,
+    pub delete: Option<Removal>,
+    pub read_only: Option<Switch>,
+    pub uid: Option<Id>,
+    pub gid: Option<Id>,
+    pub umask: Option<Umask>,
+    pub allow_other: Option<Switch>,
+    pub uploads: Option<Count>,
+    pub downloads: Option<Count>,
+    pub part_size: Option<PartSize>,
+    pub large_file: Option<LargeFile>,
+    pub verify_reads: Option<Switch>,
+    pub timeout: Option<Span>,
+    pub write_back: Option<WriteBack>,
+}
+
+impl Layer {
+    /// The keys of config.yaml, as messages list them.
+    const KEYS: &'static [&'static str] = &[
+        "accountId",
+        "applicationKey",
+        "bucketId",
+        "bucketName",
+        "prefix",
+        "endpoint",
+        "enable_hashfiles",
+        "list_hashfiles",
+        "metadata_ttl",
+        "memory",
+        "delete",
+        "read_only",
+        "uid",
+        "gid",
+        "umask",
+        "allow_other",
+        "uploads",
+        "downloads",
+        "part_size",
+        "large_file",
+        "verify_reads",
+        "timeout",
+        "write_back",
+    ];
+
+    /// What the environment says, under the names that the b2 command line uses.
+    fn from_environment(environment: &Environment<'_>) -> Result<Self, Error> {
+        fn read<T>(environment: &Environment<'_>, name: &str) -> Result<Option<T>, Error>
+        where
+            T: std::str::FromStr<Err = Wrong>,
+        {
+            match environment(name) {
+                Some(value) if !value.is_empty() => value
+                    .to_str()
+                    .ok_or_else(|| Error(format!("{name}: is not UTF-8")))?
+                    .parse()
+                    .map(Some)
+                    .map_err(|e| Error(format!("{name}: {e}"))),
+                _ => Ok(None),
+            }
+        }
+        Ok(Self {
+            account_id: read(environment, "B2_APPLICATION_KEY_ID")?,
+            key: read(environment, "B2_APPLICATION_KEY")?,
+            endpoint: read(environment, "B2_ENDPOINT")?,
+            bucket_name: read(environment, "B2FUSE_BUCKET")?,
+            ..Self::default()
+        })
+    }
+
+    /// This layer, and under it another for what this one leaves open.
+    fn over(self, under: Self) -> Self {
+        // Id and name are two ways to say one thing: a bucket named here replaces either there.
+        let names_bucket = self.bucket_id.is_some() || self.bucket_name.is_some();
+        let (bucket_id, bucket_name) = if names_bucket {
+            (self.bucket_id, self.bucket_name)
+        } else {
+            (under.bucket_id, under.bucket_name)
+        };
+        Self {
+            account_id: self.account_id.or(under.account_id),
+            key: self.key.or(under.key),
+            bucket_id,
+            bucket_name,
+            prefix: self.prefix.or(under.prefix),
+            endpoint: self.endpoint.or(under.endpoint),
+            enable_hashfiles: self.enable_hashfiles.or(under.enable_hashfiles),
+            list_hashfiles: self.list_hashfiles.or(under.list_hashfiles),
+            metadata_ttl: self.metadata_ttl.or(under.metadata_ttl),
+            memory: self.memory.or(under.memory),
+            delete: self.delete.or(under.delete),
+            read_only: self.read_only.or(under.read_only),
+            uid: self.uid.or(under.uid),
+            gid: self.gid.or(under.gid),
+            umask: self.umask.or(under.umask),
+            allow_other: self.allow_other.or(under.allow_other),
+            uploads: self.uploads.or(under.uploads),
+            downloads: self.downloads.or(under.downloads),
+            part_size: self.part_size.or(under.part_size),
+            large_file: self.large_file.or(under.large_file),
+            verify_reads: self.verify_reads.or(under.verify_reads),
+            timeout: self.timeout.or(under.timeout),
+            write_back: self.write_back.or(under.write_back),
+        }
+    }
+}
+
+/// Where the account comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Account {
+    /// B2, or another realm.
+    Real {
+        /// The realm.
+        endpoint: String,
+        /// The key's id, or the account's with the master key.
+        key_id: String,
+        /// The application key.
+        key: Secret,
+        /// The bucket, where the key does not say it.
+        bucket_id: Option<String>,
+        /// The same by name.
+        bucket_name: Option<String>,
+    },
+    /// The emulator names endpoint, key and bucket when it has started.
+    Emulator,
+}
+
+/// Everything that is configured, checked.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "config.example.yaml documents each key")]
+pub struct Config {
+    pub account: Account,
+    pub prefix: String,
+    pub enable_hashfiles: bool,
+    pub list_hashfiles: bool,
+    pub metadata_ttl: Duration,
+    /// Bytes.
+    pub memory: u64,
+    pub delete: vfs::Delete,
+    pub read_only: bool,
+    pub uid: u32,
+    pub gid: u32,
+    pub umask: u32,
+    pub allow_other: bool,
+    pub uploads: usize,
+    pub downloads: usize,
+    /// Bytes.
+    pub part_size: u64,
+    /// Bytes.
+    pub large_file: u64,
+    pub verify_reads: bool,
+    pub timeout: Duration,
+    /// What the user should know although it is no error.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Joins options, environment and file. With `emulated`, account and bucket come from the emulator
+    /// and a file is read only where `named` says so.
+    pub fn load(
+        options: Layer,
+        named: Option<&Path>,
+        environment: &Environment<'_>,
+        emulated: bool,
+    ) -> Result<Self, Error> {
+        let places = if emulated {
+            Vec::new()
+        } else {
+            file::places(environment)
+        };
+        let found = file::find(named, &places)?;
+        let path = found.as_ref().map(|found| found.path.clone());
+        let (in_file, warning) = found.map_or((Layer::default(), None), |found| {
+            (found.layer, found.warning)
+        });
+        let surroundings = if emulated {
+            Layer::default()
+        } else {
+            Layer::from_environment(environment)?
+        };
+        let mut layer = options.over(surroundings).over(in_file);
+        let account = if emulated {
+            Account::Emulator
+        } else {
+            account(&mut layer, path.as_deref(), &places)?
+        };
+        let mut config = Self::with_defaults(account, layer)?;
+        config.warnings.extend(warning);
+        Ok(config)
+    }
+
+    fn with_defaults(account: Account, layer: Layer) -> Result<Self, Error> {
+        let memory = layer.memory.map_or(512 * MIB, |m| m.0);
+        // A quarter of the budget must hold a part, or nothing could be sent while the next is filled.
+        let quarter = memory / 4;
+        let part_size = match layer.part_size {
+            Some(PartSize(size)) if size > quarter => {
+                return Err(Error(format!(
+                    "part_size: {size} bytes are more than a quarter of memory ({memory} bytes): lower it, or raise memory"
+                )));
+            }
+            Some(PartSize(size)) => size,
+            None => (16 * MIB).min(quarter),
+        };
+        let large_file = match layer.large_file {
+            Some(LargeFile(size)) if size > memory / 2 => {
+                return Err(Error(format!(
+                    "large_file: {size} bytes are more than half of memory ({memory} bytes): lower it, or raise memory"
+                )));
+            }
+            Some(LargeFile(size)) => size,
+            None => (32 * MIB).min(quarter),
+        };
+        let timeout = layer.timeout.map_or(Duration::from_secs(120), |t| t.0);
+        if timeout < Duration::from_secs(1) {
+            return Err(Error(
+                "timeout: under one second no upload could end: write 120s say".into(),
+            ));
+        }
+        let on = |switch: Option<Switch>, default| switch.map_or(default, |s| s.0);
+        Ok(Self {
+            account,
+            prefix: layer.prefix.unwrap_or_default().0,
+            enable_hashfiles: on(layer.enable_hashfiles, true),
+            list_hashfiles: on(layer.list_hashfiles, true),
+            metadata_ttl: layer.metadata_ttl.map_or(Duration::from_secs(30), |t| t.0),
+            memory,
+            delete: layer.delete.map_or(vfs::Delete::Hide, |d| d.0),
+            read_only: on(layer.read_only, false),
+            uid: layer
+                .uid
+                .map_or_else(|| nix::unistd::getuid().as_raw(), |id| id.0),
+            gid: layer
+                .gid
+                .map_or_else(|| nix::unistd::getgid().as_raw(), |id| id.0),
+            umask: layer.umask.map_or(0o022, |u| u.0),
+            allow_other: on(layer.allow_other, false),
+            uploads: layer.uploads.map_or(8, |c| c.0),
+            downloads: layer.downloads.map_or(8, |c| c.0),
+            part_size,
+            large_file,
+            verify_reads: on(layer.verify_reads, true),
+            timeout,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// What `mount` needs, in the words of the layers under it.
+    pub fn into_mount(
+        self,
+        mountpoint: PathBuf,
+        emulator: Option<emulator::Options>,
+    ) -> mount::Options {
+        let (endpoint, key_id, key, bucket_id, bucket_name) = match self.account {
+            Account::Real {
+                endpoint,
+                key_id,
+                key,
+                bucket_id,
+                bucket_name,
+            } => (endpoint, key_id, key, bucket_id, bucket_name),
+            Account::Emulator => (String::new(), String::new(), Secret::new(""), None, None),
+        };
+        mount::Options {
+            mountpoint,
+            emulator,
+            allow_other: self.allow_other,
+            background: false,
+            b2: b2::Options {
+                endpoint,
+                key_id,
+                key,
+                bucket_id,
+                bucket_name,
+                timeout: self.timeout,
+                uploads: self.uploads,
+                downloads: self.downloads,
+            },
+            io: io::Settings {
+                memory: self.memory,
+                large_file: self.large_file,
+                part_size: self.part_size,
+                uploads: self.uploads,
+                downloads: self.downloads,
+                verify_reads: self.verify_reads,
+                timeout: self.timeout,
+            },
+            vfs: vfs::Settings {
+                prefix: self.prefix,
+                metadata_ttl: self.metadata_ttl,
+                delete: self.delete,
+                read_only: self.read_only,
+                uid: self.uid,
+                gid: self.gid,
+                umask: self.umask,
+                enable_hashfiles: self.enable_hashfiles,
+                list_hashfiles: self.list_hashfiles,
+                // Server-side copies and removals wait for answers only; twice the uploads keep B2 busy.
+                parallel: self.uploads * 2,
+            },
+        }
+    }
+}
+
+/// Takes the account out of the joined layers, or says what is missing and where it can be written.
+fn account(layer: &mut Layer, file: Option<&Path>, places: &[PathBuf]) -> Result<Account, Error> {
+    let missing = |key: &str, variable: &str| {
+        let places: Vec<_> = match file {
+            Some(path) => vec![path.display().to_string()],
+            None => places.iter().map(|p| p.display().to_string()).collect(),
+        };
+        let places = places.join(" or ");
+        Error(format!(
+            "{key} is missing: write `{key}:` into {places}, or set {variable}"
+        ))
+    };
+    let Some(Word(key_id)) = layer.account_id.take() else {
+        return Err(missing("accountId", "B2_APPLICATION_KEY_ID"));
+    };
+    let Some(Key(key)) = layer.key.take() else {
+        return Err(missing("applicationKey", "B2_APPLICATION_KEY"));
+    };
+    Ok(Account::Real {
+        endpoint: layer
+            .endpoint
+            .take()
+            .map_or_else(|| ENDPOINT.to_owned(), |e| e.0),
+        key_id,
+        key,
+        bucket_id: layer.bucket_id.take().map(|w| w.0),
+        bucket_name: layer.bucket_name.take().map(|w| w.0),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,497 @@
-//! INTERFACE STUB.
+//! The fuser adapter: a request in, a reply out; no call to B2, no policy.
+//!
+//! Every operation becomes one future that owns its reply and goes through [`Dispatch`], which answers
+//! on the session's thread what memory can answer, and moves the rest into the runtime: no session thread
+//! ever waits. A reply that is dropped unanswered becomes `EIO`, so nothing can leave a caller hanging.
+//!
+//! `init` asks the kernel for what a network filesystem wants. Operations that are refused are refused on
+//! purpose here, because fuser's own answer, `ENOSYS`, would reach users as "Function not implemented".
+
+mod answer;
+mod attr;
+mod dispatch;
+mod errno;
+
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+
+pub use dispatch::{Dispatch, Gate};
+
+use self::answer::{
+    Refuse, attributes, content, created, done, entered, fh, ino, listed, new_node, opened, target,
+};
+use crate::vfs::{self, SetAttr, Vfs};
+
+/// 256 pages are the kernel's limit unless root raises it.
+const MAX_WRITE: u32 = 1 << 20;
+/// Requests that read-ahead may have under way; the kernel counts no others.
+const MAX_BACKGROUND: u16 = 64;
+
+/// What fuser calls; one per mount.
+pub struct Adapter {
+    vfs: Vfs,
+    dispatch: Dispatch,
+}
+
+impl Adapter {
+    /// Serves `vfs` through `dispatch`.
+    pub fn new(vfs: Vfs, dispatch: Dispatch) -> Self {
+        Self { vfs, dispatch }
+    }
+
+    /// Runs one operation; its result goes into the reply by `answer`, its error by the errno table.
+    fn serve<T, R: Refuse>(
+        &self,
+        op: &'static str,
+        reply: R,
+        answer: impl FnOnce(R, T) + Send + 'static,
+        work: impl Future<Output = Result<T, vfs::Error>> + Send + 'static,
+    ) where
+        T: Send + 'static,
+    {
+        self.dispatch.run(op, async move {
+            match work.await {
+                Ok(value) => answer(reply, value),
+                Err(error) => reply.refuse(errno::report(op, &error)),
+            }
+        });
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Each answers with the nearest value it accepts; an older kernel lives without.
+        let _ = config.set_max_write(MAX_WRITE);
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        for wanted in [
+            // A listing carries sizes and times: one round trip for names and attributes.
+            InitFlags::FUSE_DO_READDIRPLUS,
+            // Else lookups in one directory queue behind each other.
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            // An overwrite must not look like open and truncate.
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            InitFlags::FUSE_AUTO_INVAL_DATA,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_ASYNC_DIO,
+        ] {
+            let _ = config.add_capabilities(wanted);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        self.serve("lookup", reply, entered, async move {
+            vfs.lookup(ino(parent), &name).await
+        });
+    }
+
+    fn forget(&self, _: &Request, node: INodeNo, nlookup: u64) {
+        self.dispatch
+            .now("forget", || self.vfs.forget(ino(node), nlookup));
+    }
+
+    fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let vfs = self.vfs.clone();
+        self.serve("getattr", reply, attributes, async move {
+            vfs.getattr(ino(node)).await
+        });
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let vfs = self.vfs.clone();
+        let set = SetAttr {
+            mode: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            size,
+            atime: atime.map(attr::time),
+            mtime: mtime.map(attr::time),
+        };
+        self.serve("setattr", reply, attributes, async move {
+            vfs.setattr(ino(node), set).await
+        });
+    }
+
+    fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
+        let vfs = self.vfs.clone();
+        self.serve("readlink", reply, target, async move {
+            vfs.readlink(ino(node)).await
+        });
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        let new = new_node(request, mode, rdev);
+        self.serve("mknod", reply, entered, async move {
+            vfs.mknod(ino(parent), &name, new).await
+        });
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        let new = new_node(request, attr::as_directory(mode), 0);
+        self.serve("mkdir", reply, entered, async move {
+            vfs.mkdir(ino(parent), &name, new).await
+        });
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        self.serve("unlink", reply, done, async move {
+            vfs.unlink(ino(parent), &name).await
+        });
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        self.serve("rmdir", reply, done, async move {
+            vfs.rmdir(ino(parent), &name).await
+        });
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let (vfs, name, target) = (self.vfs.clone(), name.to_owned(), target.to_owned());
+        let new = new_node(request, attr::as_symlink(0o777), 0);
+        self.serve("symlink", reply, entered, async move {
+            let target = target.as_os_str().as_bytes();
+            vfs.symlink(ino(parent), &name, target, new).await
+        });
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (vfs, name, new_name) = (self.vfs.clone(), name.to_owned(), new_name.to_owned());
+        self.serve("rename", reply, done, async move {
+            let (from, to) = (ino(parent), ino(new_parent));
+            vfs.rename(from, &name, to, &new_name, flags.bits()).await
+        });
+    }
+
+    /// One object is one file.
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let vfs = self.vfs.clone();
+        self.serve("open", reply, opened, async move {
+            vfs.open(ino(node), flags.0).await
+        });
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        let new = new_node(request, attr::as_file(mode), 0);
+        self.serve("create", reply, created, async move {
+            vfs.create(ino(parent), &name, new, flags).await
+        });
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let vfs = self.vfs.clone();
+        self.serve("read", reply, content, async move {
+            vfs.read(fh(handle), offset, size).await
+        });
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        // The one copy of a write: the session's buffer is reused for the next request.
+        let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
+        self.serve("write", reply, ReplyWrite::written, async move {
+            vfs.write(fh(handle), offset, data).await
+        });
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let vfs = self.vfs.clone();
+        self.serve(
+            "flush",
+            reply,
+            done,
+            async move { vfs.flush(fh(handle)).await },
+        );
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.dispatch
+            .now("release", || self.vfs.release(fh(handle)));
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, data: bool, reply: ReplyEmpty) {
+        let vfs = self.vfs.clone();
+        self.serve("fsync", reply, done, async move {
+            vfs.fsync(fh(handle), data).await
+        });
+    }
+
+    fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let vfs = self.vfs.clone();
+        self.serve("opendir", reply, listed, async move {
+            vfs.opendir(ino(node)).await
+        });
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        reply: ReplyDirectory,
+    ) {
+        let vfs = self.vfs.clone();
+        self.dispatch
+            .run("readdir", answer::names(vfs, fh(handle), offset, reply));
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        let vfs = self.vfs.clone();
+        self.dispatch.run(
+            "readdirplus",
+            answer::names_with_attributes(vfs, fh(handle), offset, reply),
+        );
+    }
+
+    fn releasedir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.dispatch
+            .now("releasedir", || self.vfs.releasedir(fh(handle)));
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+        let vfs = self.vfs.clone();
+        self.serve("fsyncdir", reply, done, async move {
+            vfs.fsyncdir(fh(handle)).await
+        });
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        match self.dispatch.now("statfs", || self.vfs.statfs()) {
+            Some(space) => answer::space(reply, space),
+            None => reply.error(Errno::EIO),
+        }
+    }
+
+    /// Mode 0 extends the file: else libc's `posix_fallocate` writes a byte into every block. The kernel
+    /// holds the inode's lock, so no write can come between the two steps.
+    fn fallocate(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        if mode != 0 {
+            return reply.error(Errno::ENOTSUP);
+        }
+        let vfs = self.vfs.clone();
+        self.serve("fallocate", reply, done, async move {
+            let end = offset.checked_add(length).ok_or(vfs::Error::TooLarge)?;
+            if vfs.getattr(ino(node)).await?.0.size < end {
+                let set = SetAttr {
+                    size: Some(end),
+                    ..SetAttr::default()
+                };
+                vfs.setattr(ino(node), set).await?;
+            }
+            Ok(())
+        });
+    }
+
+    // `ENOSYS` to the following is no refusal that a program would see: the kernel remembers it, does
+    // without, and does not ask again. For attributes programs then get ENOTSUP, and each write is spared
+    // the question for `security.capability`; for lseek the kernel answers from the size; for
+    // copy_file_range it reads and writes; a poll finds files always ready.
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: &[u8],
+        _: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+}

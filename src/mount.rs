@@ -1,1 +1,183 @@
-//! INTERFACE STUB.
+//! One session from mountpoint to drained unmount.
+//!
+//! [`serve`] checks the mountpoint, starts the emulator if asked, connects, fits the settings to the rights
+//! of the key, mounts, waits for a signal or an unmount, and ends (`ending`). Until the mount stands every
+//! failure is one message and leaves nothing mounted. It owns the runtime; the thread that calls it only waits.
+
+pub mod background;
+mod connect;
+mod ending;
+mod point;
+mod session;
+mod signals;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+pub use signals::Signals;
+
+use self::ending::Cause;
+use self::session::{Appearance, Session};
+use crate::b2::{self, Secret};
+use crate::emulator::{self, Server};
+use crate::io::{self, Io};
+use crate::vfs::{self, Vfs};
+
+/// All that a session needs, in the words of the layers that use it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to mount; made if it is missing when there is an emulator.
+    pub mountpoint: PathBuf,
+    /// Let other users of the machine in.
+    pub allow_other: bool,
+    /// This process is the child of `background::launch`.
+    pub background: bool,
+    /// Serve this emulator's bucket; it fills in endpoint, key and bucket of `b2`.
+    pub emulator: Option<emulator::Options>,
+    /// The way to the bucket.
+    pub b2: b2::Options,
+    /// Memory and transfers.
+    pub io: io::Settings,
+    /// What the mount shows.
+    pub vfs: vfs::Settings,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that was written is in B2.
+    Stored,
+    /// Something is not, or the mount could not be left; it has been said what.
+    NotStored,
+}
+
+/// Mounts, serves until the end, stores what is pending.
+pub fn serve(options: Options) -> anyhow::Result<Outcome> {
+    let point = point::check(&options.mountpoint, options.emulator.is_some())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("b2fuse")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(run(options, point, runtime.handle()));
+    // What still runs has been given up.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(
+    mut options: Options,
+    point: PathBuf,
+    runtime: &tokio::runtime::Handle,
+) -> anyhow::Result<Outcome> {
+    let mut signals = Signals::listen()?;
+    let server = start_emulator(&mut options)?;
+    let opening = async {
+        let client = connect::connect(&mut options).await?;
+        let bucket = client.account().bucket_name;
+        let io = Io::new(client.clone(), options.io.clone());
+        let vfs = Vfs::new(client, io, options.vfs.clone())
+            .await
+            .with_context(|| format!("cannot list the bucket {bucket}"))?;
+        anyhow::Ok((vfs, bucket))
+    };
+    let (vfs, bucket) = tokio::select! {
+        opened = opening => opened?,
+        name = signals.next() => bail!("{name}: ended before anything was mounted"),
+    };
+    let appearance = Appearance {
+        bucket,
+        read_only: options.vfs.read_only,
+        allow_other: options.allow_other,
+    };
+    let session = Session::mount(&vfs, runtime, &point, &appearance)?;
+    tell(&introduction(
+        &options,
+        &appearance,
+        &point.display().to_string(),
+        server.as_ref(),
+    ));
+    if options.background {
+        background::detach();
+    }
+    let cause = tokio::select! {
+        name = signals.next() => Cause::Signal(name),
+        () = session.finished() => Cause::Unmounted,
+    };
+    let point = point.display().to_string();
+    Ok(ending::end(session, &vfs, &mut signals, cause, &point).await)
+}
+
+/// Starts the emulator and points the client at it.
+fn start_emulator(options: &mut Options) -> anyhow::Result<Option<Server>> {
+    let Some(wanted) = options.emulator.clone() else {
+        return Ok(None);
+    };
+    let listen = wanted.listen;
+    let server =
+        Server::start(wanted).with_context(|| format!("the emulator cannot start at {listen}"))?;
+    options.b2.endpoint = server.endpoint();
+    server.key_id().clone_into(&mut options.b2.key_id);
+    options.b2.key = Secret::new(server.key());
+    options.b2.bucket_id = None;
+    options.b2.bucket_name = Some(server.bucket_name().to_owned());
+    Ok(Some(server))
+}
+
+/// The line that says it is mounted, and with an emulator what to try.
+fn introduction(
+    options: &Options,
+    appearance: &Appearance,
+    point: &str,
+    server: Option<&Server>,
+) -> String {
+    let below = match options.vfs.prefix.as_str() {
+        "" => String::new(),
+        prefix => format!("/{}", prefix.trim_end_matches('/')),
+    };
+    let mode = if appearance.read_only {
+        ", read-only"
+    } else {
+        ""
+    };
+    let mut text = format!("{}{below} is mounted on {point}{mode}", appearance.bucket);
+    let (Some(server), Some(emulator)) = (server, &options.emulator) else {
+        return text;
+    };
+    let kept = match &emulator.dir {
+        Some(dir) => format!("its content is kept in {}", dir.display()),
+        None => "its content is in memory and vanishes at the end".to_owned(),
+    };
+    let _ = write!(
+        text,
+        "\nthis is an emulator of B2: {kept}\n\
+         try:   cp -r ~/.bashrc {point}/ ; ls -l {point} ; cat {point}/.bashrc.sha1\n\
+         end:   Ctrl-C, or: fusermount3 -u {point}"
+    );
+    if emulator.listen.port() != 0 {
+        let _ = write!(
+            text,
+            "\nother clients: endpoint {} key id {} key {} bucket {}",
+            server.endpoint(),
+            server.key_id(),
+            server.key(),
+            server.bucket_name()
+        );
+    }
+    text
+}
+
+/// A line on stdout; a reader that has gone away is no reason to end.
+pub fn tell(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// A line on stderr, likewise.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

@@ -321,12 +321,12 @@ mod tests {
         }
     }
 
-    fn allowed(buckets: &[(&str, Option<&str>)]) -> Option<Vec<AllowedBucket>> {
+    fn allowed(buckets: &[(&str, Option<&str>)]) -> Vec<AllowedBucket> {
         let bucket = |&(id, name): &(&str, Option<&str>)| AllowedBucket {
             id: id.to_owned(),
             name: name.map(str::to_owned),
         };
-        Some(buckets.iter().map(bucket).collect())
+        buckets.iter().map(bucket).collect()
     }
 
     fn known(id: &str, name: &str) -> Choice {
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_key_of_one_bucket_needs_neither_name_nor_id() {
-        let one = || allowed(&[("1", Some("one"))]);
+        let one = || Some(allowed(&[("1", Some("one"))]));
         for (id, name) in [(None, None), (Some("1"), None), (None, Some("one"))] {
             let choice = choose(&options(id, name), one()).expect("a bucket");
             assert_eq!(choice, known("1", "one"));
@@ -352,7 +352,7 @@ mod tests {
             (None, Some("two")),
             (Some("1"), Some("two")),
         ] {
-            let error = choose(&options(id, name), allowed(&[("1", Some("one"))]));
+            let error = choose(&options(id, name), Some(allowed(&[("1", Some("one"))])));
             let error = error.expect_err("not the key's");
             assert_eq!(error.kind, ErrorKind::NoSuchBucket);
             assert!(error.detail.contains("one"), "{error}");
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_key_of_several_buckets_lists_them_unless_one_is_named() {
-        let two = || allowed(&[("1", Some("one")), ("2", Some("two"))]);
+        let two = || Some(allowed(&[("1", Some("one")), ("2", Some("two"))]));
         let choice = choose(&options(None, Some("two")), two()).expect("named");
         assert_eq!(choice, known("2", "two"));
         let error = choose(&options(None, None), two()).expect_err("ambiguous");
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn a_deleted_bucket_is_told_as_such() {
         for gone in [None, Some("")] {
-            let error = choose(&options(None, None), allowed(&[("1", gone)]));
+            let error = choose(&options(None, None), Some(allowed(&[("1", gone)])));
             assert!(error.expect_err("deleted").detail.contains("deleted"));
         }
     }

@@ -22,6 +22,9 @@ use super::{Payload, Sha1};
 /// What is handed to the connection at once. At 30 s of stall this asks for 4 KiB/s.
 const FRAME: usize = 128 << 10;
 
+/// What the kernel takes without anybody reading at the other end (the usual `tcp_wmem`).
+const UNREAD: u64 = 4 << 20;
+
 /// Up to here the SHA-1 is computed before sending, which costs less than a second pass and
 /// lets B2 refuse early; beyond, hashing overlaps with sending (API §5.2, `hex_digits_at_end`).
 const HASH_BEFORE: u64 = 1 << 20;
@@ -100,6 +103,11 @@ impl Sent {
     /// Everything was taken: B2 may have it all.
     pub(super) fn whole(&self) -> bool {
         self.whole.load(Relaxed)
+    }
+
+    /// Whether so much was taken that the other end must have read some of it.
+    pub(super) fn proves_progress(&self) -> bool {
+        self.bytes() > UNREAD
     }
 
     /// Milliseconds after the start at which the connection last took something.

@@ -38,7 +38,7 @@ pub enum ErrorKind {
 
 /// A failed call.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{call} of {subject:?} failed: {detail} ({attempts} attempts in {elapsed:.1?})")]
+#[error("{call} of {subject:?} failed: {detail} ({})", effort(*.attempts, *.elapsed))]
 pub struct Error {
     /// What a caller decides by.
     pub kind: ErrorKind,
@@ -132,9 +132,13 @@ fn kind(call: Call, failure: &Failure) -> ErrorKind {
     match (refusal.status, refusal.code.as_str()) {
         (_, "no_such_file" | "file_not_present") | (404, _) => ErrorKind::NotFound,
         (_, "bad_bucket_id" | "invalid_bucket_id") => ErrorKind::NoSuchBucket,
+        // A token that was renewed and is dead again says nothing about rights.
+        (401, "bad_auth_token" | "expired_auth_token" | "") if call != Call::AuthorizeAccount => {
+            ErrorKind::Unavailable
+        }
+        (400, "auth_token_limit") | (408 | 429 | 500.., _) => ErrorKind::Unavailable,
         (400, "part_sha1_mismatch") => ErrorKind::Corrupt,
         (400, _) if refusal.is_checksum() && call.is_upload() => ErrorKind::Corrupt,
-        (400, "auth_token_limit") | (408 | 429 | 500.., _) => ErrorKind::Unavailable,
         (400, "bad_request" | "out_of_range" | "source_too_large") if call.makes_a_version() => {
             ErrorKind::InvalidArgument
         }
@@ -142,8 +146,6 @@ fn kind(call: Call, failure: &Failure) -> ErrorKind {
             ErrorKind::AccessDenied
         }
         (401, _) if call == Call::AuthorizeAccount => ErrorKind::BadCredentials,
-        // Renewed, and dead again: no statement about rights.
-        (401, "bad_auth_token" | "expired_auth_token" | "") => ErrorKind::Unavailable,
         (401, "access_denied") if call == Call::DeleteFileVersion => ErrorKind::Locked,
         (403, code) if code.ends_with("cap_exceeded") => ErrorKind::CapExceeded,
         (401 | 403, _) => ErrorKind::AccessDenied,
@@ -172,6 +174,14 @@ pub(super) fn said(failure: &Failure) -> String {
             }
             text
         }
+    }
+}
+
+fn effort(attempts: u32, elapsed: Duration) -> String {
+    match attempts {
+        0 => "not sent".to_owned(),
+        1 => format!("1 attempt, {elapsed:.1?}"),
+        n => format!("{n} attempts in {elapsed:.1?}"),
     }
 }
 
@@ -329,7 +339,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "b2_upload_file of \"a/b\" failed: B2 answered 403 cap_exceeded; a cap of the account \
-             is reached: raise it on the Caps page of the B2 web site (1 attempts in 40.0ms)"
+             is reached: raise it on the Caps page of the B2 web site (1 attempt, 40.0ms)"
         );
     }
 }

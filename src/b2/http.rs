@@ -49,6 +49,8 @@ impl Waits {
 
 /// An idle connection is closed before servers and home routers forget it.
 const IDLE: Duration = Duration::from_secs(50);
+/// 7,000 bytes of file info (API §5.3) make 466 headers at most; hyper stops at 100 by itself.
+const MAX_HEADERS: usize = 512;
 /// Error bodies are a line; more is not worth reading.
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// A page of 10,000 rows with the longest names and info has about 60 MB.
@@ -70,6 +72,7 @@ impl Http {
                 .user_agent(concat!("b2fuse/", env!("CARGO_PKG_VERSION")))
                 // Backblaze offers no HTTP/2.
                 .http1_only()
+                .http1_max_headers(MAX_HEADERS)
                 .redirect(redirect::Policy::none())
                 .retry(retry::never())
                 .tcp_nodelay(true)
@@ -88,11 +91,7 @@ impl Http {
             .or_else(|error| {
                 // A bare container has no certificates; Mozilla's, compiled in, serve as well.
                 log::debug!("no TLS roots of the system: {}", chain(&error));
-                let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-                    .iter()
-                    .map(|der| Certificate::from_der(der))
-                    .collect::<Result<_, _>>()?;
-                build(Some(roots))
+                build(Some(bundled_roots()?))
             })
             .map_err(|error| Failure::Nonsense(chain(&error)))?;
         Ok(Self {
@@ -236,6 +235,13 @@ impl Realm {
     }
 }
 
+fn bundled_roots() -> reqwest::Result<Vec<Certificate>> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|der| Certificate::from_der(der))
+        .collect()
+}
+
 fn is_loopback(url: &Url) -> bool {
     // `url::Host` is not exported by reqwest; its text is normalised.
     let host = url.host_str().unwrap_or_default();
@@ -313,7 +319,7 @@ mod tests {
 
     use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
-    use super::{Realm, Waits, retry_after};
+    use super::{Realm, Waits, bundled_roots, retry_after};
 
     #[test]
     fn plain_http_is_for_this_machine_only() {
@@ -360,6 +366,14 @@ mod tests {
             realm.authorize_url(),
             "http://127.0.0.1:5/b2api/v4/b2_authorize_account"
         );
+    }
+
+    #[test]
+    fn the_bundled_roots_make_a_client() {
+        let roots = bundled_roots().expect("certificates");
+        assert!(roots.len() > 50);
+        let client = reqwest::Client::builder().tls_certs_only(roots).build();
+        assert!(client.is_ok());
     }
 
     #[test]

@@ -109,8 +109,14 @@ async fn serve(
     };
     let answer = script(&asked).unwrap_or_else(|| usual(&asked));
     stream.write_all(answer.as_bytes()).await?;
+    if answer.contains(HOLD) {
+        std::future::pending::<()>().await;
+    }
     stream.shutdown().await
 }
+
+/// A header in an answer after which the connection stays open and silent.
+const HOLD: &str = "X-Hold: 1\r\n";
 
 fn answer(status: u16, body: &str) -> String {
     format!(
@@ -332,6 +338,28 @@ async fn a_download_without_a_byte_ends_after_bounded_tries() {
     let error = read(&client, 0..5).await.expect_err("nothing comes");
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!((2..=10).contains(&error.attempts), "{error}");
+}
+
+#[tokio::test]
+async fn a_download_that_stands_still_goes_on_elsewhere() {
+    let server = Scripted::start(|asked| {
+        let (range, body, hold) = match asked.before {
+            0 => ("0-4", "he", HOLD),
+            _ => ("2-4", "llo", ""),
+        };
+        asked.path.contains("download_file").then(|| {
+            let length = if asked.before == 0 { 5 } else { 3 };
+            format!(
+                "HTTP/1.1 206 x\r\nContent-Range: bytes {range}/5\r\n{hold}Connection: close\r\n\
+                 Content-Length: {length}\r\n\r\n{body}"
+            )
+        })
+    })
+    .await;
+    let client = server.client().await.expect("connects");
+    assert_eq!(read(&client, 0..5).await.expect("reads"), b"hello");
+    assert_eq!(client.counters().retries, 1);
+    assert_eq!(client.counters().bytes_down, 5);
 }
 
 #[tokio::test]

@@ -160,8 +160,12 @@ impl Client {
             .header(CONTENT_LENGTH, length)
             .body(reqwest::Body::wrap(body));
         let began = Instant::now();
-        let outcome = self.watch(request.send(), &sent, began).await;
-        tries.progress_at(began + Duration::from_millis(sent.last_millis()));
+        let outcome = self
+            .watch(request.send(), &sent, began, tries.remaining())
+            .await;
+        if sent.proves_progress() {
+            tries.progress_at(began + Duration::from_millis(sent.last_millis()));
+        }
         shared.counting.sent(sent.bytes());
         content.learn(&sent);
         let row: Row = shared.http.json(outcome?).await?;
@@ -182,23 +186,28 @@ impl Client {
         Ok((row, ours))
     }
 
-    /// Waits for an upload's answer: as long as bytes are accepted, then a while for the answer.
+    /// Waits for an upload's answer: as long as bytes are accepted, then a while for the answer;
+    /// not longer than `remaining` where nothing shows that somebody is reading.
     async fn watch(
         &self,
         send: impl Future<Output = reqwest::Result<reqwest::Response>>,
         sent: &Sent,
         began: Instant,
+        remaining: Duration,
     ) -> Result<reqwest::Response, Failure> {
         let http = &self.shared.http;
         let mut send = pin!(send);
         let mut seen = began;
         loop {
             let whole = sent.whole();
-            let limit = if whole {
+            let mut limit = if whole {
                 http.waits.long_answer
             } else {
                 http.waits.stall
             };
+            if !sent.proves_progress() {
+                limit = limit.min(remaining);
+            }
             if let Ok(answer) = timeout_at(seen + limit, &mut send).await {
                 return http.head(answer).await.map_err(|failure| {
                     // What did not leave whole cannot have been stored.

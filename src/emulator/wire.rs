@@ -103,7 +103,7 @@ impl AsyncRead for Wire {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         };
         let most = ready!(throttle.poll_ready(cx)).min(buf.remaining());
-        let mut part = buf.take(most);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
         ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
         let read = part.filled().len();
         buf.advance(read);

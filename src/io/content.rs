@@ -189,6 +189,20 @@ impl Content {
         drop(old);
     }
 
+    /// The base's bytes are now also stored as `version`: they are read from there from now on,
+    /// for the old version is about to go. Does nothing when the base is not `old`.
+    pub fn same_content(&self, old: &FileId, version: &Version) {
+        let record = self.engine.records.intern(version);
+        let mut state = self.lock();
+        if state
+            .base
+            .as_ref()
+            .is_some_and(|base| base.id == *old && base.size == record.size)
+        {
+            state.base = Some(record);
+        }
+    }
+
     /// At most `len` bytes from `offset`; short only at the end of the file.
     pub async fn read(
         self: &Arc<Self>,

@@ -1,0 +1,460 @@
+//! The values that an option, a variable or config.yaml can hold, each read from text by one rule.
+//!
+//! Every type refuses nonsense itself and says what to write instead, so that the message is the same
+//! wherever the value stands, and config.yaml can add file and line. Nothing here looks at other values.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserializer, Visitor};
+
+use crate::b2::Secret;
+use crate::vfs;
+
+const MIB: u64 = 1 << 20;
+
+/// Less holds neither one part of a large file nor a useful read-ahead.
+const MEMORY_MIN: u64 = 32 * MIB;
+/// B2's bounds of a part (API §6) and of an upload in one call (API §5).
+const PART_MIN: u64 = 5_000_000;
+const UPLOAD_MAX: u64 = 5_000_000_000;
+
+/// What a wrong value should have been, in words that follow the value's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Wrong(String);
+
+fn wrong<T>(text: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong(text.into()))
+}
+
+/// Reads a type from the plain text of a YAML scalar, so that `022` and `0012` keep their digits.
+pub(super) fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    struct Text<T>(PhantomData<T>);
+    impl<T> Visitor<'_> for Text<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("one value on one line")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_str(Text(PhantomData))
+}
+
+macro_rules! read_from_text {
+    ($($type:ident)*) => {$(
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                from_text(deserializer)
+            }
+        }
+    )*};
+}
+
+read_from_text!(Size Memory PartSize LargeFile Span Umask Switch Count Id Endpoint Prefix Word Key Removal WriteBack);
+
+/// A number of bytes: `512MiB`, `64K` (1024 each), `100MB` (1000 each), or a plain number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let hint = || {
+            wrong(format!(
+                "{text:?} is not a size: write bytes or a unit, 512MiB say"
+            ))
+        };
+        let (number, unit) = split_unit(text);
+        let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "t" | "tib" => 1 << 40,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
+            _ => return hint(),
+        };
+        match scaled(number, factor) {
+            Some(bytes) => Ok(Self(bytes)),
+            None => hint(),
+        }
+    }
+}
+
+/// Bytes and unit; the unit starts at the first letter.
+fn split_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let at = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    (text[..at].trim(), &text[at..])
+}
+
+/// `number * factor` for a decimal number with at most one point; `None` on overflow and nonsense.
+fn scaled(number: &str, factor: u64) -> Option<u64> {
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return None;
+    }
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor);
+    }
+    let product = number.parse::<f64>().ok()? * factor as f64;
+    (product < u64::MAX as f64).then_some(product as u64)
+}
+
+macro_rules! bounded_size {
+    ($(#[$doc:meta])* $type:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $type(pub u64);
+        impl FromStr for $type {
+            type Err = Wrong;
+            fn from_str(text: &str) -> Result<Self, Wrong> {
+                let Size(bytes) = text.parse()?;
+                let check: fn(u64) -> Option<&'static str> = $check;
+                match check(bytes) {
+                    None => Ok(Self(bytes)),
+                    Some(rule) => wrong(format!("{text} is out of range: write {rule}")),
+                }
+            }
+        }
+    };
+}
+
+bounded_size!(
+    /// The ceiling of `memory`.
+    Memory,
+    |bytes| (bytes < MEMORY_MIN).then_some("at least 32MiB")
+);
+bounded_size!(
+    /// The size of a large file's parts.
+    PartSize,
+    |bytes| (!(PART_MIN..=UPLOAD_MAX).contains(&bytes)).then_some("5MB to 5GB, B2's bounds")
+);
+bounded_size!(
+    /// The largest file that is sent in one call.
+    LargeFile,
+    |bytes| (!(PART_MIN..=UPLOAD_MAX).contains(&bytes)).then_some("5MB to 5GB, B2's bounds")
+);
+
+/// A time: `30s`, `500ms`, `2m`, `1h`, or a plain number of seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let (number, unit) = split_unit(text);
+        let factor = match unit {
+            "ms" => Some(1),
+            "" | "s" => Some(1_000),
+            "m" | "min" => Some(60_000),
+            "h" => Some(3_600_000),
+            "d" => Some(86_400_000),
+            _ => None,
+        };
+        match factor.and_then(|factor| scaled(number, factor)) {
+            Some(millis) => Ok(Self(Duration::from_millis(millis))),
+            None => wrong(format!(
+                "{text:?} is not a time: write seconds or a unit, 30s say"
+            )),
+        }
+    }
+}
+
+/// Permission bits that are taken away, in octal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Umask(pub u32);
+
+impl FromStr for Umask {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        match u32::from_str_radix(digits, 8) {
+            Ok(bits) if bits <= 0o777 && !digits.starts_with('+') => Ok(Self(bits)),
+            _ => wrong(format!(
+                "{text:?} is not a umask: write three octal digits, \"022\" say"
+            )),
+        }
+    }
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => Ok(Self(true)),
+            "false" | "no" | "off" => Ok(Self(false)),
+            _ => wrong(format!(
+                "{text:?} is neither yes nor no: write true or false"
+            )),
+        }
+    }
+}
+
+/// How many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl FromStr for Count {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text.parse() {
+            Ok(count @ 1..=256) => Ok(Self(count)),
+            _ => wrong(format!("{text:?} is out of range: write 1 to 256")),
+        }
+    }
+}
+
+/// A user's or a group's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Id(pub u32);
+
+impl FromStr for Id {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text.parse() {
+            // The highest number means "unchanged" to chown(2).
+            Ok(id) if id != u32::MAX => Ok(Self(id)),
+            _ => wrong(format!(
+                "{text:?} is not a number of a user or group: write one, 1000 say"
+            )),
+        }
+    }
+}
+
+/// Where the API is: `https://host[:port]`, or plain http on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint(pub String);
+
+impl FromStr for Endpoint {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let url = text.trim_end_matches('/');
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+        if rest.is_empty() || !rest.chars().all(plain) {
+            return wrong(
+                "not an address: write https:// and a host, https://api.backblazeb2.com say",
+            );
+        }
+        match scheme {
+            "https" => Ok(Self(url.to_owned())),
+            "http" if is_loopback(rest) => Ok(Self(url.to_owned())),
+            "http" => wrong(format!(
+                "{text} would send the key unencrypted: write https://{rest} (plain http is for this machine only)"
+            )),
+            _ => wrong(format!("{text:?} is not an address: write https://{rest}")),
+        }
+    }
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The directory of the bucket that is mounted: empty, or ending with `/`, never starting with one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Prefix(pub String);
+
+impl FromStr for Prefix {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let path = text.trim_matches('/');
+        if path.is_empty() {
+            return Ok(Self::default());
+        }
+        let unfit = |segment: &str| matches!(segment, "" | "." | "..") || segment.len() > 255;
+        if path.len() > 1000 || path.chars().any(char::is_control) || path.split('/').any(unfit) {
+            return wrong(format!(
+                "{text:?} is not a directory of a bucket: write names with / between them, backup/home say"
+            ));
+        }
+        Ok(Self(format!("{path}/")))
+    }
+}
+
+/// A word without blanks: a key's id, a bucket's name or id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word(pub String);
+
+impl FromStr for Word {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let text = text.trim();
+        if text.is_empty() {
+            return wrong("empty: write the value or leave it out");
+        }
+        if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':') {
+            return wrong("must be one word without blanks and colons");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The application key; no message and no `Debug` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(pub Secret);
+
+impl FromStr for Key {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let Word(word) = text.parse()?;
+        Ok(Self(Secret::new(&word)))
+    }
+}
+
+/// What removing a file does to its versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removal(pub vfs::Delete);
+
+impl FromStr for Removal {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "hide" => Ok(Self(vfs::Delete::Hide)),
+            "purge" => Ok(Self(vfs::Delete::Purge)),
+            _ => wrong(format!(
+                "{text:?} is not known: write hide (older versions stay) or purge (all versions go)"
+            )),
+        }
+    }
+}
+
+/// Uploading after close; only `off` so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteBack;
+
+impl FromStr for WriteBack {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "off" | "false" | "no" | "0" | "0s" => Ok(Self),
+            _ => wrong("not available yet: write off, or leave it out"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_take_units_of_1024_and_of_1000() {
+        let read = |text: &str| text.parse::<Size>().map(|s| s.0).ok();
+        assert_eq!(read("0"), Some(0));
+        assert_eq!(read("4096"), Some(4096));
+        assert_eq!(read("512MiB"), Some(512 << 20));
+        assert_eq!(read("512 mib"), Some(512 << 20));
+        assert_eq!(read("64K"), Some(65_536));
+        assert_eq!(read("100MB"), Some(100_000_000));
+        assert_eq!(read("1.5GiB"), Some(3 << 29));
+        for bad in [
+            "",
+            "MiB",
+            "-1",
+            "+1",
+            "1e3",
+            "5 apples",
+            "1.2.3",
+            "99999999999T",
+            "nan",
+            "inf",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_take_units_and_are_seconds_without() {
+        let read = |text: &str| text.parse::<Span>().map(|s| s.0.as_millis()).ok();
+        assert_eq!(read("30"), Some(30_000));
+        assert_eq!(read("30s"), Some(30_000));
+        assert_eq!(read("250ms"), Some(250));
+        assert_eq!(read("1.5s"), Some(1_500));
+        assert_eq!(read("2m"), Some(120_000));
+        assert_eq!(read("1h"), Some(3_600_000));
+        for bad in ["", "s", "-3s", "1 fortnight"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        let ok = |text: &str| text.parse::<Endpoint>().map(|e| e.0).ok();
+        assert_eq!(
+            ok("https://api.backblazeb2.com/").as_deref(),
+            Some("https://api.backblazeb2.com")
+        );
+        for good in [
+            "http://127.0.0.1:8080",
+            "http://localhost:1",
+            "http://[::1]:9",
+            "http://127.8.9.1",
+        ] {
+            assert_eq!(ok(good).as_deref(), Some(good));
+        }
+        for bad in [
+            "http://api.backblazeb2.com",
+            "http://127.0.0.1.evil.example",
+            "http://localhost@evil.example",
+            "http://[::2]:9",
+            "ftp://127.0.0.1",
+            "api.backblazeb2.com",
+            "https://",
+            "https://host/path",
+            "",
+        ] {
+            assert_eq!(ok(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_with_one_slash_and_starts_with_none() {
+        let read = |text: &str| text.parse::<Prefix>().map(|p| p.0).ok();
+        assert_eq!(read("").as_deref(), Some(""));
+        assert_eq!(read("/").as_deref(), Some(""));
+        assert_eq!(read("a/b").as_deref(), Some("a/b/"));
+        assert_eq!(read("/a b/ü/").as_deref(), Some("a b/ü/"));
+        for bad in ["a//b", "../x", "a/.", "a\nb"] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_umask_is_octal() {
+        let read = |text: &str| text.parse::<Umask>().map(|u| u.0).ok();
+        assert_eq!(read("022"), Some(0o22));
+        assert_eq!(read("0o077"), Some(0o77));
+        assert_eq!(read("0"), Some(0));
+        for bad in ["8", "1777", "+22", "", "rwx"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

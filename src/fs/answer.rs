@@ -1,0 +1,177 @@
+//! Results of `vfs` into fuser's replies, one small function each, and fuser's numbers into ours.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use fuser::{
+    Errno, FileHandle, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    Request,
+};
+
+use super::{attr, errno};
+use crate::vfs::{self, Entry, Fh, Ino, NewNode, Opened, StatFs, Vfs};
+
+/// Inode numbers are never used twice in one mount.
+const GENERATION: Generation = Generation(0);
+
+/// A reply that can carry an errno.
+pub(super) trait Refuse: Send + 'static {
+    fn refuse(self, errno: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ty)*) => {$(
+        impl Refuse for $reply {
+            fn refuse(self, errno: Errno) {
+                self.error(errno);
+            }
+        }
+    )*};
+}
+
+refuse!(ReplyAttr ReplyCreate ReplyData ReplyDirectory ReplyDirectoryPlus ReplyEmpty ReplyEntry ReplyOpen ReplyWrite);
+
+pub(super) fn ino(ino: INodeNo) -> Ino {
+    Ino(ino.0)
+}
+
+pub(super) fn fh(fh: FileHandle) -> Fh {
+    Fh(fh.0)
+}
+
+pub(super) fn new_node(request: &Request, mode: u32, rdev: u32) -> NewNode {
+    NewNode {
+        kind: attr::kind_of_mode(mode),
+        mode: mode & 0o7777,
+        uid: request.uid(),
+        gid: request.gid(),
+        rdev,
+    }
+}
+
+fn open_flags(opened: Opened) -> FopenFlags {
+    if opened.keep_cache {
+        FopenFlags::FOPEN_KEEP_CACHE
+    } else {
+        FopenFlags::empty()
+    }
+}
+
+pub(super) fn done(reply: ReplyEmpty, (): ()) {
+    reply.ok();
+}
+
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the shape that `serve` wants"
+)]
+pub(super) fn entered(reply: ReplyEntry, entry: Entry) {
+    reply.entry(&entry.ttl, &attr::to_fuse(&entry.attr), GENERATION);
+}
+
+pub(super) fn attributes(reply: ReplyAttr, (found, ttl): (vfs::Attr, Duration)) {
+    reply.attr(&ttl, &attr::to_fuse(&found));
+}
+
+/// fuser takes one slice: joins only when there is more than one piece.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the shape that `serve` wants"
+)]
+pub(super) fn content(reply: ReplyData, pieces: Vec<Bytes>) {
+    match pieces.as_slice() {
+        [] => reply.data(&[]),
+        [piece] => reply.data(piece),
+        pieces => {
+            let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            for piece in pieces {
+                joined.extend_from_slice(piece);
+            }
+            reply.data(&joined);
+        }
+    }
+}
+
+pub(super) fn target(reply: ReplyData, target: Bytes) {
+    content(reply, vec![target]);
+}
+
+pub(super) fn opened(reply: ReplyOpen, opened: Opened) {
+    reply.opened(FileHandle(opened.fh.0), open_flags(opened));
+}
+
+pub(super) fn created(reply: ReplyCreate, (entry, opened): (Entry, Opened)) {
+    let (handle, flags) = (FileHandle(opened.fh.0), open_flags(opened));
+    let attr = attr::to_fuse(&entry.attr);
+    reply.created(&entry.ttl, &attr, GENERATION, handle, flags);
+}
+
+/// Without CACHE_DIR: a listing goes stale, and the kernel could not tell.
+pub(super) fn listed(reply: ReplyOpen, fh: Fh) {
+    reply.opened(FileHandle(fh.0), FopenFlags::empty());
+}
+
+pub(super) fn space(reply: ReplyStatfs, s: StatFs) {
+    let (free, size) = (s.free, s.block_size);
+    reply.statfs(
+        s.blocks,
+        free,
+        free,
+        s.files,
+        s.files_free,
+        size,
+        s.name_max,
+        size,
+    );
+}
+
+/// readdir: as many names as fit.
+pub(super) async fn names(vfs: Vfs, fh: Fh, offset: u64, mut reply: ReplyDirectory) {
+    let mut result = vfs.readdir_fill(fh, offset).await;
+    if result.is_ok() {
+        result = vfs.readdir_emit(fh, offset, false, &mut |entry, _| {
+            let (node, kind) = (INodeNo(entry.ino.0), attr::kind(entry.kind));
+            full(reply.add(node, entry.next, kind, &*entry.name))
+        });
+    }
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno::report("readdir", &error)),
+    }
+}
+
+/// readdirplus: the same with what lookup would say of each.
+pub(super) async fn names_with_attributes(
+    vfs: Vfs,
+    fh: Fh,
+    offset: u64,
+    mut reply: ReplyDirectoryPlus,
+) {
+    let mut result = vfs.readdir_fill(fh, offset).await;
+    if result.is_ok() {
+        result = vfs.readdir_emit(fh, offset, true, &mut |entry, known| {
+            // Node 0 is a name without attributes: the kernel takes no reference.
+            let (node, ttl, attr) = match &known {
+                Some(known) => (entry.ino.0, known.ttl, attr::to_fuse(&known.attr)),
+                None => (0, Duration::ZERO, attr::name_only(entry.ino, entry.kind)),
+            };
+            let (node, name) = (INodeNo(node), &*entry.name);
+            full(reply.add(node, entry.next, name, &ttl, &attr, GENERATION))
+        });
+    }
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno::report("readdirplus", &error)),
+    }
+}
+
+/// fuser says true when an entry did not fit any more.
+fn full(full: bool) -> ControlFlow<()> {
+    if full {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,116 @@
+//! The one table from errors to errno (DESIGN §8), and the log line that goes with it.
+
+use fuser::Errno;
+
+use crate::b2::ErrorKind;
+use crate::vfs::Error;
+
+/// What the caller gets.
+fn errno(error: &Error) -> Errno {
+    match error {
+        Error::NotFound => Errno::ENOENT,
+        Error::Exists => Errno::EEXIST,
+        Error::NotDirectory => Errno::ENOTDIR,
+        Error::IsDirectory => Errno::EISDIR,
+        Error::NotEmpty => Errno::ENOTEMPTY,
+        Error::Invalid => Errno::EINVAL,
+        Error::IllegalName => Errno::EILSEQ,
+        Error::NameTooLong => Errno::ENAMETOOLONG,
+        Error::Access => Errno::EACCES,
+        Error::NotPermitted => Errno::EPERM,
+        Error::ReadOnly => Errno::EROFS,
+        Error::NotSupported => Errno::ENOTSUP,
+        Error::BadHandle => Errno::EBADF,
+        Error::Stale => Errno::ESTALE,
+        Error::CrossDevice => Errno::EXDEV,
+        Error::TooLarge => Errno::EFBIG,
+        Error::NoSpace(_) => Errno::ENOSPC,
+        Error::Io(_) => Errno::EIO,
+        Error::B2(b2) => of_b2(b2.kind),
+    }
+}
+
+fn of_b2(kind: ErrorKind) -> Errno {
+    match kind {
+        ErrorKind::NotFound => Errno::ENOENT,
+        ErrorKind::AccessDenied | ErrorKind::BadCredentials => Errno::EACCES,
+        ErrorKind::Locked => Errno::EPERM,
+        ErrorKind::CapExceeded => Errno::EDQUOT,
+        ErrorKind::InvalidArgument => Errno::EINVAL,
+        // The bucket vanished under the mount, the network is gone, bytes are wrong, or an answer made
+        // no sense: nothing that the caller did.
+        ErrorKind::NoSuchBucket
+        | ErrorKind::RangeNotSatisfiable
+        | ErrorKind::Unavailable
+        | ErrorKind::Corrupt
+        | ErrorKind::Protocol => Errno::EIO,
+    }
+}
+
+/// The errno of a failed operation; what an errno cannot say is logged.
+pub(super) fn report(op: &str, error: &Error) -> Errno {
+    match error {
+        Error::B2(b2) if b2.kind == ErrorKind::NotFound => log::debug!("{op}: {error}"),
+        Error::B2(_) | Error::Io(_) => log::error!("{op}: {error}"),
+        Error::NoSpace(_) => log::warn!("{op}: {error}"),
+        _ => log::trace!("{op}: {error}"),
+    }
+    errno(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn b2(kind: ErrorKind) -> Error {
+        Error::B2(crate::b2::Error {
+            kind,
+            call: "b2_test",
+            subject: String::new(),
+            status: 0,
+            code: String::new(),
+            detail: String::new(),
+            attempts: 1,
+            elapsed: Duration::ZERO,
+        })
+    }
+
+    #[test]
+    fn every_error_has_its_errno() {
+        for (error, code) in [
+            (Error::NotFound, libc::ENOENT),
+            (Error::Exists, libc::EEXIST),
+            (Error::NotDirectory, libc::ENOTDIR),
+            (Error::IsDirectory, libc::EISDIR),
+            (Error::NotEmpty, libc::ENOTEMPTY),
+            (Error::Invalid, libc::EINVAL),
+            (Error::IllegalName, libc::EILSEQ),
+            (Error::NameTooLong, libc::ENAMETOOLONG),
+            (Error::Access, libc::EACCES),
+            (Error::NotPermitted, libc::EPERM),
+            (Error::ReadOnly, libc::EROFS),
+            (Error::NotSupported, libc::EOPNOTSUPP),
+            (Error::BadHandle, libc::EBADF),
+            (Error::Stale, libc::ESTALE),
+            (Error::CrossDevice, libc::EXDEV),
+            (Error::TooLarge, libc::EFBIG),
+            (Error::NoSpace("info".into()), libc::ENOSPC),
+            (Error::Io("network".into()), libc::EIO),
+            (b2(ErrorKind::NotFound), libc::ENOENT),
+            (b2(ErrorKind::AccessDenied), libc::EACCES),
+            (b2(ErrorKind::BadCredentials), libc::EACCES),
+            (b2(ErrorKind::Locked), libc::EPERM),
+            (b2(ErrorKind::CapExceeded), libc::EDQUOT),
+            (b2(ErrorKind::InvalidArgument), libc::EINVAL),
+            (b2(ErrorKind::NoSuchBucket), libc::EIO),
+            (b2(ErrorKind::RangeNotSatisfiable), libc::EIO),
+            (b2(ErrorKind::Unavailable), libc::EIO),
+            (b2(ErrorKind::Corrupt), libc::EIO),
+            (b2(ErrorKind::Protocol), libc::EIO),
+        ] {
+            assert_eq!(i32::from(report("test", &error)), code, "{error:?}");
+        }
+    }
+}

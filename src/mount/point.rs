@@ -1,0 +1,179 @@
+//! The mountpoint: what may be mounted on, and which mount is ours.
+//!
+//! A mount is known by its device number, never by its path alone, because others may mount on the same
+//! path before or after. The number is reused, but not while the filesystem lives: ask `session` first.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+/// One line of mountinfo, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mounted {
+    /// `major:minor` of the filesystem.
+    pub(super) device: String,
+    point: PathBuf,
+    kind: String,
+    source: String,
+}
+
+/// The topmost mount on a path that has no symlinks in it.
+pub(super) fn topmost(point: &Path) -> io::Result<Option<Mounted>> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    // The kernel lists mounts on one path from the lowest to the topmost.
+    Ok(parse(&table).into_iter().rfind(|m| m.point == point))
+}
+
+/// Whether this mount is in the table at its place, perhaps under another.
+pub(super) fn is_there(mount: &Mounted) -> io::Result<bool> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    Ok(parse(&table).contains(mount))
+}
+
+/// `id parent major:minor root point options [optional...] - kind source options`.
+fn parse(table: &[u8]) -> Vec<Mounted> {
+    table
+        .split(|&b| b == b'\n')
+        .filter_map(|line| {
+            let mut fields = line.split(|&b| b == b' ');
+            let device = text(fields.nth(2)?);
+            let point = PathBuf::from(unescaped(fields.nth(1)?));
+            let mut rest = fields.skip_while(|&field| field != b"-").skip(1);
+            Some(Mounted {
+                device,
+                point,
+                kind: text(rest.next()?),
+                source: text(rest.next().unwrap_or_default()),
+            })
+        })
+        .collect()
+}
+
+fn text(field: &[u8]) -> String {
+    unescaped(field).to_string_lossy().into_owned()
+}
+
+/// mountinfo writes blank, tab, newline and backslash as three octal digits.
+fn unescaped(field: &[u8]) -> OsString {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after
+            .get(..3)
+            .filter(|d| first == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        if let Some(d) = digits {
+            out.push(((d[0] - b'0') << 6) | ((d[1] - b'0') << 3) | (d[2] - b'0'));
+            rest = &after[3..];
+        } else {
+            out.push(first);
+            rest = after;
+        }
+    }
+    OsString::from_vec(out)
+}
+
+/// Checks the mountpoint, making it if it is missing and `make` says so; its path without symlinks.
+pub(super) fn check(given: &Path, make: bool) -> anyhow::Result<PathBuf> {
+    let shown = given.display();
+    match given.metadata() {
+        Ok(metadata) if !metadata.is_dir() => {
+            bail!("{shown} is not a directory: name an empty directory")
+        }
+        Ok(_) => {}
+        Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => bail!(
+            "{shown} holds the remains of a mount whose program has ended: clear them with: fusermount3 -u {shown}"
+        ),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && make => std::fs::create_dir_all(given)
+            .with_context(|| format!("cannot make the mountpoint {shown}"))?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            bail!("{shown} does not exist: make it with: mkdir {shown}")
+        }
+        Err(e) => return Err(e).with_context(|| format!("cannot use {shown}")),
+    }
+    let point = given
+        .canonicalize()
+        .with_context(|| format!("cannot use {shown}"))?;
+    let mounted = topmost(&point).context("cannot read /proc/self/mountinfo")?;
+    if let Some(mount) = mounted {
+        bail!(
+            "{shown} is already a mountpoint ({} of type {}): unmount that first, or name another directory",
+            mount.source,
+            mount.kind
+        );
+    }
+    let mut entries = std::fs::read_dir(&point).with_context(|| format!("cannot read {shown}"))?;
+    if entries.next().is_some() {
+        bail!("{shown} is not empty, the mount would hide what is there: name an empty directory");
+    }
+    if point.as_os_str().as_bytes().contains(&b'\n') {
+        bail!("{shown} has a newline in its path: name another directory");
+    }
+    Ok(point)
+}
+
+/// Lets the kernel read ahead as far as one request can carry several times over. Root only, and only
+/// worth a try: the default of 128 KiB costs throughput, nothing else.
+pub(super) fn raise_read_ahead(mount: &Mounted) {
+    const KIB: u32 = 4096;
+    let path = format!("/sys/class/bdi/{}/read_ahead_kb", mount.device);
+    if let Err(e) = std::fs::write(&path, KIB.to_string()) {
+        log::debug!("read-ahead of the kernel stays as it is: {path}: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_is_read_with_its_escapes() {
+        let table = b"22 27 0:21 / /proc rw,nosuid shared:12 - proc proc rw\n\
+            90 27 0:51 / /mnt/a\\040b\\134c rw,relatime - fuse.b2fuse b2fuse:photos rw,user_id=0\n\
+            91 27 0:52 / /mnt/x rw shared:1 master:2 - tmpfs none rw\n\
+            nonsense\n";
+        let mounts = parse(table);
+        assert_eq!(mounts.len(), 3);
+        assert_eq!(mounts[1].point, Path::new("/mnt/a b\\c"));
+        assert_eq!(mounts[1].kind, "fuse.b2fuse");
+        assert_eq!(mounts[1].source, "b2fuse:photos");
+        assert_eq!(mounts[1].device, "0:51");
+        assert_eq!(
+            (mounts[2].device.as_str(), mounts[2].kind.as_str()),
+            ("0:52", "tmpfs")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_on_is_refused_with_a_remedy() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let said = |path: &Path, make| {
+            let fault = check(path, make).expect_err("refused").to_string();
+            fault.replace(&dir.path().display().to_string(), "DIR")
+        };
+        let missing = dir.path().join("missing");
+        assert_eq!(
+            said(&missing, false),
+            "DIR/missing does not exist: make it with: mkdir DIR/missing"
+        );
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").expect("written");
+        assert_eq!(
+            said(&file, false),
+            "DIR/file is not a directory: name an empty directory"
+        );
+        assert_eq!(
+            said(dir.path(), false),
+            "DIR is not empty, the mount would hide what is there: name an empty directory"
+        );
+        assert!(
+            said(Path::new("/proc"), true)
+                .starts_with("/proc is already a mountpoint (proc of type proc): ")
+        );
+        let made = dir.path().join("a/b");
+        check(&made, true).expect("made");
+        assert!(made.is_dir());
+    }
+}

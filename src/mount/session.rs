@@ -1,0 +1,310 @@
+//! The FUSE session: mounting, forwarding what the kernel should forget, unmounting.
+//!
+//! fuser 0.18 would unmount by path when its session ends or is dropped, also when that path meanwhile
+//! shows somebody else's mount. So it never gets to: its session is always forgotten, and this module
+//! unmounts by itself, after it has seen that its connection lives (so that no other mount can have its
+//! device number) and that the topmost mount on the path has that number.
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use fuser::{BackgroundSession, INodeNo, MountOption, Notifier, SessionACL};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::point::{self, Mounted};
+use crate::fs::{Adapter, Dispatch, Gate};
+use crate::vfs::{Invalidation, Vfs};
+
+/// How a mount can be left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unmounted {
+    /// Nobody uses it any more.
+    Clean,
+    /// The path is free; programs that have files open there keep them until they close them.
+    Detached,
+    /// It was not there any more.
+    Already,
+    /// Another mount lies on it, which is not ours to take away.
+    Covered,
+}
+
+/// How the mount presents itself.
+#[derive(Debug, Clone)]
+pub(super) struct Appearance {
+    pub(super) bucket: String,
+    pub(super) read_only: bool,
+    pub(super) allow_other: bool,
+}
+
+/// A mounted filesystem. Dropped without `unmount`, it detaches the mount.
+pub(super) struct Session {
+    point: PathBuf,
+    mount: Mounted,
+    /// The connection to the kernel, to ask whether it lives.
+    connection: OwnedFd,
+    fuse: ManuallyDrop<BackgroundSession>,
+    gate: Arc<Gate>,
+    ended: bool,
+}
+
+impl Session {
+    /// Mounts on a checked mountpoint and serves from threads of its own.
+    pub(super) fn mount(
+        vfs: &Vfs,
+        runtime: &tokio::runtime::Handle,
+        point: &Path,
+        appearance: &Appearance,
+    ) -> anyhow::Result<Self> {
+        let dispatch = Dispatch::new(runtime.clone());
+        let gate = dispatch.gate();
+        let adapter = Adapter::new(vfs.clone(), dispatch);
+        let config = fuse_config(appearance);
+        let before = point::topmost(point).ok().flatten();
+        let (connection, fuse) = fuser::Session::new(adapter, point, &config)
+            .and_then(|session| Ok((session.as_fd().try_clone_to_owned()?, session.spawn()?)))
+            .map_err(|e| explain(&e, point, appearance))?;
+        let fuse = ManuallyDrop::new(fuse);
+        let mount = point::topmost(point)
+            .ok()
+            .flatten()
+            .filter(|now| before.as_ref() != Some(now))
+            .ok_or_else(|| {
+                anyhow!(
+                    "{} is mounted, yet not in /proc/self/mountinfo",
+                    point.display()
+                )
+            });
+        let mount = match mount {
+            Ok(mount) => mount,
+            Err(e) => {
+                let _ = umount2(point, MntFlags::MNT_DETACH);
+                return Err(e);
+            }
+        };
+        point::raise_read_ahead(&mount);
+        forward_invalidations(vfs.clone(), fuse.notifier(), runtime.clone())
+            .context("cannot start a thread")?;
+        Ok(Self {
+            point: point.to_owned(),
+            mount,
+            connection,
+            fuse,
+            gate,
+            ended: false,
+        })
+    }
+
+    /// Whether the kernel has let go: unmounted, and no file open any more.
+    pub(super) fn is_finished(&self) -> bool {
+        self.fuse.guard.is_finished()
+    }
+
+    /// Waits until the kernel has let go.
+    pub(super) async fn finished(&self) {
+        while !self.is_finished() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Refuses further requests and waits for those that run.
+    pub(super) async fn close_gate(&self) {
+        self.gate.close().await;
+    }
+
+    /// Unmounts, lazily when programs still use the mount. Blocks while the kernel writes back what
+    /// programs have mapped, so never on a thread that serves.
+    pub(super) fn unmount(&mut self) -> io::Result<Unmounted> {
+        let result = self.take_away();
+        self.ended = result.is_ok();
+        result
+    }
+
+    /// Whether the kernel still sends requests although the session has ended: fuser gave up.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_finished() && self.is_connected()
+    }
+
+    /// True as long as the filesystem lives in the kernel: mounted, or detached and in use.
+    fn is_connected(&self) -> bool {
+        let mut fds = [PollFd::new(self.connection.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut fds, PollTimeout::ZERO);
+        !fds[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLERR))
+    }
+
+    fn take_away(&self) -> io::Result<Unmounted> {
+        if !self.is_connected() {
+            return Ok(Unmounted::Already);
+        }
+        let path = &self.point;
+        if point::topmost(path)?.as_ref() != Some(&self.mount) {
+            return Ok(if point::is_there(&self.mount)? {
+                Unmounted::Covered
+            } else {
+                Unmounted::Detached
+            });
+        }
+        match umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => return Ok(Unmounted::Clean),
+            Err(Errno::EINVAL) => return Ok(Unmounted::Already),
+            Err(Errno::EPERM) => return by_helper(path),
+            Err(Errno::EBUSY) => {}
+            Err(e) => return Err(e.into()),
+        }
+        umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
+        Ok(Unmounted::Detached)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = self.take_away();
+        }
+    }
+}
+
+/// Only root may unmount; others have fusermount3, which is setuid.
+fn by_helper(path: &Path) -> io::Result<Unmounted> {
+    let run = |options: &[&str]| -> io::Result<bool> {
+        for helper in ["fusermount3", "fusermount"] {
+            match Command::new(helper)
+                .args(options)
+                .arg("--")
+                .arg(path)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+            {
+                Ok(status) => return Ok(status.success()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(io::Error::other(
+            "fusermount3 is not installed (package fuse3)",
+        ))
+    };
+    if run(&["-u"])? {
+        Ok(Unmounted::Clean)
+    } else if run(&["-u", "-z"])? {
+        Ok(Unmounted::Detached)
+    } else {
+        Err(io::Error::other("fusermount3 -u -z failed"))
+    }
+}
+
+fn fuse_config(appearance: &Appearance) -> fuser::Config {
+    let mut config = fuser::Config::default();
+    config.mount_options = vec![
+        MountOption::DefaultPermissions,
+        // A comma would end the option; no bucket's name has one.
+        MountOption::FSName(format!("b2fuse:{}", appearance.bucket.replace(',', "_"))),
+        // `MountOption::Subtype` is dropped when root mounts without a helper.
+        MountOption::CUSTOM("subtype=b2fuse".to_owned()),
+        MountOption::NoAtime,
+    ];
+    if appearance.read_only {
+        config.mount_options.push(MountOption::RO);
+    }
+    if appearance.allow_other {
+        config.acl = SessionACL::All;
+    }
+    // One thread could not answer what another needs while it copies; more than a few gain nothing.
+    config.n_threads = Some(thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)));
+    config
+}
+
+/// Words for a mount that failed.
+fn explain(error: &io::Error, point: &Path, appearance: &Appearance) -> anyhow::Error {
+    let point = point.display();
+    let text = error.to_string();
+    let device = Path::new("/dev/fuse");
+    if appearance.allow_other && text.contains("user_allow_other") {
+        return anyhow!(
+            "allow_other: only root may, unless /etc/fuse.conf has the line user_allow_other: add it, or leave allow_other out"
+        );
+    }
+    if error.kind() == io::ErrorKind::NotFound {
+        return if device.exists() {
+            anyhow!(
+                "cannot mount on {point}: fusermount3 is not installed: install the package fuse3, or mount as root"
+            )
+        } else {
+            anyhow!("cannot mount on {point}: there is no /dev/fuse: load it with: modprobe fuse")
+        };
+    }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return anyhow!(
+            "cannot mount on {point}: {error}: may this user write there and to /dev/fuse?"
+        );
+    }
+    anyhow!("cannot mount on {point}: {}", text.trim())
+}
+
+/// Tells the kernel what to forget. A thread of its own: the kernel takes locks for it that a request
+/// may hold whose answer is still to come, so no session thread and no worker of the runtime may wait here.
+fn forward_invalidations(
+    vfs: Vfs,
+    notifier: Notifier,
+    runtime: tokio::runtime::Handle,
+) -> io::Result<()> {
+    thread::Builder::new()
+        .name("invalidate".to_owned())
+        .spawn(move || {
+            loop {
+                let sent = match runtime.block_on(vfs.next_invalidation()) {
+                    Invalidation::Inode(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
+                    Invalidation::Entry { parent, name } => {
+                        notifier.inval_entry(INodeNo(parent.0), OsStr::new(&*name))
+                    }
+                };
+                match sent {
+                    Err(e) if e.raw_os_error() == Some(libc::ENODEV) => return,
+                    Err(e) => log::debug!("the kernel did not forget: {e}"),
+                    Ok(()) => {}
+                }
+            }
+        })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_says_what_it_is() {
+        let appearance = Appearance {
+            bucket: "a,b".into(),
+            read_only: true,
+            allow_other: false,
+        };
+        let config = fuse_config(&appearance);
+        assert!(
+            config
+                .mount_options
+                .contains(&MountOption::DefaultPermissions)
+        );
+        assert!(config.mount_options.contains(&MountOption::RO));
+        assert!(
+            config
+                .mount_options
+                .contains(&MountOption::FSName("b2fuse:a_b".into()))
+        );
+        assert_eq!(config.acl, SessionACL::Owner);
+        assert!(config.n_threads >= Some(2));
+    }
+}

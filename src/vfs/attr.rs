@@ -1,0 +1,277 @@
+//! What an object says of itself: POSIX attributes in file info, and back (DESIGN §3).
+//!
+//! Only what differs from the mount's defaults is written. Foreign keys are carried along
+//! untouched, because a copy with REPLACE loses what it does not name (API §17.3).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{FileKind, Settings};
+use crate::b2::{FileInfo, FileVersion};
+
+/// Modification time in milliseconds, every B2 tool's convention (API §5.2).
+const MTIME_MS: &str = "src_last_modified_millis";
+/// Nanoseconds within that millisecond, 1 to 999,999.
+const MTIME_NS: &str = "b2fuse_mtime_ns";
+/// Octal st_mode, file type included.
+const MODE: &str = "mode";
+const UID: &str = "uid";
+const GID: &str = "gid";
+const RDEV: &str = "rdev";
+/// Keys that belong to one act of uploading and must not be carried to the next version.
+const PER_VERSION: [&str; 2] = ["large_file_sha1", "b2fuse_upload"];
+
+/// A time as nanoseconds since 1970; a signed 64-bit count reaches from 1677 to 2262.
+pub(super) type Nanos = i64;
+
+/// Attributes of one inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub(super) kind: FileKind,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) rdev: u32,
+    pub(super) mtime: Nanos,
+    pub(super) ctime: Nanos,
+}
+
+impl Meta {
+    /// What a thing without attributes of its own shows.
+    pub(super) fn default_for(kind: FileKind, settings: &Settings, mtime: Nanos) -> Self {
+        let full = if kind == FileKind::Directory {
+            0o777
+        } else {
+            0o666
+        };
+        let mode = if kind == FileKind::Symlink {
+            0o777
+        } else {
+            full & !settings.umask
+        };
+        Self {
+            kind,
+            mode,
+            uid: settings.uid,
+            gid: settings.gid,
+            rdev: 0,
+            mtime,
+            ctime: mtime,
+        }
+    }
+
+    /// Reads the attributes of an object; what cannot be read counts as absent.
+    pub(super) fn of_version(version: &FileVersion, settings: &Settings) -> Self {
+        let info = &version.info;
+        let number = |key: &str| info.get(key).and_then(|v| v.parse::<u32>().ok());
+        let st_mode = info.get(MODE).and_then(|v| u32::from_str_radix(v, 8).ok());
+        let kind = st_mode.map_or(FileKind::File, kind_of_mode);
+        let long = |key: &str| info.get(key).and_then(|v| v.parse::<i64>().ok());
+        let mtime = match long(MTIME_MS) {
+            Some(millis) => millis.saturating_mul(1_000_000).saturating_add(
+                long(MTIME_NS)
+                    .filter(|ns| (0..1_000_000).contains(ns))
+                    .unwrap_or(0),
+            ),
+            None => i64::try_from(version.uploaded_ms)
+                .unwrap_or(0)
+                .saturating_mul(1_000_000),
+        };
+        let mut meta = Self::default_for(kind, settings, mtime);
+        if let Some(mode) = st_mode {
+            meta.mode = mode & 0o7777;
+        }
+        meta.uid = number(UID).unwrap_or(meta.uid);
+        meta.gid = number(GID).unwrap_or(meta.gid);
+        meta.rdev = number(RDEV).unwrap_or(0);
+        meta
+    }
+
+    /// Reads a directory's attributes from its marker: mode and owner where stored, time always.
+    pub(super) fn of_marker(version: &FileVersion, settings: &Settings) -> Self {
+        let mut meta = Self::of_version(version, settings);
+        if meta.kind != FileKind::Directory {
+            let default = Self::default_for(FileKind::Directory, settings, meta.mtime);
+            meta = Self {
+                uid: meta.uid,
+                gid: meta.gid,
+                ..default
+            };
+        }
+        meta
+    }
+
+    /// The file info to store: these attributes and the foreign keys of the version before.
+    pub(super) fn to_info(self, foreign: Option<&FileInfo>, settings: &Settings) -> FileInfo {
+        let mut info = foreign.cloned().unwrap_or_default();
+        let millis = self.mtime.div_euclid(1_000_000);
+        let rest = self.mtime.rem_euclid(1_000_000);
+        info.insert(MTIME_MS.to_owned(), millis.to_string());
+        if rest != 0 {
+            info.insert(MTIME_NS.to_owned(), rest.to_string());
+        }
+        let default = Self::default_for(self.kind, settings, 0);
+        let implied = matches!(self.kind, FileKind::File | FileKind::Directory);
+        if self.mode != default.mode || !implied {
+            info.insert(
+                MODE.to_owned(),
+                format!("{:o}", type_bits(self.kind) | self.mode),
+            );
+        }
+        if self.uid != default.uid {
+            info.insert(UID.to_owned(), self.uid.to_string());
+        }
+        if self.gid != default.gid {
+            info.insert(GID.to_owned(), self.gid.to_string());
+        }
+        if self.rdev != 0 {
+            info.insert(RDEV.to_owned(), self.rdev.to_string());
+        }
+        info
+    }
+
+    /// Whether two would be stored alike (the ctime is not stored).
+    pub(super) fn stored_alike(&self, other: &Self) -> bool {
+        Self { ctime: 0, ..*self } == Self { ctime: 0, ..*other }
+    }
+}
+
+/// The keys that b2fuse does not understand, to be carried along; `None` when there are none.
+pub(super) fn foreign_keys(info: &FileInfo) -> Option<Box<FileInfo>> {
+    let own = [MTIME_MS, MTIME_NS, MODE, UID, GID, RDEV];
+    let foreign: FileInfo = info
+        .iter()
+        .filter(|(key, _)| !own.contains(&key.as_str()) && !PER_VERSION.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    (!foreign.is_empty()).then(|| Box::new(foreign))
+}
+
+fn kind_of_mode(st_mode: u32) -> FileKind {
+    match st_mode & libc::S_IFMT {
+        libc::S_IFLNK => FileKind::Symlink,
+        libc::S_IFDIR => FileKind::Directory,
+        libc::S_IFIFO => FileKind::Fifo,
+        libc::S_IFSOCK => FileKind::Socket,
+        libc::S_IFCHR => FileKind::CharDevice,
+        libc::S_IFBLK => FileKind::BlockDevice,
+        _ => FileKind::File,
+    }
+}
+
+fn type_bits(kind: FileKind) -> u32 {
+    match kind {
+        FileKind::File => libc::S_IFREG,
+        FileKind::Directory => libc::S_IFDIR,
+        FileKind::Symlink => libc::S_IFLNK,
+        FileKind::Fifo => libc::S_IFIFO,
+        FileKind::Socket => libc::S_IFSOCK,
+        FileKind::CharDevice => libc::S_IFCHR,
+        FileKind::BlockDevice => libc::S_IFBLK,
+    }
+}
+
+/// Now, as nanoseconds since 1970.
+pub(super) fn now() -> Nanos {
+    to_nanos(SystemTime::now())
+}
+
+/// A time as nanoseconds since 1970, clamped to what 64 bits can say.
+pub(super) fn to_nanos(time: SystemTime) -> Nanos {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
+    }
+}
+
+/// The reverse of [`to_nanos`].
+pub(super) fn to_time(nanos: Nanos) -> SystemTime {
+    let distance = Duration::from_nanos(nanos.unsigned_abs());
+    if nanos >= 0 {
+        UNIX_EPOCH + distance
+    } else {
+        UNIX_EPOCH - distance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::b2::{Action, ContentSha1, FileName};
+    use proptest::prelude::*;
+
+    fn version(info: FileInfo) -> FileVersion {
+        FileVersion {
+            action: Action::Upload,
+            id: None,
+            name: FileName::listed("x"),
+            size: 0,
+            sha1: ContentSha1::None,
+            content_type: None,
+            info,
+            uploaded_ms: 77,
+        }
+    }
+
+    fn kinds() -> impl Strategy<Value = FileKind> {
+        prop_oneof![
+            Just(FileKind::File),
+            Just(FileKind::Symlink),
+            Just(FileKind::Fifo),
+            Just(FileKind::Socket),
+            Just(FileKind::CharDevice),
+            Just(FileKind::BlockDevice),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn attributes_survive_storage(
+            kind in kinds(), mode in 0u32..0o10000, uid: u32, gid: u32, rdev: u32, mtime: i64,
+        ) {
+            let settings = super::super::tests::settings();
+            let meta = Meta { kind, mode, uid, gid, rdev, mtime, ctime: mtime };
+            let back = Meta::of_version(&version(meta.to_info(None, &settings)), &settings);
+            prop_assert!(back.stored_alike(&meta), "{back:?} {meta:?}");
+        }
+
+        #[test]
+        fn times_survive_conversion(nanos: i64) {
+            prop_assert_eq!(to_nanos(to_time(nanos)), nanos);
+        }
+    }
+
+    #[test]
+    fn defaults_are_not_written() {
+        let settings = super::super::tests::settings();
+        let meta = Meta::default_for(FileKind::File, &settings, 5_000_000);
+        let info = meta.to_info(None, &settings);
+        assert_eq!(
+            info.into_iter().collect::<Vec<_>>(),
+            [(MTIME_MS.to_owned(), "5".to_owned())]
+        );
+    }
+
+    #[test]
+    fn nonsense_in_info_counts_as_absent() {
+        let settings = super::super::tests::settings();
+        let info = [(MTIME_MS, "x"), (MODE, "rwx"), (UID, "-1"), (MTIME_NS, "5")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let meta = Meta::of_version(&version(info.into_iter().collect()), &settings);
+        assert_eq!(
+            meta,
+            Meta::default_for(FileKind::File, &settings, 77_000_000)
+        );
+    }
+
+    #[test]
+    fn foreign_keys_are_carried_and_per_version_keys_are_not() {
+        let info = [
+            ("b2-cache-control", "no"),
+            ("large_file_sha1", "x"),
+            (UID, "3"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let foreign = foreign_keys(&info.into_iter().collect()).expect("one key is foreign");
+        assert_eq!(foreign.keys().collect::<Vec<_>>(), ["b2-cache-control"]);
+    }
+}

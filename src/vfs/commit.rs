@@ -1,0 +1,498 @@
+//! What goes to B2, and when: content at close and fsync, attributes and markers a little later.
+//!
+//! A commit holds the path lock of its name, so that the order of commits, renames and removals of
+//! one name is the order in which B2 sees them. On failure everything stays pending, is tried again
+//! in the background, and the error is told to whoever waits.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use log::{debug, warn};
+
+use super::attr::{self, Meta};
+use super::listing::stored_of;
+use super::name::{self, MARKER};
+use super::pathlock::Claim;
+use super::queue::{Queue, Urgency};
+use super::tree::{Marker, Node, Stored, Tree};
+use super::{Error, Ino, Pending, Unstored, Vfs};
+use crate::b2::{FileId, FileName, FileVersion, NewFile, Payload, Sha1};
+use crate::io::Version;
+
+/// The type that lets B2 decide by the name's extension (API §5.2).
+const AUTO_TYPE: &str = "b2/x-auto";
+/// What B2 makes of an unknown extension.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// Info key with the SHA-1 of a large file's whole content (API §6).
+const WHOLE_SHA1: &str = "large_file_sha1";
+
+/// What a commit of content leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A state that somebody closed: it stays among the versions when it is superseded.
+    Closed,
+    /// In the middle of writing: the version goes when the next one is there.
+    Provisional,
+}
+
+/// Starts the task that stores what is due in the queue; it ends with the filesystem.
+pub(super) fn spawn_flusher(vfs: &Vfs) {
+    let shared = Arc::downgrade(&vfs.shared);
+    let queue = Arc::clone(&vfs.shared.queue);
+    let limit = Arc::new(tokio::sync::Semaphore::new(vfs.settings().parallel));
+    tokio::spawn(async move {
+        loop {
+            let due = queue.next().await;
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            for task in due {
+                let vfs = Vfs {
+                    shared: Arc::clone(&shared),
+                };
+                let limit = Arc::clone(&limit);
+                tokio::spawn(async move {
+                    let _permit = limit.acquire().await;
+                    if task.urgency == Urgency::Idle && vfs.being_written(task.ino) {
+                        return;
+                    }
+                    if let Err(error) = vfs.store(task.ino).await {
+                        vfs.store_failed(task.ino, task.failures, &error);
+                    }
+                });
+            }
+        }
+    });
+}
+
+impl Vfs {
+    /// Name, type and info under which an object would be stored now; `None` once it is unlinked.
+    pub(super) fn target(&self, tree: &Tree, ino: Ino) -> Option<NewFile> {
+        let full = self.full(&tree.path(ino)?);
+        self.target_at(tree, ino, &full)
+    }
+
+    /// The same under another name.
+    pub(super) fn target_at(&self, tree: &Tree, ino: Ino, full: &str) -> Option<NewFile> {
+        let node = tree.get(ino).ok()?;
+        let stored = node.object()?.stored.as_ref();
+        let foreign = stored.and_then(|stored| stored.foreign.as_deref());
+        let content_type = stored
+            .and_then(|stored| stored.content_type.as_deref())
+            .filter(|known| *known != UNKNOWN_TYPE)
+            .unwrap_or(AUTO_TYPE);
+        let mut info = node.meta.to_info(foreign, self.settings());
+        if let Some(stored) = stored
+            && let Some(sha1) = stored.sha1
+            && !stored.hashed_by_b2
+            && !node.content_dirty()
+        {
+            info.insert(WHOLE_SHA1.to_owned(), sha1.to_string());
+        }
+        Some(NewFile {
+            name: FileName::listed(full),
+            content_type: content_type.to_owned(),
+            info,
+        })
+    }
+
+    /// Stores unsent content; the file may be open and be written to meanwhile.
+    pub(super) async fn commit_content(&self, ino: Ino, why: Why) -> Result<(), Error> {
+        let result = self.commit_content_once(ino, why).await;
+        if let Err(error) = &result {
+            self.store_failed(ino, 0, error);
+        }
+        result
+    }
+
+    async fn commit_content_once(&self, ino: Ino, why: Why) -> Result<(), Error> {
+        loop {
+            let full = {
+                let tree = self.tree();
+                if !tree.get(ino)?.content_dirty() {
+                    return Ok(());
+                }
+                let Some(path) = tree.path(ino) else {
+                    return Ok(());
+                };
+                self.full(&path)
+            };
+            let claims = vec![Claim::name(full.clone())];
+            let _guard = self.shared.paths.lock(claims).await;
+            let same = self
+                .tree()
+                .path(ino)
+                .is_some_and(|path| self.full(&path) == full);
+            if same {
+                return self.commit_content_at(ino, &full, why).await;
+            }
+        }
+    }
+
+    /// Stores unsent content under a name whose path lock the caller holds.
+    pub(super) async fn commit_content_at(
+        &self,
+        ino: Ino,
+        full: &str,
+        why: Why,
+    ) -> Result<(), Error> {
+        let (content, target, old) = {
+            let tree = self.tree();
+            let object = tree.get(ino)?.object().ok_or(Error::IsDirectory)?;
+            let Some(content) = object.content.clone() else {
+                return Ok(());
+            };
+            let Some(target) = self.target_at(&tree, ino, full) else {
+                return Ok(());
+            };
+            (content, target, object.stored.clone())
+        };
+        let Some(done) = content.commit(&target).await? else {
+            return Ok(());
+        };
+        debug!("stored {full:?} as {:?}", done.version.id);
+        let was_bare = old.as_ref().map(|old| old.bare);
+        let drop_old = old
+            .filter(|old| old.provisional && old.ours)
+            .filter(|old| done.version.id.as_ref() != Some(&old.id));
+        let dropped = match &drop_old {
+            Some(old) => self.delete_version(full, &old.id).await,
+            None => false,
+        };
+        let bare = was_bare.map(|bare| dropped && bare);
+        self.record(ino, &done.version, done.sha1, why, bare)
+    }
+
+    /// Puts an acknowledged version into the tree. `bare`: whether nothing visible lies under it
+    /// (`None`: as the name was when the file was made).
+    fn record(
+        &self,
+        ino: Ino,
+        version: &FileVersion,
+        sha1: Option<Sha1>,
+        why: Why,
+        bare: Option<bool>,
+    ) -> Result<(), Error> {
+        let mut tree = self.tree();
+        tree.touch(ino);
+        let settings = self.settings();
+        let node = tree.get_mut(ino)?;
+        let dirty = node.content_dirty();
+        let stored_meta = Meta::of_version(version, settings);
+        let opens = node.opens;
+        node.failed = None;
+        let mut meta = node.meta;
+        let object = node.object_mut().ok_or(Error::IsDirectory)?;
+        let bare = bare.unwrap_or(object.bare_name);
+        let mut stored = stored_of(version, true, bare)
+            .ok_or_else(|| Error::Io("B2 acknowledged a version without an id".to_owned()))?;
+        stored.provisional = why == Why::Provisional;
+        stored.sha1 = stored.sha1.or(sha1);
+        object.stored = Some(stored);
+        if !object.mtime_explicit && !dirty {
+            // A large file's info is fixed when its first part leaves; the time that was stored
+            // is as good as any between open and close, and it is the one others will see.
+            meta.mtime = stored_meta.mtime;
+        }
+        object.attrs_pending = !meta.stored_alike(&stored_meta);
+        let again = object.attrs_pending && !dirty;
+        if opens == 0 && !dirty {
+            object.content = None;
+        }
+        node.meta = meta;
+        if again {
+            tree.note_pending(ino);
+            self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+        }
+        Ok(())
+    }
+
+    /// Stores changed attributes of a file by a server-side copy to itself (API §17.3).
+    pub(super) async fn commit_attributes(&self, ino: Ino) -> Result<(), Error> {
+        loop {
+            let full = {
+                let tree = self.tree();
+                let node = tree.get(ino)?;
+                let Some(object) = node.object() else {
+                    return Ok(());
+                };
+                if !object.attrs_pending || object.stored.is_none() || node.content_dirty() {
+                    return Ok(());
+                }
+                let Some(path) = tree.path(ino) else {
+                    return Ok(());
+                };
+                self.full(&path)
+            };
+            let claims = vec![Claim::name(full.clone())];
+            let _guard = self.shared.paths.lock(claims).await;
+            let (target, old) = {
+                let tree = self.tree();
+                if tree.path(ino).is_none_or(|path| self.full(&path) != full) {
+                    continue;
+                }
+                let node = tree.get(ino)?;
+                let pending = node.object().filter(|object| object.attrs_pending);
+                let (Some(old), false) = (
+                    pending.and_then(|object| object.stored.clone()),
+                    node.content_dirty(),
+                ) else {
+                    return Ok(());
+                };
+                let Some(target) = self.target_at(&tree, ino, &full) else {
+                    return Ok(());
+                };
+                (target, old)
+            };
+            let copy = self.shared.io.copy(&old.version(), &target).await?;
+            self.superseded_by_copy(ino, &full, &full, &old, &copy)
+                .await?;
+            return Ok(());
+        }
+    }
+
+    /// Records a copy that took the place of `old`, and removes the twin where it is this mount's own.
+    pub(super) async fn superseded_by_copy(
+        &self,
+        ino: Ino,
+        full: &str,
+        old_full: &str,
+        old: &Stored,
+        copy: &FileVersion,
+    ) -> Result<(), Error> {
+        {
+            let tree = self.tree();
+            // Readers go on with the copy: the version they have open is about to go.
+            if let (Some(content), Some(id)) = (
+                tree.get(ino)?.object().and_then(|o| o.content.clone()),
+                copy.id.clone(),
+            ) {
+                content.same_content(
+                    &old.id,
+                    &Version {
+                        id,
+                        size: copy.size,
+                        sha1: old.sha1,
+                    },
+                );
+            }
+        }
+        let dropped = full == old_full && old.ours && self.delete_version(full, &old.id).await;
+        let bare = if full == old_full {
+            Some(dropped && old.bare)
+        } else {
+            None
+        };
+        self.record(ino, copy, old.sha1, Why::Closed, bare)
+    }
+
+    /// Writes a directory's marker where it has to have one (DESIGN §3, "directory").
+    pub(super) async fn commit_marker(&self, ino: Ino) -> Result<(), Error> {
+        let Some((full, _)) = self.wanted_marker(ino)? else {
+            return Ok(());
+        };
+        let claims = vec![Claim::name(full.clone())];
+        let _guard = self.shared.paths.lock(claims).await;
+        let Some((now, file)) = self.wanted_marker(ino)? else {
+            return Ok(());
+        };
+        if now != full {
+            self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+            return Ok(());
+        }
+        let made = self
+            .shared
+            .client
+            .upload_file(&file, Payload::default())
+            .await?;
+        let old = {
+            let mut tree = self.tree();
+            tree.touch(ino);
+            let node = tree.get_mut(ino)?;
+            node.failed = None;
+            let meta = node.meta;
+            let dir = node.dir_mut().ok_or(Error::NotDirectory)?;
+            let Some(id) = made.id else {
+                return Err(Error::Io("B2 made a marker without an id".to_owned()));
+            };
+            let stored = Marker::Stored { id, ours: true };
+            let before = std::mem::replace(&mut dir.marker, stored);
+            if meta.to_info(None, self.settings()) != file.info {
+                dir.marker.want(true);
+                self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+            }
+            match before {
+                Marker::Wanted {
+                    old: Some((id, true)),
+                    ..
+                } => Some(id),
+                _ => None,
+            }
+        };
+        if let Some(old) = old {
+            self.delete_version(&full, &old).await;
+        }
+        Ok(())
+    }
+
+    /// The marker to write; `None` when there is none to write (any more).
+    fn wanted_marker(&self, ino: Ino) -> Result<Option<(String, NewFile)>, Error> {
+        let mut tree = self.tree();
+        let Some(path) = tree.path(ino).filter(|_| ino != Ino::ROOT) else {
+            return Ok(None);
+        };
+        let node = tree.get(ino)?;
+        let Marker::Wanted { attributes, .. } = node.dir().ok_or(Error::NotDirectory)?.marker
+        else {
+            return Ok(None);
+        };
+        let meta = node.meta;
+        let children: Vec<Ino> = tree.dir(ino)?.children.values().copied().collect();
+        if !attributes && !children.is_empty() {
+            let implied = children.iter().any(|child| {
+                tree.get(*child).is_ok_and(|child| match child.object() {
+                    Some(object) => object.stored.is_some(),
+                    None => true, // has a marker of its own, or something below it
+                })
+            });
+            if implied {
+                tree.dir_mut(ino)?.marker = Marker::Absent;
+                tree.touch(ino);
+            } else {
+                // A file is on its way; look again when it may have arrived.
+                self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+            }
+            return Ok(None);
+        }
+        let full = format!("{}{MARKER}", self.full(&path));
+        let file = NewFile {
+            name: name::check_full(&full)?,
+            content_type: UNKNOWN_TYPE.to_owned(),
+            info: meta.to_info(None, self.settings()),
+        };
+        Ok(Some((full, file)))
+    }
+
+    /// The directory has just lost a child: if it is empty now, it needs a marker to live on.
+    pub(super) fn lost_child(&self, tree: &mut Tree, ino: Ino) {
+        let now = attr::now();
+        let Ok(node) = tree.get_mut(ino) else { return };
+        node.meta.mtime = now;
+        node.meta.ctime = now;
+        let Some(dir) = node.dir_mut() else { return };
+        if dir.children.is_empty() && ino != Ino::ROOT {
+            dir.marker.want(false);
+            tree.note_pending(ino);
+            self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+        }
+    }
+
+    /// Deletes a version of this mount's own that has been superseded; true when it is gone.
+    pub(super) async fn delete_version(&self, full: &str, id: &FileId) -> bool {
+        let name = FileName::listed(full);
+        match self.shared.client.delete_file_version(&name, id).await {
+            Ok(()) => true,
+            Err(error) => {
+                debug!("the superseded version {id} of {full:?} stays: {error}");
+                false
+            }
+        }
+    }
+
+    fn being_written(&self, ino: Ino) -> bool {
+        let tree = self.tree();
+        tree.get(ino)
+            .is_ok_and(|node| node.opens > 0 && node.content_dirty())
+    }
+
+    /// Stores everything of one node that is pending.
+    pub(super) async fn store(&self, ino: Ino) -> Result<(), Error> {
+        let directory = match self.tree().get(ino) {
+            Ok(node) => node.dir().is_some(),
+            Err(_) => return Ok(()),
+        };
+        if directory {
+            return self.commit_marker(ino).await;
+        }
+        let why = if self.tree().get(ino)?.opens > 0 {
+            Why::Provisional
+        } else {
+            Why::Closed
+        };
+        self.commit_content_once(ino, why).await?;
+        self.commit_attributes(ino).await
+    }
+
+    fn store_failed(&self, ino: Ino, failures: u32, error: &Error) {
+        let mut tree = self.tree();
+        let path = tree.path(ino);
+        let Ok(node) = tree.get_mut(ino) else { return };
+        if !node.pending() || path.is_none() {
+            return;
+        }
+        node.failed = Some(error.to_string());
+        warn!(
+            "{:?} is not stored yet: {error}; it stays in memory and is tried again",
+            path.unwrap_or_default()
+        );
+        self.shared.queue.retry(ino, failures);
+    }
+
+    /// How much is not in B2 yet.
+    pub fn pending(&self) -> Pending {
+        let mut tree = self.tree();
+        let all = tree.pending();
+        let bytes = all
+            .iter()
+            .filter_map(|ino| tree.get(*ino).ok())
+            .filter(|node| node.content_dirty())
+            .map(Node::size)
+            .sum();
+        Pending {
+            files: all.len(),
+            bytes,
+        }
+    }
+
+    /// Stores everything that is pending, several at once; what could not be stored comes back.
+    pub async fn drain(&self) -> Vec<Unstored> {
+        // Storing a file can leave something behind it (attributes, a parent's marker).
+        const ROUNDS: usize = 3;
+        for _ in 0..ROUNDS {
+            let all = self.tree().pending();
+            if all.is_empty() {
+                break;
+            }
+            let (objects, dirs): (Vec<Ino>, Vec<Ino>) = all
+                .into_iter()
+                .partition(|ino| self.tree().get(*ino).is_ok_and(|node| node.dir().is_none()));
+            for group in [objects, dirs] {
+                stream::iter(group)
+                    .for_each_concurrent(self.settings().parallel, |ino| async move {
+                        if let Err(error) = self.store(ino).await {
+                            self.store_failed(ino, 0, &error);
+                        }
+                    })
+                    .await;
+            }
+        }
+        self.unstored()
+    }
+
+    /// What would be lost if the process ended now.
+    pub fn unstored(&self) -> Vec<Unstored> {
+        let mut tree = self.tree();
+        let all = tree.pending();
+        all.into_iter()
+            .filter_map(|ino| {
+                let node = tree.get(ino).ok()?;
+                Some(Unstored {
+                    path: tree.path(ino)?,
+                    bytes: if node.content_dirty() { node.size() } else { 0 },
+                    error: node.failed.clone().unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+}

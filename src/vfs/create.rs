@@ -1,0 +1,173 @@
+//! New names: files, symbolic links, device nodes, directories.
+//!
+//! A created file reaches B2 when it is closed; what nobody will close (mknod, symlink) is stored at
+//! once. A directory is a name only; its marker follows if it stays empty (DESIGN §3).
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::attr::{self, Meta};
+use super::commit::Why;
+use super::name;
+use super::queue::{Queue, Urgency};
+use super::tree::{Body, Dir, Object};
+use super::{Entry, Error, FileKind, Ino, NewNode, Opened, Vfs};
+
+impl Vfs {
+    /// Creates and opens a file; without O_EXCL in `flags`, one that is there already is opened.
+    pub async fn create(
+        &self,
+        parent: Ino,
+        name: &OsStr,
+        new: NewNode,
+        flags: i32,
+    ) -> Result<(Entry, Opened), Error> {
+        let component = self.new_name(parent, name, false)?;
+        let ino = match self.find_real(parent, &component).await? {
+            Some(_) if flags & libc::O_EXCL != 0 => return Err(Error::Exists),
+            Some(ino) => ino,
+            None => match self.add(parent, &component, new) {
+                Err(Error::Exists) if flags & libc::O_EXCL == 0 => self
+                    .find_real(parent, &component)
+                    .await?
+                    .ok_or(Error::NotFound)?,
+                other => other?,
+            },
+        };
+        let opened = self.open(ino, flags & !libc::O_EXCL).await?;
+        match self.entry(&mut self.tree(), ino) {
+            Ok(entry) => Ok((entry, opened)),
+            Err(error) => {
+                self.release(opened.fh);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes an empty file, fifo, socket or device node, and stores it.
+    pub async fn mknod(&self, parent: Ino, name: &OsStr, new: NewNode) -> Result<Entry, Error> {
+        if matches!(new.kind, FileKind::Directory | FileKind::Symlink) {
+            return Err(Error::Invalid);
+        }
+        self.make_stored(parent, name, new, Bytes::new()).await
+    }
+
+    /// Makes a symbolic link, and stores it.
+    pub async fn symlink(
+        &self,
+        parent: Ino,
+        name: &OsStr,
+        target: &[u8],
+        new: NewNode,
+    ) -> Result<Entry, Error> {
+        let new = NewNode {
+            kind: FileKind::Symlink,
+            mode: 0o777,
+            ..new
+        };
+        let target = Bytes::copy_from_slice(target);
+        self.make_stored(parent, name, new, target).await
+    }
+
+    /// Makes a directory. Its marker follows if it is still empty a little later.
+    pub async fn mkdir(&self, parent: Ino, name: &OsStr, new: NewNode) -> Result<Entry, Error> {
+        let component = self.new_name(parent, name, true)?;
+        if self.find_real(parent, &component).await?.is_some() {
+            return Err(Error::Exists);
+        }
+        let ino = self.add(
+            parent,
+            &component,
+            NewNode {
+                kind: FileKind::Directory,
+                ..new
+            },
+        )?;
+        let mut tree = self.tree();
+        tree.note_pending(ino);
+        self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+        self.entry(&mut tree, ino)
+    }
+
+    async fn make_stored(
+        &self,
+        parent: Ino,
+        name: &OsStr,
+        new: NewNode,
+        content: Bytes,
+    ) -> Result<Entry, Error> {
+        let component = self.new_name(parent, name, false)?;
+        if self.find_real(parent, &component).await?.is_some() {
+            return Err(Error::Exists);
+        }
+        let ino = self.add(parent, &component, new)?;
+        let holder = {
+            let mut tree = self.tree();
+            let holder = self.content(&mut tree, ino)?;
+            tree.note_pending(ino);
+            holder
+        };
+        let mut result = Ok(());
+        if !content.is_empty() {
+            result = self
+                .retry_after_commit(ino, || holder.write(0, content.clone()))
+                .await;
+        }
+        if result.is_ok() {
+            result = self.commit_content(ino, Why::Closed).await;
+        }
+        let mut tree = self.tree();
+        if let Err(error) = result {
+            // Nobody holds it, so nobody could store it later: it was not made.
+            tree.detach(ino);
+            return Err(error);
+        }
+        self.entry(&mut tree, ino)
+    }
+
+    /// Checks that a name may be made in a directory.
+    fn new_name(&self, parent: Ino, name: &OsStr, directory: bool) -> Result<Arc<str>, Error> {
+        self.writable()?;
+        let tree = self.tree();
+        tree.dir(parent)?;
+        let full = self.full(&tree.path(parent).ok_or(Error::NotFound)?);
+        name::new_component(name, &full, directory).map(Arc::from)
+    }
+
+    fn add(&self, parent: Ino, name: &Arc<str>, new: NewNode) -> Result<Ino, Error> {
+        let mut tree = self.tree();
+        if tree.child(parent, name).is_some() {
+            return Err(Error::Exists);
+        }
+        if tree.path(parent).is_none() {
+            return Err(Error::NotFound);
+        }
+        let now = attr::now();
+        let meta = Meta {
+            kind: new.kind,
+            mode: new.mode & 0o7777,
+            uid: new.uid,
+            gid: new.gid,
+            rdev: new.rdev,
+            mtime: now,
+            ctime: now,
+        };
+        let body = if new.kind == FileKind::Directory {
+            Body::Dir(Box::new(Dir::made_here()))
+        } else {
+            Body::Object(Box::new(Object {
+                bare_name: true,
+                ..Object::default()
+            }))
+        };
+        let ino = tree.insert(parent, Arc::clone(name), meta, body)?;
+        tree.touch(ino);
+        let node = tree.get_mut(parent)?;
+        node.meta.mtime = now;
+        node.meta.ctime = now;
+        tree.dir_mut(parent)?.absent.remove(&**name);
+        Ok(ino)
+    }
+}

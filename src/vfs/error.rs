@@ -1,0 +1,77 @@
+//! What a filesystem operation can end with; `fs` turns each into an errno.
+
+use crate::{b2, io};
+
+/// An error with the meaning of an errno (`man 3 errno`).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// ENOENT.
+    #[error("no such file or directory")]
+    NotFound,
+    /// EEXIST.
+    #[error("file exists")]
+    Exists,
+    /// ENOTDIR.
+    #[error("not a directory")]
+    NotDirectory,
+    /// EISDIR.
+    #[error("is a directory")]
+    IsDirectory,
+    /// ENOTEMPTY.
+    #[error("directory not empty")]
+    NotEmpty,
+    /// EINVAL.
+    #[error("invalid argument")]
+    Invalid,
+    /// EILSEQ: B2 holds UTF-8 only.
+    #[error("the name is not valid UTF-8")]
+    IllegalName,
+    /// ENAMETOOLONG.
+    #[error("name too long")]
+    NameTooLong,
+    /// EACCES.
+    #[error("permission denied")]
+    Access,
+    /// EPERM.
+    #[error("operation not permitted")]
+    NotPermitted,
+    /// EROFS.
+    #[error("read-only file system")]
+    ReadOnly,
+    /// ENOTSUP.
+    #[error("not supported")]
+    NotSupported,
+    /// EBADF.
+    #[error("bad file handle")]
+    BadHandle,
+    /// ESTALE.
+    #[error("the version that was open is gone from the bucket")]
+    Stale,
+    /// EXDEV.
+    #[error("cross-device link")]
+    CrossDevice,
+    /// EFBIG.
+    #[error("file too large")]
+    TooLarge,
+    /// ENOSPC.
+    #[error("no space left: {0}")]
+    NoSpace(String),
+    /// A call to B2 failed; its kind decides (DESIGN §8).
+    #[error(transparent)]
+    B2(#[from] b2::Error),
+    /// EIO.
+    #[error("{0}")]
+    Io(String),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error {
+            io::Error::B2(error) => Self::B2(error),
+            io::Error::Stale => Self::Stale,
+            io::Error::TooLarge => Self::TooLarge,
+            io::Error::NoMemory => Self::NoSpace(error.to_string()),
+            other => Self::Io(other.to_string()),
+        }
+    }
+}

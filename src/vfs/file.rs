@@ -1,0 +1,417 @@
+//! Open files: handles, reading, writing, truncation, attribute changes.
+//!
+//! All handles of one inode share one `io::Content`. It exists while the file is open or holds
+//! unsent bytes; its base version stays pinned while the file is open.
+
+use std::future::Future;
+use std::sync::{Arc, PoisonError, Weak};
+
+use bytes::Bytes;
+
+use super::attr;
+use super::commit::Why;
+use super::directory::DirHandle;
+use super::hashfile::HashHandle;
+use super::queue::{Queue, Urgency};
+use super::tree::{Marker, Tree};
+use super::{Attr, Error, Fh, FileKind, Ino, Opened, SetAttr, Shared, Vfs};
+use crate::b2::NewFile;
+use crate::io::{self, Content, Cursor, Owner};
+
+/// What an `Fh` stands for.
+pub(super) enum Handle {
+    File(FileHandle),
+    Hash(HashHandle),
+    Dir(DirHandle),
+}
+
+/// An open file.
+pub(super) struct FileHandle {
+    ino: Ino,
+    content: Arc<Content>,
+    cursor: Cursor,
+    write: bool,
+    append: bool,
+}
+
+/// Tells `io` where a content goes.
+struct FileOwner {
+    shared: Weak<Shared>,
+    ino: Ino,
+}
+
+impl Owner for FileOwner {
+    fn target(&self) -> Option<NewFile> {
+        let vfs = Vfs {
+            shared: self.shared.upgrade()?,
+        };
+        let tree = vfs.tree();
+        vfs.target(&tree, self.ino)
+    }
+
+    fn please_commit(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared
+                .queue
+                .push(self.ino, std::time::Duration::ZERO, Urgency::Now);
+        }
+    }
+}
+
+impl Vfs {
+    /// Opens a file; `flags` as of open(2): access mode, O_TRUNC, O_APPEND. Nothing is downloaded.
+    pub async fn open(&self, ino: Ino, flags: i32) -> Result<Opened, Error> {
+        let write = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        let truncate = flags & libc::O_TRUNC != 0;
+        if let Some(file) = ino.hashed() {
+            return self.open_hash(file, write || truncate);
+        }
+        if write || truncate {
+            self.writable()?;
+        }
+        let (content, keep_cache) = {
+            let mut tree = self.tree();
+            let content = self.content(&mut tree, ino)?;
+            let node = tree.get_mut(ino)?;
+            node.opens += 1;
+            let object = node.object_mut().ok_or(Error::IsDirectory)?;
+            let keep_cache = std::mem::replace(&mut object.pages_valid, true);
+            (content, keep_cache)
+        };
+        let fh = self.add_handle(Handle::File(FileHandle {
+            ino,
+            content,
+            cursor: Cursor::default(),
+            write,
+            append: flags & libc::O_APPEND != 0,
+        }));
+        if truncate && let Err(error) = self.truncate_open(ino, 0).await {
+            self.release(fh);
+            return Err(error);
+        }
+        Ok(Opened { fh, keep_cache })
+    }
+
+    fn open_hash(&self, file: Ino, change: bool) -> Result<Opened, Error> {
+        if change {
+            return Err(Error::Access);
+        }
+        let mut tree = self.tree();
+        let content = self.content(&mut tree, file)?;
+        tree.get_mut(file)?.opens += 1;
+        drop(tree);
+        let fh = self.add_handle(Handle::Hash(HashHandle::new(file, content)));
+        Ok(Opened {
+            fh,
+            keep_cache: false,
+        })
+    }
+
+    /// The content of a file, made from its version where nobody has it open.
+    pub(super) fn content(&self, tree: &mut Tree, ino: Ino) -> Result<Arc<Content>, Error> {
+        let object = tree.object_mut(ino)?;
+        if let Some(content) = &object.content {
+            return Ok(Arc::clone(content));
+        }
+        let content = match &object.stored {
+            Some(stored) => self.shared.io.stored(stored.version()),
+            None => self.shared.io.empty(),
+        };
+        content.set_owner(Arc::new(FileOwner {
+            shared: Arc::downgrade(&self.shared),
+            ino,
+        }));
+        object.content = Some(Arc::clone(&content));
+        Ok(content)
+    }
+
+    /// Reads; short only at the end of the file.
+    pub async fn read(&self, fh: Fh, offset: u64, len: u32) -> Result<Vec<Bytes>, Error> {
+        let handle = self.handle(fh)?;
+        match &*handle {
+            Handle::File(file) => {
+                self.retry_after_commit(file.ino, || file.content.read(&file.cursor, offset, len))
+                    .await
+            }
+            Handle::Hash(hash) => self.read_hash(hash, offset, len).await,
+            Handle::Dir(_) => Err(Error::IsDirectory),
+        }
+    }
+
+    /// Writes; the bytes are in memory, and visible, when this returns.
+    pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32, Error> {
+        let handle = self.handle(fh)?;
+        let Handle::File(file) = &*handle else {
+            return Err(Error::BadHandle);
+        };
+        if !file.write {
+            return Err(Error::BadHandle);
+        }
+        let written = data.len() as u32;
+        let offset = if file.append {
+            file.content.size()
+        } else {
+            offset
+        };
+        self.retry_after_commit(file.ino, || file.content.write(offset, data.clone()))
+            .await?;
+        self.content_changed(file.ino)?;
+        Ok(written)
+    }
+
+    /// Runs an operation again after each commit that it asks for.
+    pub(super) async fn retry_after_commit<T, F, Fut>(
+        &self,
+        ino: Ino,
+        mut operation: F,
+    ) -> Result<T, Error>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, io::Error>>,
+    {
+        // Others may write to the same file meanwhile, so one commit may not be enough.
+        const TRIES: u32 = 32;
+        for _ in 0..TRIES {
+            match operation().await {
+                Err(io::Error::NeedsCommit) => {
+                    if self.tree().path(ino).is_none() {
+                        return Err(Error::NoSpace(
+                            "a removed file has outgrown the memory limit".to_owned(),
+                        ));
+                    }
+                    self.commit_content(ino, Why::Provisional).await?;
+                }
+                other => return Ok(other?),
+            }
+        }
+        Err(Error::Io(
+            "the file is changed faster than it can be stored".to_owned(),
+        ))
+    }
+
+    /// The content was changed just now.
+    fn content_changed(&self, ino: Ino) -> Result<(), Error> {
+        let mut tree = self.tree();
+        let now = attr::now();
+        let node = tree.get_mut(ino)?;
+        node.meta.mtime = now;
+        node.meta.ctime = now;
+        if let Some(object) = node.object_mut() {
+            object.mtime_explicit = false;
+        }
+        tree.note_pending(ino);
+        Ok(())
+    }
+
+    async fn truncate_open(&self, ino: Ino, size: u64) -> Result<(), Error> {
+        let content = {
+            let mut tree = self.tree();
+            self.content(&mut tree, ino)?
+        };
+        self.retry_after_commit(ino, || content.truncate(size))
+            .await?;
+        self.content_changed(ino)
+    }
+
+    /// Changes size, mode, owner or times. A size changed without an open file is stored at once,
+    /// for no close follows; the others wait briefly to be merged (DESIGN §6).
+    pub async fn setattr(
+        &self,
+        ino: Ino,
+        set: SetAttr,
+    ) -> Result<(Attr, std::time::Duration), Error> {
+        self.writable()?;
+        if ino.hashed().is_some() {
+            if set.size.is_some() {
+                return Err(Error::Access);
+            }
+            // As with unlink: nothing changes, and `chmod -R` goes on.
+            return self.getattr(ino).await;
+        }
+        if let Some(size) = set.size {
+            let opened = {
+                let mut tree = self.tree();
+                let node = tree.get_mut(ino)?;
+                if node.dir().is_some() {
+                    return Err(Error::IsDirectory);
+                }
+                node.opens += 1;
+                node.opens > 1
+            };
+            let mut result = self.truncate_open(ino, size).await;
+            if result.is_ok() && !opened {
+                result = self.commit_content(ino, Why::Closed).await;
+            }
+            self.closed(ino);
+            result?;
+        }
+        self.set_meta(ino, &set)?;
+        self.getattr(ino).await
+    }
+
+    fn set_meta(&self, ino: Ino, set: &SetAttr) -> Result<(), Error> {
+        let mut tree = self.tree();
+        let node = tree.get_mut(ino)?;
+        let mut meta = node.meta;
+        meta.mode = set.mode.map_or(meta.mode, |mode| mode & 0o7777);
+        meta.uid = set.uid.unwrap_or(meta.uid);
+        meta.gid = set.gid.unwrap_or(meta.gid);
+        if let Some(mtime) = set.mtime {
+            meta.mtime = mtime.map_or_else(attr::now, attr::to_nanos);
+            if let Some(object) = node.object_mut() {
+                object.mtime_explicit = true;
+            }
+        }
+        if meta.stored_alike(&node.meta) {
+            return Ok(());
+        }
+        meta.ctime = attr::now();
+        node.meta = meta;
+        if let Some(object) = node.object_mut() {
+            object.attrs_pending = true;
+        } else if let Some(dir) = node.dir_mut()
+            && ino != Ino::ROOT
+        {
+            dir.marker.want(true);
+        }
+        if ino != Ino::ROOT {
+            tree.note_pending(ino);
+            self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+        }
+        Ok(())
+    }
+
+    /// close(2) of one descriptor: when it succeeds, B2 has the bytes.
+    pub async fn flush(&self, fh: Fh) -> Result<(), Error> {
+        let handle = self.handle(fh)?;
+        match &*handle {
+            Handle::File(file) if file.write => self.commit_content(file.ino, Why::Closed).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores content and, without `datasync`, attributes.
+    pub async fn fsync(&self, fh: Fh, datasync: bool) -> Result<(), Error> {
+        let handle = self.handle(fh)?;
+        let Handle::File(file) = &*handle else {
+            return Ok(());
+        };
+        let why = if file.write {
+            Why::Provisional
+        } else {
+            Why::Closed
+        };
+        self.commit_content(file.ino, why).await?;
+        if !datasync {
+            self.commit_attributes(file.ino).await?;
+        }
+        Ok(())
+    }
+
+    /// Last close of a handle; never fails, never waits for B2.
+    pub fn release(&self, fh: Fh) {
+        let handle = self
+            .shared
+            .handles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&fh);
+        if let Some(handle) = handle {
+            self.closed(match &*handle {
+                Handle::File(file) => file.ino,
+                Handle::Hash(hash) => hash.file,
+                Handle::Dir(dir) => dir.ino,
+            });
+        }
+    }
+
+    fn closed(&self, ino: Ino) {
+        let mut tree = self.tree();
+        let Ok(node) = tree.get_mut(ino) else { return };
+        node.opens = node.opens.saturating_sub(1);
+        if node.opens > 0 {
+            return;
+        }
+        let (dirty, failed, linked) = (node.content_dirty(), node.failed.is_some(), node.linked);
+        if dirty && linked {
+            // Written after the last flush (mmap), or not stored at close: the queue tries again.
+            if !failed {
+                self.shared
+                    .queue
+                    .push(ino, std::time::Duration::ZERO, Urgency::Now);
+            }
+        } else if let Some(object) = node.object_mut() {
+            let content = object.content.take();
+            if let Some(content) = content.filter(|_| !linked) {
+                content.discard();
+            }
+            if let Some(full) = object.purge.take() {
+                self.purge_later(full);
+            }
+        }
+        tree.free_if_unused(ino);
+    }
+
+    /// The target of a symbolic link.
+    pub async fn readlink(&self, ino: Ino) -> Result<Bytes, Error> {
+        let (content, len) = {
+            let mut tree = self.tree();
+            let node = tree.get(ino)?;
+            if node.meta.kind != FileKind::Symlink {
+                return Err(Error::Invalid);
+            }
+            let len = node.size().min(libc::PATH_MAX as u64) as u32;
+            let content = self.content(&mut tree, ino)?;
+            tree.get_mut(ino)?.opens += 1;
+            (content, len)
+        };
+        let cursor = Cursor::default();
+        let result = content.read(&cursor, 0, len).await;
+        self.closed(ino);
+        Ok(Bytes::from(result?.concat()))
+    }
+
+    pub(super) fn add_handle(&self, handle: Handle) -> Fh {
+        let fh = self.next_fh();
+        self.shared
+            .handles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(fh, Arc::new(handle));
+        fh
+    }
+
+    pub(super) fn handle(&self, fh: Fh) -> Result<Arc<Handle>, Error> {
+        self.shared
+            .handles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&fh)
+            .cloned()
+            .ok_or(Error::BadHandle)
+    }
+}
+
+impl Marker {
+    /// Asks for the marker to be written, again if it is there already.
+    pub(super) fn want(&mut self, attributes: bool) {
+        *self = match std::mem::take(self) {
+            Self::Absent => Self::Wanted {
+                attributes,
+                old: None,
+            },
+            Self::Wanted {
+                attributes: before,
+                old,
+            } => Self::Wanted {
+                attributes: attributes || before,
+                old,
+            },
+            Self::Stored { id, ours } if attributes => Self::Wanted {
+                attributes,
+                old: Some((id, ours)),
+            },
+            stored @ Self::Stored { .. } => stored,
+        };
+    }
+}

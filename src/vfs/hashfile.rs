@@ -1,0 +1,82 @@
+//! Virtual `.sha1` files: `x.sha1` holds the SHA-1 of `x` (DESIGN §4).
+//!
+//! They have no node of their own: their inode number is the file's with one bit set, and they
+//! exist exactly where no real object has their name.
+
+use tokio::sync::OnceCell;
+
+use super::{Attr, Error, FileKind, Ino, Vfs};
+use crate::io::Content;
+use std::sync::Arc;
+
+/// 40 hex digits and a newline.
+pub(super) const SIZE: u64 = 41;
+
+/// The attributes of a file's hash file.
+pub(super) fn attr(file: &Attr) -> Attr {
+    Attr {
+        ino: file.ino.hash_file(),
+        kind: FileKind::File,
+        mode: 0o444,
+        size: SIZE,
+        ..file.clone()
+    }
+}
+
+/// An open hash file: what it says is settled at the first read.
+pub(super) struct HashHandle {
+    pub(super) file: Ino,
+    pub(super) content: Arc<Content>,
+    text: OnceCell<bytes::Bytes>,
+}
+
+impl HashHandle {
+    pub(super) fn new(file: Ino, content: Arc<Content>) -> Self {
+        Self {
+            file,
+            content,
+            text: OnceCell::new(),
+        }
+    }
+}
+
+impl Vfs {
+    pub(super) async fn read_hash(
+        &self,
+        handle: &HashHandle,
+        offset: u64,
+        len: u32,
+    ) -> Result<Vec<bytes::Bytes>, Error> {
+        let text = handle
+            .text
+            .get_or_try_init(|| async {
+                let sha1 = self
+                    .retry_after_commit(handle.file, || handle.content.sha1())
+                    .await?;
+                self.remember_sha1(handle.file, &handle.content, sha1);
+                Ok::<_, Error>(bytes::Bytes::from(format!("{sha1}\n")))
+            })
+            .await?;
+        let from = usize::try_from(offset).map_or(text.len(), |at| at.min(text.len()));
+        let to = from.saturating_add(len as usize).min(text.len());
+        Ok(if from == to {
+            Vec::new()
+        } else {
+            vec![text.slice(from..to)]
+        })
+    }
+
+    /// Keeps a computed hash with the version it was computed from.
+    fn remember_sha1(&self, file: Ino, content: &Content, sha1: crate::b2::Sha1) {
+        if content.is_dirty() {
+            return;
+        }
+        let base = content.base().map(|version| version.id);
+        if let Ok(object) = self.tree().object_mut(file)
+            && let Some(stored) = &mut object.stored
+            && Some(&stored.id) == base.as_ref()
+        {
+            stored.sha1.get_or_insert(sha1);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! From names to inodes, and what stat(2) shows of them.
+
+use std::ffi::OsStr;
+use std::time::{Duration, Instant};
+
+use super::name;
+use super::tree::Tree;
+use super::{Attr, Entry, Error, FileKind, Ino, Vfs};
+
+impl Vfs {
+    /// Finds a name; the kernel then holds one more reference.
+    pub async fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Entry, Error> {
+        let ino = self.find(parent, name).await?;
+        self.entry(&mut self.tree(), ino)
+    }
+
+    /// The kernel gives back references.
+    pub fn forget(&self, ino: Ino, count: u64) {
+        if ino.hashed().is_some() {
+            return;
+        }
+        let mut tree = self.tree();
+        if let Ok(node) = tree.get_mut(ino) {
+            node.lookups = node.lookups.saturating_sub(count);
+            tree.free_if_unused(ino);
+        }
+    }
+
+    /// Attributes, and how long they may be believed.
+    pub async fn getattr(&self, ino: Ino) -> Result<(Attr, Duration), Error> {
+        let real = ino.hashed().unwrap_or(ino);
+        let place = {
+            let tree = self.tree();
+            let node = tree.get(real)?;
+            // What is open is pinned to its version; what has no name is in no listing.
+            (real != Ino::ROOT && node.opens == 0 && node.linked)
+                .then(|| (node.parent, std::sync::Arc::clone(&node.name)))
+        };
+        if let Some((parent, name)) = place {
+            self.ensure_name(parent, &name).await?;
+        }
+        let tree = self.tree();
+        Ok((Self::attr(&tree, ino)?, self.ttl(&tree, ino)))
+    }
+
+    /// The inode that a name stands for now, a virtual hash file included.
+    pub(super) async fn find(&self, parent: Ino, name: &OsStr) -> Result<Ino, Error> {
+        self.tree().dir(parent)?;
+        if name.len() > name::NAME_MAX {
+            return Err(Error::NameTooLong);
+        }
+        let name = name::looked_up(name).ok_or(Error::NotFound)?;
+        if let Some(ino) = self.find_real(parent, name).await? {
+            return Ok(ino);
+        }
+        if self.settings().enable_hashfiles
+            && let Some(base) = name::hashed_name(name)
+            && let Some(ino) = self.find_real(parent, base).await?
+            && self.tree().get(ino)?.meta.kind == FileKind::File
+        {
+            return Ok(ino.hash_file());
+        }
+        Err(Error::NotFound)
+    }
+
+    /// The same without virtual files; `None` when B2 has no such name.
+    pub(super) async fn find_real(&self, parent: Ino, name: &str) -> Result<Option<Ino>, Error> {
+        self.ensure_name(parent, name).await?;
+        Ok(self.tree().child(parent, name))
+    }
+
+    /// An answer that gives the kernel one more reference.
+    pub(super) fn entry(&self, tree: &mut Tree, ino: Ino) -> Result<Entry, Error> {
+        let attr = Self::attr(tree, ino)?;
+        let ttl = self.ttl(tree, ino);
+        if ino.hashed().is_none() {
+            tree.get_mut(ino)?.lookups += 1;
+        }
+        Ok(Entry { attr, ttl })
+    }
+
+    fn attr(tree: &Tree, ino: Ino) -> Result<Attr, Error> {
+        match ino.hashed() {
+            Some(file) => Ok(super::hashfile::attr(&tree.attr(file)?)),
+            None => tree.attr(ino),
+        }
+    }
+
+    fn ttl(&self, tree: &Tree, ino: Ino) -> Duration {
+        if ino.hashed().is_some() {
+            // Gone as soon as its file goes or a real object takes the name: always asked for anew.
+            return Duration::ZERO;
+        }
+        tree.fresh_for(ino, self.settings().metadata_ttl, Instant::now())
+    }
+}

@@ -1,0 +1,182 @@
+//! Which names exist: the one place that decides about markers, hash files and what Linux cannot show.
+//!
+//! A component is a name between slashes as Linux sees it; a row is a name as B2 lists it. Names of
+//! new files are refused here, at `create`, and not by B2 at `close`.
+
+use std::ffi::OsStr;
+
+use super::Error;
+use crate::b2::{FileName, InvalidName};
+
+/// The marker of an empty directory, as the B2 web page makes it (API §9). Never shown.
+pub(super) const MARKER: &str = ".bzEmpty";
+/// The suffix of virtual hash files.
+pub(super) const HASH_SUFFIX: &str = ".sha1";
+/// Linux' NAME_MAX in bytes.
+pub(super) const NAME_MAX: usize = 255;
+/// Encoded bytes that a name may take: 2,048 for name and info together (API §5.3), less the info
+/// that b2fuse itself may add (times, mode, owner, hash: about 300 bytes).
+const ENCODED_MAX: usize = 2048 - 320;
+
+/// A row of a listing, seen from the directory that was listed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Row<'a> {
+    /// The directory's own marker: `.bzEmpty`, or an object that ends with `/`.
+    Marker,
+    /// An object in the directory.
+    File(&'a str),
+    /// A directory in the directory.
+    Dir(&'a str),
+    /// Nothing Linux can show.
+    Unshowable,
+}
+
+/// Reads a row; `name` is the full name, `dir` the listed prefix (empty or ending with `/`).
+pub(super) fn row<'a>(name: &'a str, dir: &str) -> Row<'a> {
+    let Some(rest) = name.strip_prefix(dir) else {
+        return Row::Unshowable;
+    };
+    if rest.is_empty() || rest == MARKER {
+        return Row::Marker;
+    }
+    match rest.strip_suffix('/') {
+        Some(component) if showable(component) => Row::Dir(component),
+        None if showable(rest) => Row::File(rest),
+        _ => Row::Unshowable,
+    }
+}
+
+fn showable(component: &str) -> bool {
+    !component.is_empty()
+        && component != "."
+        && component != ".."
+        && component.len() <= NAME_MAX
+        && !component.contains(['/', '\0'])
+}
+
+/// The component a lookup asks for; `None` when no such name can exist here.
+pub(super) fn looked_up(name: &OsStr) -> Option<&str> {
+    name.to_str()
+        .filter(|name| showable(name) && *name != MARKER)
+}
+
+/// Checks the component of a new file; `parent` is the full name of its directory (empty or ending with `/`).
+pub(super) fn new_component<'a>(
+    name: &'a OsStr,
+    parent: &str,
+    directory: bool,
+) -> Result<&'a str, Error> {
+    let name = name.to_str().ok_or(Error::IllegalName)?;
+    if name.len() > NAME_MAX {
+        return Err(Error::NameTooLong);
+    }
+    if !showable(name) {
+        return Err(Error::Invalid);
+    }
+    if name == MARKER {
+        return Err(Error::NotPermitted);
+    }
+    let full = if directory {
+        format!("{parent}{name}/{MARKER}")
+    } else {
+        format!("{parent}{name}")
+    };
+    check_full(&full)?;
+    Ok(name)
+}
+
+/// Checks a full name that is about to be made.
+pub(super) fn check_full(full: &str) -> Result<FileName, Error> {
+    let name = FileName::new(full).map_err(|why| match why {
+        InvalidName::TooLong(_) => Error::NameTooLong,
+        InvalidName::Empty | InvalidName::Control => Error::Invalid,
+    })?;
+    if encoded_len(full) > ENCODED_MAX {
+        return Err(Error::NameTooLong);
+    }
+    Ok(name)
+}
+
+/// Bytes of the name in a header: three for each that is percent-encoded (API §10).
+fn encoded_len(name: &str) -> usize {
+    name.bytes()
+        .map(|b| match b {
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'.'
+            | b'_'
+            | b'-'
+            | b'/'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'\''
+            | b'('
+            | b')'
+            | b'*'
+            | b';'
+            | b'='
+            | b':'
+            | b'@' => 1,
+            _ => 3,
+        })
+        .sum()
+}
+
+/// The file a hash file's name points to: `x` for `x.sha1`; none for `x.sha1.sha1`.
+pub(super) fn hashed_name(name: &str) -> Option<&str> {
+    name.strip_suffix(HASH_SUFFIX)
+        .filter(|base| !base.is_empty() && !base.ends_with(HASH_SUFFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_directory_are_told_apart() {
+        assert_eq!(row("d/a", "d/"), Row::File("a"));
+        assert_eq!(row("d/a/", "d/"), Row::Dir("a"));
+        assert_eq!(row("d/", "d/"), Row::Marker);
+        assert_eq!(row("d/.bzEmpty", "d/"), Row::Marker);
+        for odd in ["d//", "d/./", "d/..", "d/../", "e/a", "d/."] {
+            assert_eq!(row(odd, "d/"), Row::Unshowable, "{odd}");
+        }
+        let long = format!("d/{}", "x".repeat(256));
+        assert_eq!(row(&long, "d/"), Row::Unshowable);
+        assert_eq!(row("//", ""), Row::Unshowable);
+        assert_eq!(row(" ", ""), Row::File(" "));
+    }
+
+    #[test]
+    fn new_names_are_refused_where_b2_would_refuse_them() {
+        use std::os::unix::ffi::OsStrExt;
+        let check = |name: &[u8], parent: &str| {
+            new_component(OsStr::from_bytes(name), parent, false).map(str::to_owned)
+        };
+        assert!(matches!(check(b"\xff", ""), Err(Error::IllegalName)));
+        assert!(matches!(check(b"a\nb", ""), Err(Error::Invalid)));
+        assert!(matches!(check(b"a\x7f", ""), Err(Error::Invalid)));
+        assert!(matches!(check(b".bzEmpty", ""), Err(Error::NotPermitted)));
+        assert!(matches!(check(&[b'x'; 256], ""), Err(Error::NameTooLong)));
+        let parent = format!("{}/", "p".repeat(1023 - 5));
+        assert!(check(b"12345", &parent).is_ok());
+        assert!(matches!(check(b"123456", &parent), Err(Error::NameTooLong)));
+        assert!(matches!(
+            new_component(OsStr::new("12345"), &parent, true),
+            Err(Error::NameTooLong)
+        ));
+        let wide = format!("{}/", "é".repeat(290));
+        assert!(matches!(check(b"x", &wide), Err(Error::NameTooLong)));
+        assert!(check("naïve +%#?&'\"\\".as_bytes(), "").is_ok());
+    }
+
+    #[test]
+    fn hash_files_have_no_hash_files() {
+        assert_eq!(hashed_name("x.sha1"), Some("x"));
+        assert_eq!(hashed_name("x.sha1.sha1"), None);
+        assert_eq!(hashed_name(".sha1"), None);
+        assert_eq!(hashed_name("x"), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! The words of the filesystem: inodes, handles, attributes, entries, settings.
+//!
+//! Everything here is a value that crosses the border to `fs` or `mount`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// An inode number; 1 is the root. Odd ones are real; the even one before is that of the virtual
+/// hash file. So a hash file comes first also for programs that remove by inode number (`rm -r`
+/// does with many entries), which would else miss it once its file is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ino(pub u64);
+
+impl Ino {
+    /// The mount's root.
+    pub const ROOT: Self = Self(1);
+
+    /// The real inode after this one.
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 2)
+    }
+
+    /// The virtual `.sha1` file that belongs to this file.
+    pub(super) fn hash_file(self) -> Self {
+        Self(self.0 & !1)
+    }
+
+    /// The file a virtual hash file belongs to; `None` for every other inode.
+    pub(super) fn hashed(self) -> Option<Self> {
+        (self.0 & 1 == 0).then_some(Self(self.0 | 1))
+    }
+}
+
+/// An open file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fh(pub u64);
+
+/// What an inode is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link; its content is the target.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// What stat(2) shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attr {
+    /// Inode number.
+    pub ino: Ino,
+    /// File type.
+    pub kind: FileKind,
+    /// Permission bits only (07777).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// 0 once unlinked.
+    pub nlink: u32,
+    /// Device number of device nodes.
+    pub rdev: u32,
+    /// Not kept: shows the mtime.
+    pub atime: SystemTime,
+    /// Last change of content, to the nanosecond.
+    pub mtime: SystemTime,
+    /// Last change of attributes through this mount, never before the mtime.
+    pub ctime: SystemTime,
+}
+
+/// Answer to lookup, create, mkdir...: the kernel now holds one more reference to `attr.ino`.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The inode's attributes.
+    pub attr: Attr,
+    /// How long the kernel may believe name and attributes.
+    pub ttl: Duration,
+}
+
+/// The changes of one setattr request.
+#[derive(Debug, Clone, Default)]
+pub struct SetAttr {
+    /// New permission bits.
+    pub mode: Option<u32>,
+    /// New owner.
+    pub uid: Option<u32>,
+    /// New group.
+    pub gid: Option<u32>,
+    /// New size in bytes.
+    pub size: Option<u64>,
+    /// New access time; `None` inside `Some` means now.
+    pub atime: Option<Option<SystemTime>>,
+    /// New modification time; `None` inside `Some` means now.
+    pub mtime: Option<Option<SystemTime>>,
+}
+
+/// Who makes a new file, and with which permission bits (umask already applied by the kernel).
+#[derive(Debug, Clone, Copy)]
+pub struct NewNode {
+    /// File type.
+    pub kind: FileKind,
+    /// Permission bits (07777).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of device nodes.
+    pub rdev: u32,
+}
+
+/// Answer to open and create.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    /// The new handle.
+    pub fh: Fh,
+    /// The kernel may keep the pages it has of this inode.
+    pub keep_cache: bool,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone)]
+pub struct DirEntry {
+    /// Inode number.
+    pub ino: Ino,
+    /// The offset that continues after this entry.
+    pub next: u64,
+    /// File type.
+    pub kind: FileKind,
+    /// The entry's name.
+    pub name: Arc<str>,
+}
+
+/// Something the kernel should forget.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Invalidation {
+    /// Content and attributes of an inode.
+    Inode(Ino),
+    /// A name in a directory.
+    Entry {
+        /// The directory.
+        parent: Ino,
+        /// The name in it.
+        name: Arc<str>,
+    },
+}
+
+/// What df(1) shows. B2 has no quota to ask for (API §17.27).
+#[derive(Debug, Clone, Copy)]
+pub struct StatFs {
+    /// Bytes in a block.
+    pub block_size: u32,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Blocks free.
+    pub free: u64,
+    /// Inodes in all.
+    pub files: u64,
+    /// Inodes free.
+    pub files_free: u64,
+    /// Longest component in bytes.
+    pub name_max: u32,
+}
+
+/// What removal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delete {
+    /// Hide: older versions stay recoverable.
+    Hide,
+    /// Remove every version.
+    Purge,
+}
+
+/// How the filesystem behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Empty, or ends with `/`: what the root stands for.
+    pub prefix: String,
+    /// How old a listing may be before B2 is asked again; zero asks every time.
+    pub metadata_ttl: Duration,
+    /// What removal does.
+    pub delete: Delete,
+    /// Refuse every change.
+    pub read_only: bool,
+    /// Owner of what has none stored.
+    pub uid: u32,
+    /// Group of what has none stored.
+    pub gid: u32,
+    /// Permission bits that are missing from what has no mode stored.
+    pub umask: u32,
+    /// Serve virtual `.sha1` files.
+    pub enable_hashfiles: bool,
+    /// List them, too.
+    pub list_hashfiles: bool,
+    /// Most transfers of one bulk operation at once (directory renames, drains).
+    pub parallel: usize,
+}
+
+/// One thing that is not in B2 (yet).
+#[derive(Debug, Clone)]
+pub struct Unstored {
+    /// Path within the mount.
+    pub path: String,
+    /// Bytes in the file; 0 when only attributes are missing.
+    pub bytes: u64,
+    /// Why the last try failed; empty when there was none.
+    pub error: String,
+}
+
+/// How far a drain is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pending {
+    /// Files, markers and attribute changes not in B2 yet.
+    pub files: usize,
+    /// Bytes in those files.
+    pub bytes: u64,
+}

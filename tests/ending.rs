@@ -1,0 +1,171 @@
+//! Every way to end a mount: nothing written is lost, nobody else's mount is touched, nobody is left hanging.
+
+#[path = "cli/harness.rs"]
+#[allow(dead_code, reason = "shared with tests/cli.rs")]
+mod harness;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::*;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::Signal;
+
+/// What every orderly end must do.
+fn ends_well(stop: impl FnOnce(&Running, &Path)) {
+    let server = emulator();
+    let account = Account::of(&server);
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&account), &place.mnt());
+    fs::write(place.mnt().join("kept"), "content").expect("written");
+    stop(&running, &place.mnt());
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("everything is stored"), "{said}");
+    assert!(mounted_on(&place.mnt()).is_empty());
+    let again = Running::mount(&mut b2fuse_with(&account), &place.mnt());
+    assert_eq!(
+        fs::read_to_string(place.mnt().join("kept")).expect("read"),
+        "content"
+    );
+    drop(again);
+}
+
+#[test]
+fn ctrl_c_unmounts_and_stores() {
+    ends_well(|running, _| running.signal(Signal::SIGINT));
+}
+
+#[test]
+fn sigterm_unmounts_and_stores() {
+    ends_well(|running, _| running.signal(Signal::SIGTERM));
+}
+
+#[test]
+fn fusermount_from_outside_ends_the_program() {
+    ends_well(|_, point| {
+        let status = Command::new("fusermount3").arg("-u").arg(point).status();
+        assert!(status.expect("fusermount3 is installed").success());
+    });
+}
+
+#[test]
+fn umount_from_outside_ends_the_program() {
+    ends_well(|_, point| umount2(point, MntFlags::empty()).expect("unmounted"));
+}
+
+/// fuser 0.18 unmounts by path when its session has ended, and would hit whatever is there then.
+#[test]
+fn what_others_mount_on_the_path_afterwards_is_left_alone() {
+    let server = emulator();
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&Account::of(&server)), &place.mnt());
+    umount2(&place.mnt(), MntFlags::empty()).expect("unmounted");
+    mount_tmpfs(&place.mnt());
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(mounted_on(&place.mnt()), ["tmpfs"]);
+}
+
+#[test]
+fn what_others_mount_over_it_is_left_alone() {
+    let server = emulator();
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&Account::of(&server)), &place.mnt());
+    mount_tmpfs(&place.mnt());
+    running.signal(Signal::SIGTERM);
+    let (_, said) = running.end();
+    assert!(said.contains("another mount lies on"), "{said}");
+    assert_eq!(mounted_on(&place.mnt()), ["fuse.b2fuse", "tmpfs"]);
+}
+
+#[test]
+fn a_busy_mount_is_detached_and_what_was_written_is_stored() {
+    let server = emulator();
+    let account = Account::of(&server);
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&account), &place.mnt());
+    let mut open = fs::File::create(place.mnt().join("open")).expect("created");
+    open.write_all(b"first").expect("written");
+    running.signal(Signal::SIGTERM);
+    running.hear("is still in use: detached");
+    assert!(mounted_on(&place.mnt()).is_empty());
+    // The program may still finish what it does.
+    open.write_all(b" second")
+        .expect("written after the signal");
+    running.hear("programs still have files open");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+    // From now on it is told, not left waiting.
+    assert!(open.write_all(b" third").is_err());
+    drop(open);
+    let _again = Running::mount(&mut b2fuse_with(&account), &place.mnt());
+    assert_eq!(
+        fs::read_to_string(place.mnt().join("open")).expect("read"),
+        "first second"
+    );
+}
+
+#[test]
+fn a_busy_mount_ends_as_soon_as_its_users_are_gone() {
+    let server = emulator();
+    let account = Account::of(&server);
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&account), &place.mnt());
+    let mut open = fs::File::create(place.mnt().join("open")).expect("created");
+    running.signal(Signal::SIGTERM);
+    running.hear("is still in use: detached");
+    open.write_all(b"late").expect("written after the signal");
+    drop(open);
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("programs still have files open"), "{said}");
+    let _again = Running::mount(&mut b2fuse_with(&account), &place.mnt());
+    assert_eq!(
+        fs::read_to_string(place.mnt().join("open")).expect("read"),
+        "late"
+    );
+}
+
+#[test]
+fn the_second_ctrl_c_gives_up_and_says_what_was_not_stored() {
+    let server = emulator();
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&Account::of(&server)), &place.mnt());
+    let mut open = fs::File::create(place.mnt().join("lost")).expect("created");
+    open.write_all(b"content").expect("written");
+    drop(server);
+    running.signal(Signal::SIGINT);
+    running.hear("is still in use: detached");
+    thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::SIGINT);
+    let start = Instant::now();
+    let (code, said) = running.end();
+    assert!(start.elapsed() < Duration::from_secs(5), "at once");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("SIGINT: gave up"), "{said}");
+    assert!(
+        said.contains("not stored: ") && said.contains("lost (7 bytes)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_cannot_be_stored_is_listed_and_ends_with_1() {
+    let server = emulator();
+    let place = Place::new();
+    let mut command = b2fuse_with(&Account::of(&server));
+    let mut running = Running::mount(command.args(["--timeout", "2s"]), &place.mnt());
+    let mut open = fs::File::create(place.mnt().join("lost")).expect("created");
+    open.write_all(b"content").expect("written");
+    drop(server);
+    running.signal(Signal::SIGTERM);
+    let (code, said) = running.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("lost (7 bytes): "), "{said}");
+    assert!(mounted_on(&place.mnt()).is_empty());
+}

@@ -1,0 +1,579 @@
+//! The core without a kernel: this file does what the kernel's name lookup and open files do, and
+//! no more, so that the core's own checks are what is tested.
+
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use b2fuse::b2::{self, Client, Secret};
+use b2fuse::io::{self, Io};
+use b2fuse::vfs::{self, Delete, Fh, FileKind, Ino, NewNode, SetAttr, Vfs};
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+
+use crate::backend::Backend;
+use crate::operation::{Operation, SLOTS};
+use crate::reference::{Answer, Kind, Outcome, Stat};
+use crate::support::bucket::Bucket;
+use crate::support::emulator::Emulator;
+
+/// What the sequences of one test share: a server, and a runtime for the clients.
+pub(crate) struct Account {
+    emulator: Emulator,
+    runtime: Runtime,
+    next: std::sync::atomic::AtomicU64,
+}
+
+impl Account {
+    pub(crate) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Self {
+            emulator: Emulator::start(),
+            runtime,
+            next: 0.into(),
+        }
+    }
+}
+
+/// One filesystem, under a prefix of its own in the shared bucket.
+pub(crate) struct Core<'a> {
+    account: &'a Account,
+    prefix: String,
+    ttl: Duration,
+    vfs: Option<Vfs>,
+    slots: [Option<Open>; SLOTS],
+}
+
+#[derive(Clone, Copy)]
+struct Open {
+    fh: Fh,
+    ino: Ino,
+    append: bool,
+}
+
+impl<'a> Core<'a> {
+    pub(crate) fn new(account: &'a Account, beneath: &str) -> Self {
+        let number = account
+            .next
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut core = Self {
+            account,
+            prefix: format!("sequence {number}/{beneath}"),
+            ttl: Duration::from_secs(30),
+            vfs: None,
+            slots: [None; SLOTS],
+        };
+        core.mount();
+        core
+    }
+
+    /// Every answer is asked from B2 again.
+    pub(crate) fn without_memory_of_names(mut self) -> Self {
+        self.unmount();
+        self.ttl = Duration::ZERO;
+        self.mount();
+        self
+    }
+
+    fn mount(&mut self) {
+        let emulator = &self.account.emulator;
+        let settings = vfs::Settings {
+            prefix: self.prefix.clone(),
+            metadata_ttl: self.ttl,
+            delete: Delete::Hide,
+            read_only: false,
+            uid: 0,
+            gid: 0,
+            umask: 0o022,
+            enable_hashfiles: false,
+            list_hashfiles: false,
+            parallel: 8,
+        };
+        let options = b2::Options {
+            endpoint: emulator.endpoint(),
+            key_id: emulator.key_id().to_owned(),
+            key: Secret::new(emulator.key()),
+            bucket_id: None,
+            bucket_name: Some(emulator.bucket_name().to_owned()),
+            timeout: Duration::from_secs(120),
+            uploads: 8,
+            downloads: 8,
+        };
+        // Small sizes, so that short sequences meet every plan.
+        let sizes = io::Settings {
+            memory: 32 << 20,
+            large_file: 6_000_000,
+            part_size: 5_000_000,
+            uploads: 4,
+            downloads: 4,
+            verify_reads: true,
+            timeout: Duration::from_secs(120),
+        };
+        let vfs = self.account.runtime.block_on(async {
+            let client = Client::connect(options)
+                .await
+                .expect("the emulator lets us in");
+            let io = Io::new(client.clone(), sizes);
+            Vfs::new(client, io, settings)
+                .await
+                .expect("the bucket can be listed")
+        });
+        self.vfs = Some(vfs);
+    }
+
+    fn unmount(&mut self) {
+        for slot in 0..SLOTS {
+            self.close(slot).expect("closing succeeds");
+        }
+        let vfs = self.vfs.take().expect("mounted");
+        let unstored = self.account.runtime.block_on(vfs.drain());
+        assert!(unstored.is_empty(), "not stored: {unstored:?}");
+    }
+
+    fn vfs(&self) -> &Vfs {
+        self.vfs.as_ref().expect("mounted")
+    }
+
+    fn on<T>(&self, work: impl Future<Output = Result<T, vfs::Error>>) -> Result<T, i32> {
+        self.account
+            .runtime
+            .block_on(work)
+            .map_err(|error| errno(&error))
+    }
+
+    /// As the kernel walks: one lookup a name, references given back except the last one's.
+    fn find(&self, path: &str) -> Result<(Ino, FileKind), i32> {
+        let mut here = (Ino::ROOT, FileKind::Directory);
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            if here.1 != FileKind::Directory {
+                self.forget(here.0);
+                return Err(libc::ENOTDIR);
+            }
+            let found = self.on(self.vfs().lookup(here.0, OsStr::new(name)));
+            self.forget(here.0);
+            let attr = found?.attr;
+            here = (attr.ino, attr.kind);
+        }
+        Ok(here)
+    }
+
+    fn forget(&self, ino: Ino) {
+        if ino != Ino::ROOT {
+            self.vfs().forget(ino, 1);
+        }
+    }
+
+    fn parent<'p>(&self, path: &'p str) -> Result<(Ino, &'p OsStr), i32> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (ino, kind) = self.find(parent)?;
+        if kind != FileKind::Directory {
+            self.forget(ino);
+            return Err(libc::ENOTDIR);
+        }
+        Ok((ino, OsStr::new(name)))
+    }
+
+    /// Runs with the inode of a path, and gives its reference back.
+    fn with<T>(
+        &self,
+        path: &str,
+        work: impl FnOnce(Ino, FileKind) -> Result<T, i32>,
+    ) -> Result<T, i32> {
+        let (ino, kind) = self.find(path)?;
+        let result = work(ino, kind);
+        self.forget(ino);
+        result
+    }
+
+    /// Runs with the parent of a path and its last name, and gives the reference back.
+    fn beside<T>(
+        &self,
+        path: &str,
+        work: impl FnOnce(Ino, &OsStr) -> Result<T, i32>,
+    ) -> Result<T, i32> {
+        let (ino, name) = self.parent(path)?;
+        let result = work(ino, name);
+        self.forget(ino);
+        result
+    }
+
+    /// The kernel looks the name up, then opens or creates; the caller keeps one reference.
+    fn open(&self, path: &str, flags: i32) -> Result<(Ino, Fh), i32> {
+        let exclusive = flags & libc::O_EXCL != 0;
+        self.beside(path, |parent, name| {
+            match self.on(self.vfs().lookup(parent, name)) {
+                Ok(entry) => {
+                    let opened = if exclusive {
+                        Err(libc::EEXIST)
+                    } else if entry.attr.kind == FileKind::Directory {
+                        Err(libc::EISDIR)
+                    } else {
+                        self.on(self.vfs().open(entry.attr.ino, flags & !libc::O_CREAT))
+                    };
+                    match opened {
+                        Ok(opened) => Ok((entry.attr.ino, opened.fh)),
+                        Err(errno) => {
+                            self.forget(entry.attr.ino);
+                            Err(errno)
+                        }
+                    }
+                }
+                Err(libc::ENOENT) if flags & libc::O_CREAT != 0 => {
+                    let new = node(FileKind::File, 0o644);
+                    let (entry, opened) = self.on(self.vfs().create(parent, name, new, flags))?;
+                    Ok((entry.attr.ino, opened.fh))
+                }
+                Err(errno) => Err(errno),
+            }
+        })
+    }
+
+    fn shut(&self, ino: Ino, fh: Fh) -> Result<(), i32> {
+        let flushed = self.on(self.vfs().flush(fh));
+        self.vfs().release(fh);
+        self.forget(ino);
+        flushed
+    }
+
+    fn close(&mut self, slot: usize) -> Result<(), i32> {
+        match self.slots[slot].take() {
+            Some(open) => self.shut(open.ino, open.fh),
+            None => Ok(()),
+        }
+    }
+
+    fn slot(&self, slot: usize) -> Result<Open, i32> {
+        self.slots[slot].ok_or(libc::EBADF)
+    }
+
+    fn size(&self, ino: Ino) -> Result<u64, i32> {
+        Ok(self.on(self.vfs().getattr(ino))?.0.size)
+    }
+
+    /// The kernel asks for no more than 1 MiB at a time, and not beyond the end.
+    fn read(&self, ino: Ino, fh: Fh, offset: u64, len: usize) -> Result<Vec<u8>, i32> {
+        let end = self.size(ino)?.min(offset + len as u64);
+        let mut bytes = Vec::new();
+        while offset + (bytes.len() as u64) < end {
+            let at = offset + bytes.len() as u64;
+            let piece = (end - at).min(1 << 20) as u32;
+            let pieces = self.on(self.vfs().read(fh, at, piece))?;
+            let before = bytes.len();
+            bytes.extend(pieces.iter().flatten().copied());
+            if bytes.len() == before {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn write(&self, fh: Fh, offset: u64, bytes: &[u8]) -> Result<(), i32> {
+        for (index, piece) in bytes.chunks(1 << 20).enumerate() {
+            let at = offset + ((index as u64) << 20);
+            let written = self.on(self.vfs().write(fh, at, Bytes::copy_from_slice(piece)))?;
+            assert_eq!(written as usize, piece.len(), "a short write");
+        }
+        Ok(())
+    }
+
+    fn list(&self, ino: Ino) -> Result<Vec<String>, i32> {
+        let fh = self.on(self.vfs().opendir(ino))?;
+        let listed = self.entries(fh);
+        self.vfs().releasedir(fh);
+        let mut names = listed?;
+        names.retain(|name| name != "." && name != "..");
+        names.sort();
+        Ok(names)
+    }
+
+    /// In small helpings, as a small buffer would force.
+    fn entries(&self, fh: Fh) -> Result<Vec<String>, i32> {
+        let mut names = Vec::new();
+        let mut offset = 0;
+        loop {
+            self.on(self.vfs().readdir_fill(fh, offset))?;
+            let mut helping = 0;
+            let mut references = Vec::new();
+            self.vfs()
+                .readdir_emit(fh, offset, true, &mut |entry, plus| {
+                    if helping == 3 {
+                        return ControlFlow::Break(());
+                    }
+                    helping += 1;
+                    offset = entry.next;
+                    names.push(entry.name.to_string());
+                    if let Some(plus) = plus.filter(|_| &*entry.name != "." && &*entry.name != "..")
+                    {
+                        references.push(plus.attr.ino);
+                    }
+                    ControlFlow::Continue(())
+                })
+                .map_err(|error| errno(&error))?;
+            for ino in references {
+                self.forget(ino);
+            }
+            if helping == 0 {
+                return Ok(names);
+            }
+        }
+    }
+
+    fn set(&self, ino: Ino, set: SetAttr) -> Result<(), i32> {
+        self.on(self.vfs().setattr(ino, set)).map(|_| ())
+    }
+
+    fn rename(&self, from: &str, to: &str, no_replace: bool) -> Result<(), i32> {
+        let (source, old) = self.parent(from)?;
+        let target = self.parent(to);
+        let result = target.and_then(|(target, new)| {
+            let result = self.rename_in(from, to, (source, old), (target, new), no_replace);
+            self.forget(target);
+            result
+        });
+        self.forget(source);
+        result
+    }
+
+    /// What the kernel decides before a filesystem is asked, and then the filesystem.
+    fn rename_in(
+        &self,
+        from: &str,
+        to: &str,
+        old: (Ino, &OsStr),
+        new: (Ino, &OsStr),
+        no_replace: bool,
+    ) -> Result<(), i32> {
+        let below = |path: &str, top: &str| path.starts_with(&format!("{top}/"));
+        if below(to, from) || below(from, to) || from == to {
+            let source = self.on(self.vfs().lookup(old.0, old.1))?;
+            self.forget(source.attr.ino);
+            let target = self.on(self.vfs().lookup(new.0, new.1));
+            if let Ok(target) = &target {
+                self.forget(target.attr.ino);
+            }
+            return match (target, no_replace) {
+                (Ok(_), true) => Err(libc::EEXIST),
+                _ if below(to, from) => Err(libc::EINVAL),
+                _ if below(from, to) => Err(libc::ENOTEMPTY),
+                _ => Ok(()),
+            };
+        }
+        let flags = if no_replace {
+            libc::RENAME_NOREPLACE
+        } else {
+            0
+        };
+        self.on(self.vfs().rename(old.0, old.1, new.0, new.1, flags))
+    }
+}
+
+fn node(kind: FileKind, mode: u32) -> NewNode {
+    NewNode {
+        kind,
+        mode,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+    }
+}
+
+impl Backend for Core<'_> {
+    fn apply(&mut self, operation: &Operation) -> Outcome {
+        match operation {
+            Operation::Open {
+                slot,
+                name,
+                create,
+                exclusive,
+                truncate,
+                append,
+            } => {
+                self.close(*slot)?;
+                let mut flags = libc::O_RDWR;
+                for (set, flag) in [
+                    (*create, libc::O_CREAT),
+                    (*exclusive, libc::O_EXCL),
+                    (*truncate, libc::O_TRUNC),
+                    (*append, libc::O_APPEND),
+                ] {
+                    flags |= if set { flag } else { 0 };
+                }
+                let (ino, fh) = self.open(name, flags)?;
+                self.slots[*slot] = Some(Open {
+                    fh,
+                    ino,
+                    append: *append,
+                });
+            }
+            Operation::Close { slot } => self.close(*slot)?,
+            Operation::ReadAt { slot, offset, len } => {
+                let open = self.slot(*slot)?;
+                return self
+                    .read(open.ino, open.fh, *offset, *len)
+                    .map(Answer::Bytes);
+            }
+            Operation::WriteAt { slot, offset, data } => {
+                let open = self.slot(*slot)?;
+                let at = if open.append {
+                    self.size(open.ino)?
+                } else {
+                    *offset
+                };
+                self.write(open.fh, at, &data.bytes())?;
+            }
+            Operation::SetLen { slot, len } => {
+                let size = Some(*len);
+                self.set(
+                    self.slot(*slot)?.ino,
+                    SetAttr {
+                        size,
+                        ..SetAttr::default()
+                    },
+                )?;
+            }
+            Operation::Sync { slot } => {
+                let fh = self.slot(*slot)?.fh;
+                self.on(self.vfs().fsync(fh, false))?;
+            }
+            Operation::StatSlot { slot } => {
+                return self.size(self.slot(*slot)?.ino).map(Answer::Size);
+            }
+            Operation::Put { name, data } => {
+                let (ino, fh) = self.open(name, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC)?;
+                let written = self.write(fh, 0, &data.bytes());
+                written.and(self.shut(ino, fh))?;
+            }
+            Operation::Append { name, data } => {
+                let (ino, fh) = self.open(name, libc::O_WRONLY | libc::O_APPEND)?;
+                let size = self.size(ino)?;
+                let written = self.write(fh, size, &data.bytes());
+                written.and(self.shut(ino, fh))?;
+            }
+            Operation::Truncate { name, len } => self.with(name, |ino, kind| {
+                if kind == FileKind::Directory {
+                    return Err(libc::EISDIR);
+                }
+                self.set(
+                    ino,
+                    SetAttr {
+                        size: Some(*len),
+                        ..SetAttr::default()
+                    },
+                )
+            })?,
+            Operation::Read { name } => {
+                let (_, kind) = self.with(name, |ino, kind| Ok((ino, kind)))?;
+                if kind == FileKind::Directory {
+                    return Err(libc::EISDIR);
+                }
+                let (ino, fh) = self.open(name, libc::O_RDONLY)?;
+                let bytes = self.read(ino, fh, 0, usize::MAX >> 1);
+                self.shut(ino, fh)?;
+                return bytes.map(Answer::Bytes);
+            }
+            Operation::Rename {
+                from,
+                to,
+                no_replace,
+            } => self.rename(from, to, *no_replace)?,
+            Operation::Unlink { name } => {
+                self.beside(name, |parent, last| {
+                    self.on(self.vfs().unlink(parent, last))
+                })?;
+            }
+            Operation::Mkdir { name, mode } => {
+                self.beside(name, |parent, last| {
+                    let new = node(FileKind::Directory, *mode);
+                    let entry = self.on(self.vfs().mkdir(parent, last, new))?;
+                    self.forget(entry.attr.ino);
+                    Ok(())
+                })?;
+            }
+            Operation::Rmdir { name } => {
+                self.beside(name, |parent, last| self.on(self.vfs().rmdir(parent, last)))?;
+            }
+            Operation::List { name } => {
+                let names = self.with(name, |ino, kind| {
+                    if kind == FileKind::Directory {
+                        self.list(ino)
+                    } else {
+                        Err(libc::ENOTDIR)
+                    }
+                });
+                return names.map(Answer::Names);
+            }
+            Operation::Stat { name } => {
+                let (attr, _) = self.with(name, |ino, _| self.on(self.vfs().getattr(ino)))?;
+                let directory = attr.kind == FileKind::Directory;
+                return Ok(Answer::Stat(Stat {
+                    kind: if directory {
+                        Kind::Directory
+                    } else {
+                        Kind::File
+                    },
+                    mode: attr.mode,
+                    size: if directory { 0 } else { attr.size },
+                    mtime: Some(attr.mtime),
+                }));
+            }
+            Operation::Chmod { name, mode } => self.with(name, |ino, _| {
+                self.set(
+                    ino,
+                    SetAttr {
+                        mode: Some(*mode),
+                        ..SetAttr::default()
+                    },
+                )
+            })?,
+            Operation::SetTime { name, at } => self.with(name, |ino, _| {
+                let at = Some(Some(*at));
+                self.set(
+                    ino,
+                    SetAttr {
+                        atime: at,
+                        mtime: at,
+                        ..SetAttr::default()
+                    },
+                )
+            })?,
+            Operation::Compare => {}
+            Operation::Remount => {
+                self.unmount();
+                self.mount();
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    fn messages(&self) -> String {
+        let bucket = Bucket::open(&self.account.emulator);
+        let mut versions = bucket.versions();
+        versions.retain(|version| version.name.starts_with(&self.prefix));
+        let rows: Vec<String> = versions
+            .iter()
+            .map(|version| format!("{version:?}"))
+            .collect();
+        format!("the bucket holds:\n{}", rows.join("\n"))
+    }
+}
+
+/// What the errno of each error is, written down a second time.
+fn errno(error: &vfs::Error) -> i32 {
+    match error {
+        vfs::Error::NotFound => libc::ENOENT,
+        vfs::Error::Exists => libc::EEXIST,
+        vfs::Error::NotDirectory => libc::ENOTDIR,
+        vfs::Error::IsDirectory => libc::EISDIR,
+        vfs::Error::NotEmpty => libc::ENOTEMPTY,
+        vfs::Error::Invalid => libc::EINVAL,
+        vfs::Error::NotPermitted => libc::EPERM,
+        vfs::Error::Access => libc::EACCES,
+        vfs::Error::NameTooLong => libc::ENAMETOOLONG,
+        vfs::Error::BadHandle => libc::EBADF,
+        other => panic!("no operation should end with: {other} ({other:?})"),
+    }
+}

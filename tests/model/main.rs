@@ -1,0 +1,74 @@
+//! Random sequences of filesystem operations, compared step by step with a reference in memory.
+//!
+//! The same sequences run on the core without a kernel (`core`), on a mounted path, and, to prove
+//! the reference itself right, in a plain directory of this machine.
+//!
+//! A failure prints its seed and the shortest sequence that still fails. Environment:
+//! `B2FUSE_MODEL_SEED` runs that one seed, `B2FUSE_MODEL_SEQUENCES` that many sequences per test.
+#![allow(clippy::unwrap_used)] // a test may die where it stands
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backend;
+mod core;
+mod operation;
+mod path;
+mod reference;
+mod run;
+
+use operation::Scale;
+
+#[test]
+fn the_reference_agrees_with_linux() {
+    run::sequences(400, 1, |seed| {
+        run::one(seed, 60, Scale::Small, &mut path::Directory::new)
+    });
+}
+
+#[test]
+fn the_core_agrees_with_the_reference() {
+    let account = core::Account::new();
+    run::sequences(2500, 2, |seed| {
+        run::one(seed, 50, Scale::Small, &mut || {
+            core::Core::new(&account, "")
+        })
+    });
+}
+
+#[test]
+fn the_core_agrees_while_memory_is_short_and_files_are_large() {
+    let account = core::Account::new();
+    run::sequences(12, 3, |seed| {
+        run::one(seed, 40, Scale::Large, &mut || {
+            core::Core::new(&account, "")
+        })
+    });
+}
+
+#[test]
+fn the_core_agrees_when_everything_is_asked_anew() {
+    let account = core::Account::new();
+    run::sequences(300, 4, |seed| {
+        run::one(seed, 50, Scale::Small, &mut || {
+            core::Core::new(&account, "").without_memory_of_names()
+        })
+    });
+}
+
+#[test]
+fn the_core_agrees_under_a_prefix() {
+    let account = core::Account::new();
+    run::sequences(200, 5, |seed| {
+        run::one(seed, 50, Scale::Small, &mut || {
+            core::Core::new(&account, "a/b c/")
+        })
+    });
+}
+
+#[test]
+fn a_mount_agrees_with_the_reference() {
+    run::sequences(40, 6, |seed| {
+        run::one(seed, 80, Scale::Small, &mut path::Mounted::new)
+    });
+}

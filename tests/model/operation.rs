@@ -1,0 +1,343 @@
+//! What can be done to a filesystem, and random sequences of it.
+//!
+//! An operation is a value that stands alone, so that a failing sequence can be shortened. The
+//! generator runs the reference along, only to aim better: most operations shall succeed.
+
+use std::time::{Duration, SystemTime};
+
+use crate::reference::{Kind, Reference};
+
+/// Slots for files that stay open across operations.
+pub(crate) const SLOTS: usize = 4;
+
+/// Names that collide often; one of each kind that matters.
+const NAMES: &[&str] = &["a", "b", "c.txt", "ü x", "a+b%"];
+
+/// How large files get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// Up to some hundred kilobytes.
+    Small,
+    /// Up to some tens of megabytes: several parts, more than the memory.
+    Large,
+}
+
+/// A relative path; empty is the root.
+pub(crate) type Name = String;
+
+/// Bytes to write, kept short in print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Data {
+    pub(crate) seed: u64,
+    pub(crate) len: usize,
+}
+
+impl Data {
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        crate::support::tree::noise(self.seed, self.len)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Operation {
+    /// Opens (or makes) a file into a slot, read and write.
+    Open {
+        slot: usize,
+        name: Name,
+        create: bool,
+        exclusive: bool,
+        truncate: bool,
+        append: bool,
+    },
+    Close {
+        slot: usize,
+    },
+    ReadAt {
+        slot: usize,
+        offset: u64,
+        len: usize,
+    },
+    WriteAt {
+        slot: usize,
+        offset: u64,
+        data: Data,
+    },
+    /// Through a descriptor opened with O_APPEND; else at the current end.
+    SetLen {
+        slot: usize,
+        len: u64,
+    },
+    Sync {
+        slot: usize,
+    },
+    /// The size by the descriptor.
+    StatSlot {
+        slot: usize,
+    },
+    /// Open, write all, close.
+    Put {
+        name: Name,
+        data: Data,
+    },
+    /// Open for appending, write, close.
+    Append {
+        name: Name,
+        data: Data,
+    },
+    Truncate {
+        name: Name,
+        len: u64,
+    },
+    Read {
+        name: Name,
+    },
+    Rename {
+        from: Name,
+        to: Name,
+        no_replace: bool,
+    },
+    Unlink {
+        name: Name,
+    },
+    Mkdir {
+        name: Name,
+        mode: u32,
+    },
+    Rmdir {
+        name: Name,
+    },
+    List {
+        name: Name,
+    },
+    Stat {
+        name: Name,
+    },
+    Chmod {
+        name: Name,
+        mode: u32,
+    },
+    SetTime {
+        name: Name,
+        at: SystemTime,
+    },
+    /// Compares the whole tree.
+    Compare,
+    /// Closes everything, ends the filesystem and starts it again, then compares the whole tree.
+    Remount,
+}
+
+/// A sequence of `len` operations.
+pub(crate) fn generate(seed: u64, len: usize, scale: Scale) -> Vec<Operation> {
+    let mut maker = Maker {
+        rng: fastrand::Rng::with_seed(seed),
+        reference: Reference::new(),
+        scale,
+    };
+    (0..len)
+        .map(|_| {
+            let operation = maker.operation();
+            let _ = maker.reference.apply(&operation); // failing is part of it
+            operation
+        })
+        .collect()
+}
+
+struct Maker {
+    rng: fastrand::Rng,
+    reference: Reference,
+    scale: Scale,
+}
+
+impl Maker {
+    fn operation(&mut self) -> Operation {
+        let slot = self.slot();
+        match self.rng.u32(..100) {
+            0..10 => {
+                let create = self.rng.u32(..3) > 0;
+                Operation::Open {
+                    slot,
+                    name: if create {
+                        self.any()
+                    } else {
+                        self.of(Kind::File)
+                    },
+                    create,
+                    exclusive: create && self.rng.u32(..5) == 0,
+                    truncate: self.rng.u32(..4) == 0,
+                    append: self.rng.u32(..5) == 0,
+                }
+            }
+            10..14 => Operation::Close { slot },
+            14..20 => {
+                let (offset, len) = (self.offset(), self.len());
+                Operation::ReadAt { slot, offset, len }
+            }
+            20..32 => {
+                let (offset, data) = (self.offset(), self.data());
+                Operation::WriteAt { slot, offset, data }
+            }
+            32..35 => {
+                let len = self.offset();
+                Operation::SetLen { slot, len }
+            }
+            35..38 => Operation::Sync { slot },
+            38..39 => Operation::StatSlot { slot },
+            39..50 => {
+                let (name, data) = (self.any(), self.data());
+                Operation::Put { name, data }
+            }
+            50..54 => {
+                let (name, data) = (self.of(Kind::File), self.data());
+                Operation::Append { name, data }
+            }
+            54..57 => {
+                let (name, len) = (self.of(Kind::File), self.offset());
+                Operation::Truncate { name, len }
+            }
+            57..60 => Operation::Read {
+                name: self.of(Kind::File),
+            },
+            60..72 => {
+                let kind = if self.rng.bool() {
+                    Kind::File
+                } else {
+                    Kind::Directory
+                };
+                let (from, to) = (self.below_root(kind), self.any());
+                let no_replace = self.rng.u32(..5) == 0;
+                Operation::Rename {
+                    from,
+                    to,
+                    no_replace,
+                }
+            }
+            72..77 => Operation::Unlink {
+                name: self.of(Kind::File),
+            },
+            77..83 => {
+                let mode = *self.rng.choice(&[0o755, 0o755, 0o700, 0o750]).unwrap();
+                Operation::Mkdir {
+                    name: self.any(),
+                    mode,
+                }
+            }
+            83..86 => Operation::Rmdir {
+                name: self.below_root(Kind::Directory),
+            },
+            86..88 => Operation::List {
+                name: self.of(Kind::Directory),
+            },
+            88..90 => Operation::Stat { name: self.any() },
+            90..92 => {
+                let mode = *self
+                    .rng
+                    .choice(&[0o644, 0o600, 0o755, 0o444, 0o000, 0o4711])
+                    .unwrap();
+                let kind = if self.rng.bool() {
+                    Kind::File
+                } else {
+                    Kind::Directory
+                };
+                Operation::Chmod {
+                    name: self.of(kind),
+                    mode,
+                }
+            }
+            92..95 => {
+                let kind = if self.rng.u32(..4) > 0 {
+                    Kind::File
+                } else {
+                    Kind::Directory
+                };
+                let name = self.of(kind);
+                let since =
+                    Duration::new(self.rng.u64(..4_000_000_000), self.rng.u32(..1_000_000_000));
+                Operation::SetTime {
+                    name,
+                    at: SystemTime::UNIX_EPOCH + since,
+                }
+            }
+            95..98 => Operation::Compare,
+            _ => Operation::Remount,
+        }
+    }
+
+    /// Mostly one that is open.
+    fn slot(&mut self) -> usize {
+        let open = self.reference.open_slots();
+        if !open.is_empty() && self.rng.u32(..6) > 0 {
+            return *self.rng.choice(&open).unwrap();
+        }
+        self.rng.usize(..SLOTS)
+    }
+
+    /// Mostly something of that kind which exists.
+    fn of(&mut self, kind: Kind) -> Name {
+        let there = self.reference.paths(kind);
+        if !there.is_empty() && self.rng.u32(..12) > 0 {
+            return self.rng.choice(&there).unwrap().clone();
+        }
+        self.any()
+    }
+
+    /// As `of`, without the root, which has no name to remove or rename.
+    fn below_root(&mut self, kind: Kind) -> Name {
+        let name = self.of(kind);
+        if name.is_empty() { self.any() } else { name }
+    }
+
+    /// A name of the small pool in a directory that mostly exists.
+    fn any(&mut self) -> Name {
+        let directories = self.reference.paths(Kind::Directory);
+        let mut parent = self.rng.choice(&directories).unwrap().clone();
+        if self.rng.u32(..15) == 0 {
+            let files = self.reference.paths(Kind::File);
+            parent = self
+                .rng
+                .choice(&files)
+                .cloned()
+                .unwrap_or_else(|| "absent".to_owned());
+        }
+        while parent.split('/').count() > 3 {
+            parent = parent.rsplit_once('/').unwrap().0.to_owned();
+        }
+        let name = self.rng.choice(NAMES).unwrap();
+        if parent.is_empty() {
+            (*name).to_owned()
+        } else {
+            format!("{parent}/{name}")
+        }
+    }
+
+    fn most(&self) -> u64 {
+        match self.scale {
+            Scale::Small => 200_000,
+            Scale::Large => 24_000_000,
+        }
+    }
+
+    fn offset(&mut self) -> u64 {
+        let most = self.most();
+        match self.rng.u32(..4) {
+            0 => 0,
+            1 => self.rng.u64(..most.min(5_000)),
+            _ => self.rng.u64(..most),
+        }
+    }
+
+    fn len(&mut self) -> usize {
+        let most = self.most() as usize;
+        match self.rng.u32(..4) {
+            0 => self.rng.usize(1..10),
+            1 => 4096,
+            _ => self.rng.usize(1..most / 2),
+        }
+    }
+
+    fn data(&mut self) -> Data {
+        Data {
+            seed: self.rng.u64(..),
+            len: self.len(),
+        }
+    }
+}

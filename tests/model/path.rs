@@ -1,0 +1,252 @@
+//! The filesystem under a path: a mounted bucket, or a plain directory of this machine.
+
+use std::fs::{self, File};
+use std::io::{Error, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::PathBuf;
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
+use tempfile::TempDir;
+
+use crate::backend::Backend;
+use crate::operation::{Operation, SLOTS};
+use crate::reference::{Answer, Kind, Outcome, Stat};
+use crate::support::emulator::Emulator;
+use crate::support::mount::Mount;
+
+/// Operations by system calls below a root.
+struct Calls {
+    root: PathBuf,
+    slots: [Option<(File, bool)>; SLOTS],
+}
+
+fn errno(error: &Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+impl Calls {
+    fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            slots: Default::default(),
+        }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        if name.is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(name)
+        }
+    }
+
+    fn slot(&self, slot: usize) -> Result<&(File, bool), Error> {
+        let open = self.slots[slot].as_ref();
+        open.ok_or_else(|| Error::from_raw_os_error(libc::EBADF))
+    }
+
+    fn apply(&mut self, operation: &Operation) -> Result<Answer, Error> {
+        match operation {
+            Operation::Open {
+                slot,
+                name,
+                create,
+                exclusive,
+                truncate,
+                append,
+            } => {
+                self.slots[*slot] = None;
+                let mut flags = 0;
+                for (set, flag) in [
+                    (*create, libc::O_CREAT),
+                    (*exclusive, libc::O_EXCL),
+                    (*truncate, libc::O_TRUNC),
+                    (*append, libc::O_APPEND),
+                ] {
+                    flags |= if set { flag } else { 0 };
+                }
+                let file = File::options()
+                    .read(true)
+                    .write(true)
+                    .custom_flags(flags)
+                    .mode(0o644)
+                    .open(self.at(name))?;
+                self.slots[*slot] = Some((file, *append));
+            }
+            Operation::Close { slot } => self.slots[*slot] = None,
+            Operation::ReadAt { slot, offset, len } => {
+                let (file, _) = self.slot(*slot)?;
+                let mut bytes = vec![0; *len];
+                let mut filled = 0;
+                while filled < bytes.len() {
+                    match file.read_at(&mut bytes[filled..], offset + filled as u64)? {
+                        0 => break,
+                        read => filled += read,
+                    }
+                }
+                bytes.truncate(filled);
+                return Ok(Answer::Bytes(bytes));
+            }
+            Operation::WriteAt { slot, offset, data } => {
+                let (file, append) = self.slot(*slot)?;
+                if *append {
+                    (&mut &*file).write_all(&data.bytes())?;
+                } else {
+                    file.write_all_at(&data.bytes(), *offset)?;
+                }
+            }
+            Operation::SetLen { slot, len } => self.slot(*slot)?.0.set_len(*len)?,
+            Operation::Sync { slot } => self.slot(*slot)?.0.sync_all()?,
+            Operation::StatSlot { slot } => {
+                return Ok(Answer::Size(self.slot(*slot)?.0.metadata()?.len()));
+            }
+            Operation::Put { name, data } => {
+                let mut file = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o644)
+                    .open(self.at(name))?;
+                file.write_all(&data.bytes())?;
+                close(file)?;
+            }
+            Operation::Append { name, data } => {
+                let mut file = File::options().append(true).open(self.at(name))?;
+                file.write_all(&data.bytes())?;
+                close(file)?;
+            }
+            Operation::Truncate { name, len } => {
+                nix::unistd::truncate(&self.at(name), *len as i64)?;
+            }
+            Operation::Read { name } => {
+                let mut bytes = Vec::new();
+                File::open(self.at(name))?.read_to_end(&mut bytes)?;
+                return Ok(Answer::Bytes(bytes));
+            }
+            Operation::Rename {
+                from,
+                to,
+                no_replace,
+            } => {
+                let flags = if *no_replace {
+                    RenameFlags::RENAME_NOREPLACE
+                } else {
+                    RenameFlags::empty()
+                };
+                renameat2(AT_FDCWD, &self.at(from), AT_FDCWD, &self.at(to), flags)?;
+            }
+            Operation::Unlink { name } => nix::unistd::unlink(&self.at(name))?,
+            Operation::Mkdir { name, mode } => {
+                let mode = nix::sys::stat::Mode::from_bits_truncate(*mode);
+                nix::unistd::mkdir(&self.at(name), mode)?;
+            }
+            Operation::Rmdir { name } => fs::remove_dir(self.at(name))?,
+            Operation::List { name } => {
+                let mut names = Vec::new();
+                for entry in fs::read_dir(self.at(name))? {
+                    names.push(entry?.file_name().to_string_lossy().into_owned());
+                }
+                names.sort();
+                return Ok(Answer::Names(names));
+            }
+            Operation::Stat { name } => {
+                let meta = fs::symlink_metadata(self.at(name))?;
+                let kind = if meta.is_dir() {
+                    Kind::Directory
+                } else {
+                    Kind::File
+                };
+                return Ok(Answer::Stat(Stat {
+                    kind,
+                    mode: meta.mode() & 0o7777,
+                    size: if meta.is_dir() { 0 } else { meta.len() },
+                    mtime: Some(meta.modified()?),
+                }));
+            }
+            Operation::Chmod { name, mode } => {
+                fs::set_permissions(self.at(name), fs::Permissions::from_mode(*mode))?;
+            }
+            Operation::SetTime { name, at } => {
+                let since = at
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .expect("after 1970");
+                let time = TimeSpec::from_duration(since);
+                let follow = UtimensatFlags::FollowSymlink;
+                utimensat(AT_FDCWD, &self.at(name), &time, &time, follow)?;
+            }
+            Operation::Compare => {}
+            Operation::Remount => self.slots = Default::default(),
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// With the error that close(2) may bring, which dropping hides.
+fn close(file: File) -> Result<(), Error> {
+    // (Flush is called at every close of a descriptor, so a duplicate's will do.)
+    let twin = file.as_fd().try_clone_to_owned()?;
+    nix::unistd::close(twin)?;
+    drop(file);
+    Ok(())
+}
+
+/// A plain directory, in memory where the machine has room for that.
+pub(crate) struct Directory {
+    calls: Calls,
+    _temporary: TempDir,
+}
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let temporary = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .expect("a temporary directory");
+        fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self {
+            calls: Calls::new(temporary.path().to_owned()),
+            _temporary: temporary,
+        }
+    }
+}
+
+impl Backend for Directory {
+    fn apply(&mut self, operation: &Operation) -> Outcome {
+        self.calls.apply(operation).map_err(|error| errno(&error))
+    }
+}
+
+/// A bucket of its own, mounted.
+pub(crate) struct Mounted {
+    calls: Calls,
+    mount: Mount,
+    _emulator: Emulator,
+}
+
+impl Mounted {
+    pub(crate) fn new() -> Self {
+        let emulator = Emulator::start();
+        let mount = Mount::with(&emulator, "enable_hashfiles: false\n");
+        Self {
+            calls: Calls::new(mount.path().to_owned()),
+            mount,
+            _emulator: emulator,
+        }
+    }
+}
+
+impl Backend for Mounted {
+    fn apply(&mut self, operation: &Operation) -> Outcome {
+        let outcome = self.calls.apply(operation).map_err(|error| errno(&error));
+        if matches!(operation, Operation::Remount) {
+            self.mount.remount();
+        }
+        outcome
+    }
+
+    fn messages(&self) -> String {
+        self.mount.messages()
+    }
+}

@@ -1,0 +1,190 @@
+//! Runs sequences on a backend and on the reference, and shortens what fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::backend::Backend;
+use crate::operation::{Operation, Scale, generate};
+use crate::reference::{Answer, Kind, Outcome, Reference};
+use crate::support::tree::first_difference;
+
+/// How many shorter sequences are tried once one has failed.
+const SHORTENING: usize = 400;
+
+/// Runs `count` sequences (or as many as the environment says), each with a seed of its own.
+pub(crate) fn sequences(count: u64, test: u64, mut run: impl FnMut(u64)) {
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect(name))
+    };
+    if let Some(seed) = number("B2FUSE_MODEL_SEED") {
+        return run(seed);
+    }
+    let count = number("B2FUSE_MODEL_SEQUENCES").unwrap_or(count);
+    for index in 0..count {
+        run(test * 1_000_000_000 + index);
+    }
+}
+
+/// Runs one sequence; panics with the seed and the shortest sequence that fails.
+pub(crate) fn one<B: Backend>(seed: u64, len: usize, scale: Scale, new: &mut dyn FnMut() -> B) {
+    let operations = generate(seed, len, scale);
+    let Some(first) = fails(&operations, new) else {
+        return;
+    };
+    eprintln!("seed {seed} fails, shortening: {first}");
+    let (operations, failure) = shorten(operations, first, new);
+    let listed: Vec<String> = operations
+        .iter()
+        .enumerate()
+        .map(|(index, operation)| format!("{index:3}: {operation:?}"))
+        .collect();
+    panic!(
+        "seed {seed} (B2FUSE_MODEL_SEED={seed}) fails: {failure}\nshortest sequence:\n{}",
+        listed.join("\n")
+    );
+}
+
+/// The first disagreement, in words.
+fn fails<B: Backend>(operations: &[Operation], new: &mut dyn FnMut() -> B) -> Option<String> {
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        let mut backend = new();
+        let mut reference = Reference::new();
+        for (index, operation) in operations.iter().enumerate() {
+            if let Err(difference) = step(&mut backend, &mut reference, operation) {
+                let messages = backend.messages();
+                return Some(format!(
+                    "at {index}, {operation:?}: {difference}\n{messages}"
+                ));
+            }
+        }
+        for last in [Operation::Compare, Operation::Remount] {
+            if let Err(difference) = step(&mut backend, &mut reference, &last) {
+                let messages = backend.messages();
+                return Some(format!("at the end, {last:?}: {difference}\n{messages}"));
+            }
+        }
+        None
+    }));
+    attempt.unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without words");
+        Some(format!("panic: {text}"))
+    })
+}
+
+fn step(
+    backend: &mut dyn Backend,
+    reference: &mut Reference,
+    operation: &Operation,
+) -> Result<(), String> {
+    if !matches!(operation, Operation::Compare) {
+        let (expected, found) = (reference.apply(operation), backend.apply(operation));
+        agree(&expected, &found)?;
+    }
+    if matches!(operation, Operation::Compare | Operation::Remount) {
+        return everything(backend, reference, "");
+    }
+    Ok(())
+}
+
+/// Lists, stats and reads the whole tree on both sides.
+fn everything(
+    backend: &mut dyn Backend,
+    reference: &mut Reference,
+    path: &str,
+) -> Result<(), String> {
+    let mut ask = |operation: Operation| {
+        let expected = reference.apply(&operation);
+        let found = backend.apply(&operation);
+        agree(&expected, &found).map_err(|difference| format!("{operation:?}: {difference}"))?;
+        Ok::<_, String>(expected)
+    };
+    let name = path.to_owned();
+    let stat = ask(Operation::Stat { name: name.clone() })?;
+    let Ok(Answer::Stat(stat)) = stat else {
+        return Ok(());
+    };
+    if stat.kind == Kind::File {
+        return ask(Operation::Read { name }).map(|_| ());
+    }
+    if let Ok(Answer::Names(names)) = ask(Operation::List { name })? {
+        for child in names {
+            let child = if path.is_empty() {
+                child
+            } else {
+                format!("{path}/{child}")
+            };
+            everything(backend, reference, &child)?;
+        }
+    }
+    Ok(())
+}
+
+/// `expected` with an unknown time agrees with every time.
+fn agree(expected: &Outcome, found: &Outcome) -> Result<(), String> {
+    match (expected, found) {
+        (Ok(Answer::Bytes(a)), Ok(Answer::Bytes(b))) => first_difference(a, b).map_or(Ok(()), Err),
+        (Ok(Answer::Stat(a)), Ok(Answer::Stat(b))) => {
+            let mut b = b.clone();
+            if a.mtime.is_none() {
+                b.mtime = None;
+            }
+            if *a == b {
+                Ok(())
+            } else {
+                Err(format!("{a:?} expected, {b:?} found"))
+            }
+        }
+        (Err(a), Err(b)) if a != b => Err(format!(
+            "{} expected, {} found",
+            nix::errno::Errno::from_raw(*a),
+            nix::errno::Errno::from_raw(*b)
+        )),
+        (a, b) if a == b => Ok(()),
+        (a, b) => Err(format!("{} expected, {} found", brief(a), brief(b))),
+    }
+}
+
+fn brief(outcome: &Outcome) -> String {
+    match outcome {
+        Ok(Answer::Bytes(bytes)) => format!("{} bytes", bytes.len()),
+        Ok(answer) => format!("{answer:?}"),
+        Err(errno) => nix::errno::Errno::from_raw(*errno).to_string(),
+    }
+}
+
+/// Leaves out what is not needed to fail: halves first, then single operations.
+fn shorten<B: Backend>(
+    mut operations: Vec<Operation>,
+    mut failure: String,
+    new: &mut dyn FnMut() -> B,
+) -> (Vec<Operation>, String) {
+    let mut tries = 0;
+    let mut size = operations.len() / 2;
+    while size > 0 && tries < SHORTENING {
+        let mut from = 0;
+        let mut shortened = false;
+        while from < operations.len() && tries < SHORTENING {
+            let to = operations.len().min(from + size);
+            let mut fewer = operations.clone();
+            fewer.drain(from..to);
+            tries += 1;
+            match fails(&fewer, new) {
+                Some(still) => {
+                    operations = fewer;
+                    failure = still;
+                    shortened = true;
+                }
+                None => from = to,
+            }
+        }
+        if !shortened || size > 1 {
+            size /= 2;
+        }
+    }
+    (operations, failure)
+}

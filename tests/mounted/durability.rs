@@ -1,0 +1,119 @@
+//! What a crash of the daemon may and may not cost.
+
+use std::fs;
+use std::io::Write;
+
+use crate::support::bucket::Bucket;
+use crate::support::emulator::Emulator;
+use crate::support::mount::{Mount, is_mounted};
+use crate::support::tools::{program, run, shell};
+use crate::support::tree::{self, EVERYTHING, get, noise, put};
+
+#[test]
+fn after_close_a_crash_costs_nothing() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::new(&emulator);
+    let small = mount.path().join("small");
+    let large = mount.path().join("large");
+    let patched = mount.path().join("patched");
+    put(&patched, &noise(80, 12_000_000));
+    put(&small, b"small");
+    put(&large, &noise(81, 12_000_000));
+    let line = "printf patch | dd of=\"$1\" bs=1 seek=6000000 conv=notrunc status=none";
+    shell(line, [&patched]);
+    mount.kill();
+    mount.remount();
+    assert_eq!(get(&small), b"small");
+    assert_eq!(
+        tree::first_difference(&noise(81, 12_000_000), &get(&large)),
+        None
+    );
+    let mut expected = noise(80, 12_000_000);
+    expected[6_000_000..6_000_005].copy_from_slice(b"patch");
+    assert_eq!(tree::first_difference(&expected, &get(&patched)), None);
+}
+
+#[test]
+fn after_fsync_a_crash_costs_nothing() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::new(&emulator);
+    let path = mount.path().join("journal");
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(b"committed").unwrap();
+    file.sync_all().unwrap();
+    file.write_all(b" lost").unwrap();
+    mount.kill();
+    drop(file);
+    mount.remount();
+    assert_eq!(get(&path), b"committed");
+}
+
+#[test]
+fn after_fsync_times_and_modes_outlive_a_crash() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::new(&emulator);
+    let source = tempfile::tempdir().expect("a temporary directory");
+    put(&source.path().join("f"), b"x");
+    shell(
+        "chmod 640 \"$1\"; touch -d @1000000000.123456789 \"$1\"",
+        [source.path().join("f")],
+    );
+    shell(
+        "cp -p \"$1\"/f \"$2\"/f; sync \"$2\"/f",
+        [source.path(), mount.path()],
+    );
+    mount.kill();
+    mount.remount();
+    tree::same(source.path(), mount.path(), EVERYTHING);
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_write_leaves_the_old_version() {
+    for size in [1_000_000, 30_000_000] {
+        let emulator = Emulator::start();
+        let mut mount = Mount::new(&emulator);
+        let path = mount.path().join("f");
+        put(&path, b"the old version");
+        let mut file = fs::File::create(&path).unwrap();
+        for piece in noise(82, size).chunks(100_000) {
+            file.write_all(piece).unwrap();
+        }
+        mount.kill();
+        drop(file);
+        assert_eq!(Bucket::open(&emulator).visible(), ["f"]);
+        mount.remount();
+        assert_eq!(get(&path), b"the old version", "{size} bytes written");
+        put(&path, b"and it can be written again");
+        assert_eq!(get(&path), b"and it can be written again");
+    }
+}
+
+#[test]
+fn termination_stores_what_is_still_open() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::new(&emulator);
+    let path = mount.path().join("open");
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(&noise(83, 500_000)).unwrap();
+    mount.unmount();
+    drop(file);
+    mount.remount();
+    assert_eq!(
+        tree::first_difference(&noise(83, 500_000), &get(&path)),
+        None
+    );
+}
+
+#[test]
+fn fusermount_and_umount_end_the_daemon_cleanly() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::new(&emulator);
+    for tool in [&["fusermount3", "-u"][..], &["umount"]] {
+        put(&mount.path().join("f"), tool[0].as_bytes());
+        run(program(tool[0]).args(&tool[1..]).arg(mount.path()));
+        mount.ends_cleanly();
+        assert!(!is_mounted(mount.path()));
+        mount.remount();
+        assert_eq!(get(&mount.path().join("f")), tool[0].as_bytes());
+    }
+}

@@ -1,0 +1,22 @@
+//! The filesystem as users meet it: real programs on a real mount of an emulated bucket over real
+//! HTTP. One module a subject; one crate, because linking is what takes the time.
+//!
+//! Most tests are scenarios that also run in a plain directory: what fails there is a fault of the
+//! test. `tests/run` installs the programs.
+#![allow(clippy::unwrap_used)] // a test may die where it stands
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod counting;
+mod durability;
+mod encfs;
+mod foreign_bucket;
+mod hashfiles;
+mod large;
+mod names;
+mod rsync;
+mod tools;
+mod two_mounts;
+mod unison;
+mod virtual_views;

@@ -1,0 +1,190 @@
+//! Two mounts of one bucket, as two machines would have.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::support::bucket;
+use crate::support::emulator::Emulator;
+use crate::support::mount::Mount;
+use crate::support::tree::{self, get, noise, put};
+
+const SOON: &str = "list_hashfiles: false\nmetadata_ttl: 1s\n";
+
+/// Polls until it holds; a guard against waiting for ever, no measure.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < patience, "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn two() -> (Emulator, Mount, Mount) {
+    let emulator = Emulator::start();
+    let (a, b) = (Mount::with(&emulator, SOON), Mount::with(&emulator, SOON));
+    (emulator, a, b)
+}
+
+fn reads(path: &Path, content: &[u8]) -> bool {
+    fs::read(path).is_ok_and(|found| found == content)
+}
+
+#[test]
+fn what_one_writes_the_other_sees() {
+    let (_emulator, a, b) = two();
+    let (a, b) = (a.path(), b.path());
+    assert!(tree::names(b).is_empty());
+    put(&a.join("new"), b"1");
+    fs::create_dir(a.join("dir")).unwrap();
+    put(&a.join("dir/in"), &noise(60, 200_000));
+    eventually("a new file is seen", || reads(&b.join("new"), b"1"));
+    eventually("a new directory is seen", || {
+        reads(&b.join("dir/in"), &noise(60, 200_000))
+    });
+    eventually("listings agree", || tree::names(a) == tree::names(b));
+
+    put(&a.join("new"), b"22");
+    eventually("a change is seen", || reads(&b.join("new"), b"22"));
+    eventually("the size is seen", || {
+        fs::metadata(b.join("new")).unwrap().len() == 2
+    });
+    put(&a.join("new"), b"33");
+    eventually("a change of the same length is seen", || {
+        reads(&b.join("new"), b"33")
+    });
+
+    fs::rename(a.join("new"), a.join("renamed")).unwrap();
+    eventually("a rename is seen", || {
+        !b.join("new").exists() && reads(&b.join("renamed"), b"33")
+    });
+    fs::remove_dir_all(a.join("dir")).unwrap();
+    eventually("a deletion is seen", || !b.join("dir").exists());
+    put(&b.join("back"), b"4");
+    eventually("the other way too", || reads(&a.join("back"), b"4"));
+    assert_eq!(tree::names(a), ["back", "renamed"]);
+}
+
+#[test]
+fn a_name_that_was_not_there_appears() {
+    let (_emulator, a, b) = two();
+    assert!(!b.path().join("later").exists());
+    put(&a.path().join("later"), b"x");
+    eventually("absence is not believed for ever", || {
+        b.path().join("later").exists()
+    });
+}
+
+#[test]
+fn an_open_file_never_mixes_versions() {
+    let (_emulator, a, b) = two();
+    let (old, new) = (noise(61, 3_000_000), noise(62, 3_000_000));
+    put(&a.path().join("f"), &old);
+    eventually("the file is seen", || b.path().join("f").exists());
+    let mut file = fs::File::open(b.path().join("f")).unwrap();
+    let mut head = vec![0; 100_000];
+    file.read_exact(&mut head).unwrap();
+    put(&a.path().join("f"), &new);
+    eventually("the new version is seen by name", || {
+        reads(&b.path().join("f"), &new)
+    });
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail).unwrap();
+    assert_eq!(tree::first_difference(&old, &[head, tail].concat()), None);
+    file.seek(SeekFrom::Start(0)).unwrap();
+    let mut again = Vec::new();
+    file.read_to_end(&mut again).unwrap();
+    assert_eq!(tree::first_difference(&old, &again), None);
+}
+
+#[test]
+fn both_writers_of_one_name_are_kept_as_versions() {
+    let (emulator, a, b) = two();
+    put(&a.path().join("f"), b"base");
+    eventually("the file is seen", || reads(&b.path().join("f"), b"base"));
+    let open = |mount: &Mount| {
+        fs::File::options()
+            .write(true)
+            .open(mount.path().join("f"))
+            .unwrap()
+    };
+    let (mut from_a, mut from_b) = (open(&a), open(&b));
+    from_a.write_all(b"AAAA").unwrap();
+    from_b.write_all(b"BBBB").unwrap();
+    drop(from_a);
+    drop(from_b);
+    let bucket = bucket::Bucket::open(&emulator);
+    let contents: Vec<Vec<u8>> = bucket
+        .versions_of("f")
+        .iter()
+        .map(|version| bucket.download(&version.id))
+        .collect();
+    assert!(contents.contains(&b"AAAA".to_vec()), "{contents:?}");
+    assert!(contents.contains(&b"BBBB".to_vec()), "{contents:?}");
+    assert_eq!(
+        contents[0], b"BBBB",
+        "the newest writer's content is the current one"
+    );
+    eventually("both mounts agree", || {
+        reads(&a.path().join("f"), b"BBBB") && reads(&b.path().join("f"), b"BBBB")
+    });
+    assert!(
+        b.messages().contains("\"f\"") || b.messages().contains(" f"),
+        "the log names the file that another had changed meanwhile:\n{}",
+        b.messages()
+    );
+}
+
+#[test]
+fn a_new_file_of_the_same_name_on_both_sides_loses_nobodys_bytes() {
+    let (emulator, a, b) = two();
+    assert!(!a.path().join("f").exists());
+    assert!(!b.path().join("f").exists());
+    put(&a.path().join("f"), b"from a");
+    put(&b.path().join("f"), b"from b");
+    let bucket = bucket::Bucket::open(&emulator);
+    let contents: Vec<Vec<u8>> = bucket
+        .versions_of("f")
+        .iter()
+        .map(|version| bucket.download(&version.id))
+        .collect();
+    assert_eq!(contents, [b"from b".to_vec(), b"from a".to_vec()]);
+    eventually("a sees the newer one", || {
+        reads(&a.path().join("f"), b"from b")
+    });
+}
+
+#[test]
+fn removal_by_one_does_not_remove_what_the_other_wrote_since() {
+    let (emulator, a, b) = two();
+    put(&a.path().join("f"), b"old");
+    eventually("the file is seen", || reads(&b.path().join("f"), b"old"));
+    put(&b.path().join("f"), b"new");
+    fs::remove_file(a.path().join("f")).unwrap();
+    let bucket = bucket::Bucket::open(&emulator);
+    let kept: Vec<Vec<u8>> = bucket
+        .versions_of("f")
+        .iter()
+        .filter(|version| version.action == "upload")
+        .map(|version| bucket.download(&version.id))
+        .collect();
+    assert!(kept.contains(&b"new".to_vec()), "{kept:?}");
+}
+
+#[test]
+fn a_ttl_of_zero_asks_at_every_open() {
+    let emulator = Emulator::start();
+    let config = "list_hashfiles: false\nmetadata_ttl: 0s\n";
+    let (a, b) = (
+        Mount::with(&emulator, config),
+        Mount::with(&emulator, config),
+    );
+    for round in 0..5 {
+        let content = format!("round {round}");
+        put(&a.path().join("f"), content.as_bytes());
+        assert_eq!(get(&b.path().join("f")), content.as_bytes());
+    }
+    fs::remove_file(b.path().join("f")).unwrap();
+    assert!(!a.path().join("f").exists());
+}

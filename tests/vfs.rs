@@ -1,0 +1,700 @@
+//! The filesystem's core without a mount: what it does to the bucket, counted and compared exactly.
+
+#![allow(clippy::unwrap_used)]
+
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use b2fuse::b2::{self, Action, Client, ListVersions, NewFile, Payload, Secret};
+use b2fuse::emulator::{self, Server};
+use b2fuse::io::{self, Io};
+use b2fuse::vfs::{Attr, Delete, Entry, Error, Fh, FileKind, Ino, NewNode, SetAttr, Settings, Vfs};
+use bytes::Bytes;
+
+const RDONLY: i32 = libc::O_RDONLY;
+const RDWR: i32 = libc::O_RDWR;
+const MB: u64 = 1_000_000;
+
+fn server() -> Server {
+    Server::start(emulator::Options::default()).unwrap()
+}
+
+async fn client(server: &Server) -> Client {
+    Client::connect(b2::Options {
+        endpoint: server.endpoint(),
+        key_id: server.key_id().to_owned(),
+        key: Secret::new(server.key()),
+        bucket_id: None,
+        bucket_name: Some(server.bucket_name().to_owned()),
+        timeout: Duration::from_secs(20),
+        uploads: 8,
+        downloads: 8,
+    })
+    .await
+    .unwrap()
+}
+
+fn settings() -> Settings {
+    Settings {
+        prefix: String::new(),
+        metadata_ttl: Duration::from_secs(600),
+        delete: Delete::Hide,
+        read_only: false,
+        uid: 0,
+        gid: 0,
+        umask: 0o022,
+        enable_hashfiles: true,
+        list_hashfiles: false,
+        parallel: 8,
+    }
+}
+
+async fn mount(server: &Server, settings: Settings) -> Vfs {
+    let client = client(server).await;
+    let io = Io::new(
+        client.clone(),
+        io::Settings {
+            memory: 64 << 20,
+            large_file: 16 << 20,
+            part_size: 6 << 20,
+            uploads: 4,
+            downloads: 4,
+            verify_reads: true,
+            timeout: Duration::from_secs(20),
+        },
+    );
+    Vfs::new(client, io, settings).await.unwrap()
+}
+
+fn new(kind: FileKind) -> NewNode {
+    NewNode {
+        kind,
+        mode: if kind == FileKind::Directory {
+            0o755
+        } else {
+            0o644
+        },
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+    }
+}
+
+fn os(name: &str) -> &OsStr {
+    OsStr::new(name)
+}
+
+async fn create(vfs: &Vfs, parent: Ino, name: &str) -> (Attr, Fh) {
+    let (entry, opened) = vfs
+        .create(parent, os(name), new(FileKind::File), RDWR | libc::O_EXCL)
+        .await
+        .unwrap();
+    (entry.attr, opened.fh)
+}
+
+async fn put(vfs: &Vfs, parent: Ino, name: &str, content: &[u8]) -> Ino {
+    let (attr, fh) = create(vfs, parent, name).await;
+    vfs.write(fh, 0, Bytes::copy_from_slice(content))
+        .await
+        .unwrap();
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    attr.ino
+}
+
+async fn get(vfs: &Vfs, parent: Ino, name: &str) -> Result<Vec<u8>, Error> {
+    let entry = vfs.lookup(parent, os(name)).await?;
+    let opened = vfs.open(entry.attr.ino, RDONLY).await?;
+    let bytes = read_all(vfs, opened.fh).await;
+    vfs.release(opened.fh);
+    bytes
+}
+
+async fn read_all(vfs: &Vfs, fh: Fh) -> Result<Vec<u8>, Error> {
+    let mut all = Vec::new();
+    loop {
+        let pieces = vfs.read(fh, all.len() as u64, 1 << 20).await?;
+        if pieces.is_empty() {
+            return Ok(all);
+        }
+        for piece in pieces {
+            all.extend_from_slice(&piece);
+        }
+    }
+}
+
+async fn mkdir(vfs: &Vfs, parent: Ino, name: &str) -> Ino {
+    let entry = vfs
+        .mkdir(parent, os(name), new(FileKind::Directory))
+        .await
+        .unwrap();
+    entry.attr.ino
+}
+
+async fn names(vfs: &Vfs, dir: Ino) -> Vec<String> {
+    let fh = vfs.opendir(dir).await.unwrap();
+    vfs.readdir_fill(fh, 0).await.unwrap();
+    let mut names = Vec::new();
+    vfs.readdir_emit(fh, 2, false, &mut |entry, _: Option<Entry>| {
+        names.push(entry.name.to_string());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    vfs.releasedir(fh);
+    names
+}
+
+/// Every version in the bucket, as `name action`, in B2's order.
+async fn versions(server: &Server) -> Vec<String> {
+    let request = ListVersions {
+        max: 1000,
+        ..ListVersions::default()
+    };
+    let page = client(server)
+        .await
+        .list_file_versions(&request)
+        .await
+        .unwrap();
+    assert!(page.next.is_none());
+    page.files
+        .iter()
+        .map(|row| {
+            let action = match &row.action {
+                Action::Upload => "upload",
+                Action::Hide => "hide",
+                other => panic!("unexpected {other:?}"),
+            };
+            format!("{} {action}", row.name)
+        })
+        .collect()
+}
+
+async fn upload(client: &Client, name: &str, content: &[u8]) {
+    let file = NewFile {
+        name: b2::FileName::new(name).unwrap(),
+        content_type: "b2/x-auto".to_owned(),
+        info: b2::FileInfo::new(),
+    };
+    let body = Payload::from(Bytes::copy_from_slice(content));
+    client.upload_file(&file, body).await.unwrap();
+}
+
+fn calls(server: &Server, name: &str) -> u64 {
+    server.counters().calls.get(name).copied().unwrap_or(0)
+}
+
+fn at(seconds: u64) -> SetAttr {
+    SetAttr {
+        mtime: Some(Some(UNIX_EPOCH + Duration::from_secs(seconds))),
+        ..SetAttr::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_closed_is_there_after_a_remount() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let dir = mkdir(&vfs, Ino::ROOT, "d").await;
+    put(&vfs, dir, "f", b"hello").await;
+    drop(vfs);
+    let vfs = mount(&server, settings()).await;
+    let dir = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    assert_eq!(get(&vfs, dir, "f").await.unwrap(), b"hello");
+    assert_eq!(versions(&server).await, ["d/f upload"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mount_and_first_listing_take_one_list_call() {
+    let server = server();
+    let filler = client(&server).await;
+    upload(&filler, "a", b"1").await;
+    upload(&filler, "b/c", b"2").await;
+    let before = calls(&server, "b2_list_file_names");
+    let vfs = mount(&server, settings()).await;
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["a", "b"]);
+    vfs.lookup(Ino::ROOT, os("a")).await.unwrap();
+    assert!(matches!(
+        vfs.lookup(Ino::ROOT, os("absent")).await,
+        Err(Error::NotFound)
+    ));
+    assert_eq!(calls(&server, "b2_list_file_names") - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rsync_costs_one_upload_and_one_copy_a_file() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let ino = put(&vfs, Ino::ROOT, ".f.html.Xy3", b"page").await;
+    vfs.setattr(ino, at(1_000_000)).await.unwrap();
+    let mode = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
+    vfs.setattr(ino, mode).await.unwrap();
+    vfs.rename(Ino::ROOT, os(".f.html.Xy3"), Ino::ROOT, os("f.html"), 0)
+        .await
+        .unwrap();
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(calls(&server, "b2_upload_file"), 1);
+    assert_eq!(calls(&server, "b2_copy_file"), 1);
+    assert_eq!(versions(&server).await, ["f.html upload"]);
+    drop(vfs);
+    let vfs = mount(&server, settings()).await;
+    let attr = vfs.lookup(Ino::ROOT, os("f.html")).await.unwrap().attr;
+    assert_eq!(attr.mode, 0o600);
+    assert_eq!(attr.mtime, UNIX_EPOCH + Duration::from_secs(1_000_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attribute_changes_are_merged_and_leave_no_twin() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let ino = put(&vfs, Ino::ROOT, "f", b"x").await;
+    for seconds in 0..20 {
+        vfs.setattr(ino, at(seconds)).await.unwrap();
+    }
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(calls(&server, "b2_copy_file"), 1);
+    assert_eq!(versions(&server).await, ["f upload"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nanoseconds_survive_a_remount() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let ino = put(&vfs, Ino::ROOT, "f", b"x").await;
+    let exact = UNIX_EPOCH + Duration::new(1_234_567_890, 123_456_789);
+    let set = SetAttr {
+        mtime: Some(Some(exact)),
+        ..SetAttr::default()
+    };
+    vfs.setattr(ino, set).await.unwrap();
+    vfs.drain().await;
+    drop(vfs);
+    let vfs = mount(&server, settings()).await;
+    let attr = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr;
+    assert_eq!(attr.mtime, exact);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removal_hides_and_never_exposes_an_older_version() {
+    let server = server();
+    let filler = client(&server).await;
+    upload(&filler, "f", b"oldest").await;
+    upload(&filler, "f", b"old").await;
+    let vfs = mount(&server, settings()).await;
+    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    assert!(names(&vfs, Ino::ROOT).await.is_empty());
+    assert_eq!(versions(&server).await, ["f hide", "f upload", "f upload"]);
+    let fresh = mount(&server, settings()).await;
+    assert!(names(&fresh, Ino::ROOT).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purging_leaves_no_version() {
+    let server = server();
+    let filler = client(&server).await;
+    upload(&filler, "f", b"oldest").await;
+    upload(&filler, "f", b"old").await;
+    upload(&filler, "f2", b"another").await;
+    let purge = Settings {
+        delete: Delete::Purge,
+        ..settings()
+    };
+    let vfs = mount(&server, purge).await;
+    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    assert_eq!(versions(&server).await, ["f2 upload"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_purged_while_open_is_read_to_its_end() {
+    let server = server();
+    let filler = client(&server).await;
+    upload(&filler, "f", b"still here").await;
+    let purge = Settings {
+        delete: Delete::Purge,
+        ..settings()
+    };
+    let vfs = mount(&server, purge).await;
+    let ino = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
+    let fh = vfs.open(ino, RDONLY).await.unwrap().fh;
+    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    assert!(names(&vfs, Ino::ROOT).await.is_empty());
+    assert_eq!(read_all(&vfs, fh).await.unwrap(), b"still here");
+    vfs.release(fh);
+    for _ in 0..200 {
+        if versions(&server).await.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the versions were not purged after the last close");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_gets_its_marker_only_where_it_stays_empty() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let full = mkdir(&vfs, Ino::ROOT, "full").await;
+    put(&vfs, full, "f", b"").await;
+    mkdir(&vfs, Ino::ROOT, "empty").await;
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(
+        versions(&server).await,
+        ["empty/.bzEmpty upload", "full/f upload"]
+    );
+    vfs.unlink(full, os("f")).await.unwrap();
+    assert!(vfs.drain().await.is_empty());
+    drop(vfs);
+    let vfs = mount(&server, settings()).await;
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["empty", "full"]);
+    let full = vfs.lookup(Ino::ROOT, os("full")).await.unwrap().attr.ino;
+    assert!(names(&vfs, full).await.is_empty());
+    for name in ["empty", "full"] {
+        vfs.rmdir(Ino::ROOT, os(name)).await.unwrap();
+    }
+    drop(vfs);
+    let vfs = mount(&server, settings()).await;
+    assert!(names(&vfs, Ino::ROOT).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_made_and_removed_at_once_leaves_nothing() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    mkdir(&vfs, Ino::ROOT, "d").await;
+    vfs.rmdir(Ino::ROOT, os("d")).await.unwrap();
+    assert!(vfs.drain().await.is_empty());
+    assert!(versions(&server).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_others_filled_is_not_removed() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    mkdir(&vfs, Ino::ROOT, "d").await;
+    upload(&client(&server).await, "d//odd", b"precious").await;
+    let removed = vfs.rmdir(Ino::ROOT, os("d")).await;
+    assert!(matches!(removed, Err(Error::NotEmpty)), "{removed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_file_keeps_its_version_while_others_replace_it() {
+    let server = server();
+    let always = Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    };
+    let vfs = mount(&server, always).await;
+    put(&vfs, Ino::ROOT, "f", b"first").await;
+    let ino = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
+    let fh = vfs.open(ino, RDONLY).await.unwrap().fh;
+    upload(&client(&server).await, "f", b"second, longer").await;
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"second, longer");
+    assert_eq!(read_all(&vfs, fh).await.unwrap(), b"first");
+    let now = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
+    assert_ne!(now, ino);
+    vfs.release(fh);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_open_keeps_its_inode_when_others_replace_it() {
+    let server = server();
+    let always = Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    };
+    let vfs = mount(&server, always).await;
+    let ino = put(&vfs, Ino::ROOT, "f", b"first").await;
+    upload(&client(&server).await, "f", b"second").await;
+    let attr = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr;
+    assert_eq!((attr.ino, attr.size), (ino, 6));
+    assert_eq!(
+        vfs.next_invalidation().await,
+        b2fuse::vfs::Invalidation::Inode(ino)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_here_wins_over_a_listing_begun_before() {
+    let server = Server::start(emulator::Options {
+        latency: Duration::from_millis(150),
+        ..emulator::Options::default()
+    })
+    .unwrap();
+    upload(&client(&server).await, "gone", b"1").await;
+    let always = Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    };
+    let vfs = mount(&server, always).await;
+    let gone = vfs.lookup(Ino::ROOT, os("gone")).await.unwrap().attr;
+    for _ in 0..3 {
+        // Listings are under way all the time while names come and go.
+        let lister = vfs.clone();
+        let listing = tokio::spawn(async move { names(&lister, Ino::ROOT).await });
+        tokio::time::sleep(Duration::from_millis(70)).await;
+        put(&vfs, Ino::ROOT, "made", b"2").await;
+        listing.await.unwrap();
+        assert!(names(&vfs, Ino::ROOT).await.contains(&"made".to_owned()));
+        vfs.unlink(Ino::ROOT, os("made")).await.unwrap();
+        assert!(!names(&vfs, Ino::ROOT).await.contains(&"made".to_owned()));
+    }
+    assert_eq!(
+        vfs.lookup(Ino::ROOT, os("gone")).await.unwrap().attr.ino,
+        gone.ino
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_shadows_a_file_of_its_name_and_never_touches_it() {
+    let server = server();
+    let filler = client(&server).await;
+    upload(&filler, "a", b"file").await;
+    upload(&filler, "a/b", b"below").await;
+    let vfs = mount(&server, settings()).await;
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["a"]);
+    let a = vfs.lookup(Ino::ROOT, os("a")).await.unwrap().attr;
+    assert_eq!(a.kind, FileKind::Directory);
+    vfs.rename(Ino::ROOT, os("a"), Ino::ROOT, os("z"), 0)
+        .await
+        .unwrap();
+    vfs.drain().await;
+    assert_eq!(
+        versions(&server).await,
+        ["a upload", "a/b hide", "a/b upload", "z/b upload"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_directory_takes_everything_along() {
+    let server = server();
+    let filler = client(&server).await;
+    upload(&filler, "d/x/foreign", b"1").await;
+    upload(&filler, "d//odd", b"2").await;
+    let vfs = mount(&server, settings()).await;
+    let d = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    put(&vfs, d, "own", b"3").await;
+    let (_, unsent) = create(&vfs, d, "unsent").await;
+    vfs.write(unsent, 0, Bytes::from_static(b"4"))
+        .await
+        .unwrap();
+    mkdir(&vfs, d, "empty").await;
+    vfs.rename(Ino::ROOT, os("d"), Ino::ROOT, os("e"), 0)
+        .await
+        .unwrap();
+    vfs.flush(unsent).await.unwrap();
+    vfs.release(unsent);
+    assert!(vfs.drain().await.is_empty());
+    let e = vfs.lookup(Ino::ROOT, os("e")).await.unwrap().attr.ino;
+    assert_eq!(e, d);
+    assert_eq!(names(&vfs, e).await, ["empty", "own", "unsent", "x"]);
+    assert_eq!(
+        versions(&server).await,
+        [
+            "d//odd hide",
+            "d//odd upload",
+            "d/x/foreign hide",
+            "d/x/foreign upload",
+            "e//odd upload",
+            "e/empty/.bzEmpty upload",
+            "e/own upload",
+            "e/unsent upload",
+            "e/x/foreign upload",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_over_a_file_keeps_the_replaced_content_as_a_version() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    put(&vfs, Ino::ROOT, "a", b"new").await;
+    put(&vfs, Ino::ROOT, "b", b"old").await;
+    vfs.rename(Ino::ROOT, os("a"), Ino::ROOT, os("b"), 0)
+        .await
+        .unwrap();
+    assert_eq!(get(&vfs, Ino::ROOT, "b").await.unwrap(), b"new");
+    assert_eq!(versions(&server).await, ["b upload", "b upload"]);
+    // The file now lies over an older version: a rename must not expose that.
+    vfs.rename(Ino::ROOT, os("b"), Ino::ROOT, os("c"), 0)
+        .await
+        .unwrap();
+    assert_eq!(versions(&server).await, ["b hide", "b upload", "c upload"]);
+    let fresh = mount(&server, settings()).await;
+    assert_eq!(names(&fresh, Ino::ROOT).await, ["c"]);
+    assert_eq!(get(&fresh, Ino::ROOT, "c").await.unwrap(), b"new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_renamed_while_it_is_written_is_stored_under_its_last_name() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (_, fh) = create(&vfs, Ino::ROOT, "a").await;
+    vfs.write(fh, 0, Bytes::from_static(b"one")).await.unwrap();
+    vfs.rename(Ino::ROOT, os("a"), Ino::ROOT, os("b"), 0)
+        .await
+        .unwrap();
+    vfs.write(fh, 3, Bytes::from_static(b" two")).await.unwrap();
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    assert_eq!(versions(&server).await, ["b upload"]);
+    assert_eq!(get(&vfs, Ino::ROOT, "b").await.unwrap(), b"one two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_renamed_while_open_takes_its_changes_along() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    put(&vfs, Ino::ROOT, "a", b"0123456789").await;
+    let ino = vfs.lookup(Ino::ROOT, os("a")).await.unwrap().attr.ino;
+    let fh = vfs.open(ino, RDWR).await.unwrap().fh;
+    vfs.write(fh, 2, Bytes::from_static(b"XX")).await.unwrap();
+    vfs.rename(Ino::ROOT, os("a"), Ino::ROOT, os("b"), 0)
+        .await
+        .unwrap();
+    vfs.write(fh, 8, Bytes::from_static(b"YY")).await.unwrap();
+    assert_eq!(read_all(&vfs, fh).await.unwrap(), b"01XX4567YY");
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    let fresh = mount(&server, settings()).await;
+    assert_eq!(names(&fresh, Ino::ROOT).await, ["b"]);
+    assert_eq!(get(&fresh, Ino::ROOT, "b").await.unwrap(), b"01XX4567YY");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn states_that_nobody_closed_leave_no_versions() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (_, fh) = create(&vfs, Ino::ROOT, "f").await;
+    for i in 0..5 {
+        vfs.write(fh, i, Bytes::from_static(b"x")).await.unwrap();
+        vfs.fsync(fh, false).await.unwrap();
+    }
+    vfs.write(fh, 5, Bytes::from_static(b"y")).await.unwrap();
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    assert_eq!(versions(&server).await, ["f upload"]);
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"xxxxxy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_close_keeps_the_bytes_and_stores_them_later() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
+    vfs.write(fh, 0, Bytes::from_static(b"precious"))
+        .await
+        .unwrap();
+    server.set_faults(&["b2_upload_file:403"]).unwrap();
+    let closed = vfs.flush(fh).await;
+    assert!(
+        matches!(&closed, Err(Error::B2(error)) if error.kind == b2::ErrorKind::CapExceeded),
+        "{closed:?}"
+    );
+    vfs.release(fh);
+    assert_eq!(vfs.pending().files, 1);
+    assert_eq!(vfs.unstored()[0].path, "f");
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"precious");
+    assert_eq!(vfs.drain().await.len(), 1);
+    server.set_faults(&[]).unwrap();
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(versions(&server).await, ["f upload"]);
+    assert_eq!(vfs.getattr(attr.ino).await.unwrap().0.size, 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hash_files_tell_the_hash_of_what_is_in_memory() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (_, fh) = create(&vfs, Ino::ROOT, "f").await;
+    vfs.write(fh, 0, Bytes::from_static(b"abc")).await.unwrap();
+    assert_eq!(
+        get(&vfs, Ino::ROOT, "f.sha1").await.unwrap(),
+        b"a9993e364706816aba3e25717850c26c9cd0d89d\n"
+    );
+    vfs.write(fh, 0, Bytes::from_static(b"abcd")).await.unwrap();
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    assert_eq!(
+        get(&vfs, Ino::ROOT, "f.sha1").await.unwrap(),
+        b"81fe8bfe87576c3ecb22426f8e57847382917acf\n"
+    );
+    vfs.unlink(Ino::ROOT, os("f.sha1")).await.unwrap();
+    assert!(vfs.lookup(Ino::ROOT, os("f.sha1")).await.is_ok());
+    let renamed = vfs
+        .rename(Ino::ROOT, os("f.sha1"), Ino::ROOT, os("g"), 0)
+        .await;
+    assert!(matches!(renamed, Err(Error::NotPermitted)));
+    put(&vfs, Ino::ROOT, "g", b"real").await;
+    vfs.rename(Ino::ROOT, os("g"), Ino::ROOT, os("f.sha1"), 0)
+        .await
+        .unwrap();
+    assert_eq!(get(&vfs, Ino::ROOT, "f.sha1").await.unwrap(), b"real");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_directory_is_asked_for_single_names() {
+    let server = server();
+    let filler = client(&server).await;
+    for i in 0..1100 {
+        upload(&filler, &format!("d/{i:04}"), b"").await;
+    }
+    upload(&filler, "d/0500/below", b"x").await;
+    upload(&filler, "d/1050/below", b"x").await;
+    let vfs = mount(&server, settings()).await;
+    let before = calls(&server, "b2_list_file_names");
+    let d = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    let kind = async |name: &str| vfs.lookup(d, os(name)).await.map(|entry| entry.attr.kind);
+    assert_eq!(kind("1099").await.unwrap(), FileKind::File);
+    assert_eq!(kind("0001").await.unwrap(), FileKind::File);
+    assert_eq!(kind("0500").await.unwrap(), FileKind::Directory);
+    assert_eq!(kind("1050").await.unwrap(), FileKind::Directory);
+    assert!(matches!(kind("absent").await, Err(Error::NotFound)));
+    assert!(matches!(kind("absent").await, Err(Error::NotFound)));
+    assert!(calls(&server, "b2_list_file_names") - before <= 8);
+    assert_eq!(names(&vfs, d).await.len(), 1100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_larger_than_the_memory_limit_goes_through() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (_, fh) = create(&vfs, Ino::ROOT, "big").await;
+    let piece = |i: u64| Bytes::from(vec![(i % 251) as u8; 1_000_000]);
+    for i in 0..150 {
+        vfs.write(fh, i * MB, piece(i)).await.unwrap();
+    }
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    let entry = vfs.lookup(Ino::ROOT, os("big")).await.unwrap();
+    assert_eq!(entry.attr.size, 150 * MB);
+    let fh = vfs.open(entry.attr.ino, RDWR).await.unwrap().fh;
+    vfs.write(fh, 75 * MB + 5, Bytes::from_static(b"patch"))
+        .await
+        .unwrap();
+    let before = server.counters();
+    vfs.flush(fh).await.unwrap();
+    let after = server.counters();
+    assert!(after.bytes_in - before.bytes_in < 12 * MB);
+    let all = read_all(&vfs, fh).await.unwrap();
+    vfs.release(fh);
+    let mut expected: Vec<u8> = (0..150).flat_map(piece).collect();
+    expected[75_000_005..75_000_010].copy_from_slice(b"patch");
+    assert!(all == expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_of_a_file_are_those_that_others_will_see() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let started = SystemTime::now();
+    let ino = put(&vfs, Ino::ROOT, "f", b"x").await;
+    let here = vfs.getattr(ino).await.unwrap().0;
+    assert!(here.mtime >= started);
+    let fresh = mount(&server, settings()).await;
+    let there = fresh.lookup(Ino::ROOT, os("f")).await.unwrap().attr;
+    assert_eq!(here.mtime, there.mtime);
+    assert_eq!(calls(&server, "b2_copy_file"), 0);
+}
