@@ -134,16 +134,13 @@ async fn a_hundred_files_at_once_fit_in_little_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_commit_keeps_everything_dirty_and_readable() {
-    let rig = Rig::with(
-        settings(),
-        Duration::from_millis(1500),
-        emulator::Options::default(),
-    )
-    .await;
+    let rig = Rig::new(settings()).await;
     let file = rig.create("failing");
     let data = noise(3, 3_000_000);
     file.write(0, data.clone()).await.expect("written");
-    rig.server.set_faults(&["upload:503"]).expect("valid");
+    rig.server
+        .set_faults(&["upload:storage-cap"])
+        .expect("valid");
     assert!(matches!(file.commit().await, Err(Error::B2(_))));
     assert!(file.content.is_dirty());
     assert!(file.all().await.expect("read") == data);
@@ -154,17 +151,14 @@ async fn a_failed_commit_keeps_everything_dirty_and_readable() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_parts_of_a_stream_go_up_with_the_commit() {
-    let rig = Rig::with(
-        settings(),
-        Duration::from_millis(1500),
-        emulator::Options::default(),
-    )
-    .await;
+    let rig = Rig::new(settings()).await;
     let file = rig.create("parts");
     let data = noise(4, 40_000_000);
     for (i, piece) in data.chunks(1_000_000).enumerate() {
         if i == 22 {
-            rig.server.set_faults(&["upload_part:503"]).expect("valid");
+            rig.server
+                .set_faults(&["upload_part:storage-cap"])
+                .expect("valid");
         }
         file.write(i as u64 * 1_000_000, piece.to_vec())
             .await
@@ -186,11 +180,11 @@ async fn a_full_budget_without_b2_ends_in_an_error() {
             timeout: Duration::from_secs(2),
             ..settings()
         },
-        Duration::from_secs(1),
+        Duration::from_secs(20),
         emulator::Options::default(),
     )
     .await;
-    rig.server.set_faults(&["*:503"]).expect("valid");
+    rig.server.set_faults(&["*:storage-cap"]).expect("valid");
     let (one, two) = (rig.create("one"), rig.create("two"));
     for i in 0..11 {
         one.write(i * MIB, noise(i, MIB as usize))
