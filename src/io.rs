@@ -138,7 +138,7 @@ impl Io {
 
     /// The content of a stored version. Two calls for one id share cached blocks.
     pub fn stored(&self, version: Version) -> Arc<Content> {
-        let record = self.engine.records.intern(&version);
+        let record = self.engine.records.intern(version);
         Content::new(&self.engine, Some(record))
     }
 

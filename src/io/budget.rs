@@ -341,8 +341,8 @@ mod tests {
         let write = budget
             .try_reserve(Want::Write, budget.write_limit())
             .expect("empty");
-        assert_eq!(budget.try_reserve(Want::Write, 1).unwrap_err(), 0);
-        assert_eq!(budget.try_reserve(Want::Ahead, 1).unwrap_err(), 0);
+        assert_eq!(budget.try_reserve(Want::Write, 1).expect_err("full"), 0);
+        assert_eq!(budget.try_reserve(Want::Ahead, 1).expect_err("full"), 0);
         let read = budget
             .try_reserve(Want::Demand, 12 * MIB)
             .expect("the reserve is free");
@@ -357,7 +357,7 @@ mod tests {
         let mut cached = budget.try_reserve(Want::Demand, 30 * MIB).expect("empty");
         cached.turn(Use::Cached);
         assert_eq!(
-            budget.try_reserve(Want::Write, 5 * MIB).unwrap_err(),
+            budget.try_reserve(Want::Write, 5 * MIB).expect_err("full"),
             3 * MIB
         );
         let mut waiting = budget.queue(Want::Write, 5 * MIB);

@@ -45,7 +45,7 @@ impl Content {
     /// Stores what is dirty under `target`; `None` when nothing was. On error everything stays.
     /// A file just created is dirty although it is empty.
     ///
-    /// Goes on when the caller is dropped; the next commit then finds its work done.
+    /// Goes on when the caller is dropped; the next commit then tells what was done.
     pub async fn commit(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
         if !self.is_dirty() {
             return Ok(None);
@@ -55,7 +55,7 @@ impl Content {
             .engine
             .rt
             .spawn(async move { this.commit_now(&target).await });
-        task.await.unwrap_or_else(|error| {
+        let outcome = task.await.unwrap_or_else(|error| {
             Err(Error::B2(B2Error {
                 kind: ErrorKind::Unavailable,
                 call: "commit",
@@ -66,7 +66,9 @@ impl Content {
                 attempts: 1,
                 elapsed: std::time::Duration::ZERO,
             }))
-        })
+        });
+        let unreported = self.lock().unreported.take();
+        outcome.map(|committed| committed.or(unreported))
     }
 
     async fn commit_now(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
@@ -85,14 +87,16 @@ impl Content {
             }
             return outcome.or(Ok(None));
         }
-        match &outcome {
-            Ok(_) => self.asked.store(0, Ordering::Relaxed),
-            Err(_) => {
-                // Not asked again at once by those who wait for memory.
-                self.asked
-                    .store(self.engine.now_ms().max(1), Ordering::Relaxed);
-                self.engine.failures.fetch_add(1, Ordering::Relaxed);
+        if let Ok(committed) = &outcome {
+            if committed.is_some() {
+                self.lock().unreported.clone_from(committed);
             }
+            self.asked.store(0, Ordering::Relaxed);
+        } else {
+            // Not asked again at once by those who wait for memory.
+            self.asked
+                .store(self.engine.now_ms().max(1), Ordering::Relaxed);
+            self.engine.failures.fetch_add(1, Ordering::Relaxed);
         }
         outcome
     }
@@ -333,7 +337,7 @@ impl Content {
         let engine = &self.engine;
         engine.note_own(&id);
         let sha1 = sha1.or_else(|| known_sha1(version));
-        let record = engine.records.intern(&Version {
+        let record = engine.records.intern(Version {
             id,
             size: snapshot.size,
             sha1,

@@ -20,7 +20,7 @@ use super::extents::{Overlay, Piece};
 use super::records::Record;
 use super::snapshot::{Snapshot, Span, zeros};
 use super::stream::Streaming;
-use super::{Error, Owner, Version};
+use super::{Committed, Error, Owner, Version};
 use crate::b2::{FileId, FileVersion, Sha1};
 
 /// The content of one file: a base version, an overlay of unsent changes, a size.
@@ -70,6 +70,8 @@ pub(super) struct State {
     pub(super) discarded: bool,
     /// The base is stored, but not where it should be.
     pub(super) misplaced: Option<Misplaced>,
+    /// What a commit did whose caller went away: the next caller is told.
+    pub(super) unreported: Option<Committed>,
     /// Whether the engine knows this content as one that may hold unsent bytes.
     pub(super) listed: bool,
     /// Unsent bytes at which the start of a stream is considered again.
@@ -151,6 +153,7 @@ impl Content {
                 shy: false,
                 discarded: false,
                 misplaced: None,
+                unreported: None,
                 listed: false,
                 consider: 0,
             }),
@@ -168,9 +171,11 @@ impl Content {
         self.lock().size
     }
 
-    /// True while B2 has not acknowledged some change of content.
+    /// True while B2 has not acknowledged some change of content, or nobody has been told yet
+    /// that it has (a commit whose caller went away).
     pub fn is_dirty(&self) -> bool {
-        self.lock().is_dirty()
+        let state = self.lock();
+        state.is_dirty() || state.unreported.is_some()
     }
 
     /// Changed bytes in memory.
@@ -192,7 +197,7 @@ impl Content {
     /// The base's bytes are now also stored as `version`: they are read from there from now on,
     /// for the old version is about to go. Does nothing when the base is not `old`.
     pub fn same_content(&self, old: &FileId, version: &Version) {
-        let record = self.engine.records.intern(version);
+        let record = self.engine.records.intern(version.clone());
         let mut state = self.lock();
         if state
             .base
@@ -341,6 +346,7 @@ impl Content {
             let mut state = self.lock();
             state.discarded = true;
             state.stored = state.seq;
+            state.unreported = None;
             let overlay = std::mem::take(&mut state.overlay);
             // A commit under way ends its stream itself.
             let stream = if self.committing.load(Ordering::Acquire) {

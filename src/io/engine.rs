@@ -219,12 +219,12 @@ impl Engine {
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>, Error> {
         let total = ranges.iter().map(|r| r.end - r.start).sum();
-        let (mut room, _permit) = match self.reserve_now(Want::Ahead, total) {
-            Some(room) => (room, None),
-            None => {
-                let permit = Arc::clone(&self.filling).acquire_owned().await;
-                (self.reserve(total).await?, Some(permit))
-            }
+        let _permit;
+        let mut room = if let Some(room) = self.reserve_now(Want::Ahead, total) {
+            room
+        } else {
+            _permit = Arc::clone(&self.filling).acquire_owned().await;
+            self.reserve(total).await?
         };
         let mut parts = Vec::with_capacity(ranges.len());
         for range in ranges {

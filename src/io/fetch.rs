@@ -224,9 +224,10 @@ async fn fill(
     let range = cache::bytes_of(record, &fetch.blocks);
     let mut left = range.end - range.start;
     let opening = async {
-        let slot = match fetch.ahead {
-            true => engine.ahead.acquire().await.ok(),
-            false => None,
+        let slot = if fetch.ahead {
+            engine.ahead.acquire().await.ok()
+        } else {
+            None
         };
         let download = engine.client.download(&record.id, range).await;
         download.map(|download| (download, slot))

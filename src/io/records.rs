@@ -56,7 +56,7 @@ impl Records {
     }
 
     /// The record of a version; the same one for the same id.
-    pub(super) fn intern(&self, version: &Version) -> Arc<Record> {
+    pub(super) fn intern(&self, version: Version) -> Arc<Record> {
         let computed = self
             .hashes
             .lock()
@@ -72,7 +72,7 @@ impl Records {
             return record;
         }
         let key = self.next.fetch_add(1, Ordering::Relaxed);
-        if key % 1024 == 0 {
+        if key.is_multiple_of(1024) {
             live.retain(|_, record| record.strong_count() > 0);
         }
         let record = Arc::new(Record {
@@ -81,7 +81,7 @@ impl Records {
             size: version.size,
             sha1: Mutex::new(known),
         });
-        live.insert(version.id.clone(), Arc::downgrade(&record));
+        live.insert(version.id, Arc::downgrade(&record));
         record
     }
 

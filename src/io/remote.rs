@@ -173,7 +173,7 @@ impl Engine {
             start: 0,
             size: source.size,
             seq: 0,
-            base: Some(self.records.intern(source)),
+            base: Some(self.records.intern(source.clone())),
             spans: vec![Span::Base(0..source.size)],
         };
         let large = self.start_large(target, sha1).await?;

@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn near_ranges_are_one_download() {
-        assert_eq!(join_near(&[0..10, 20..30]), [0..30]);
+        assert_eq!(join_near(&[0..10, 20..30]).first(), Some(&(0..30)));
         assert_eq!(join_near(&[0..10, 10 << 20..11 << 20]).len(), 2);
     }
 

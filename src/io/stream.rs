@@ -38,6 +38,11 @@ pub(super) enum Streaming {
 pub(super) struct Stream {
     pub(super) large: FileId,
     pub(super) parts: Vec<Part>,
+    /// Parts before this one were all launched.
+    launched: usize,
+    flying: usize,
+    flying_bytes: u64,
+    failed: usize,
     /// End of the last part made.
     pub(super) issued: u64,
     /// Where the written run starts; the base is copied up to here.
@@ -68,19 +73,47 @@ struct Launch {
 }
 
 impl Stream {
+    /// Bytes on their way that give back memory when they land.
     pub(super) fn flying_bytes(&self) -> u64 {
-        self.parts
-            .iter()
-            .filter(|part| part.state == PartState::Flying)
-            .map(|part| match &part.step {
-                Step::Send(range) => range.end - range.start,
-                Step::Copy(_) => 0,
-            })
-            .sum()
+        self.flying_bytes
     }
 
     pub(super) fn is_flying(&self) -> bool {
-        self.parts.iter().any(|p| p.state == PartState::Flying)
+        self.flying > 0
+    }
+
+    fn set(&mut self, index: usize, now: PartState) {
+        let Some(part) = self.parts.get_mut(index) else {
+            return;
+        };
+        let bytes = match &part.step {
+            Step::Send(range) => range.end - range.start,
+            Step::Copy(_) => 0,
+        };
+        match std::mem::replace(&mut part.state, now) {
+            PartState::Flying => {
+                self.flying -= 1;
+                self.flying_bytes -= bytes;
+            }
+            PartState::Failed => self.failed -= 1,
+            PartState::Waiting | PartState::Done(_) => {}
+        }
+        match now {
+            PartState::Flying => {
+                self.flying += 1;
+                self.flying_bytes += bytes;
+            }
+            PartState::Failed => self.failed += 1,
+            PartState::Waiting | PartState::Done(_) => {}
+        }
+    }
+
+    /// The next part that was made and never launched.
+    fn waiting(&mut self) -> Option<usize> {
+        while self.parts.get(self.launched)?.state != PartState::Waiting {
+            self.launched += 1;
+        }
+        Some(self.launched)
     }
 
     /// The SHA-1 of every part if all have landed.
@@ -239,6 +272,10 @@ impl Content {
         Some(Stream {
             large,
             parts,
+            launched: 0,
+            flying: 0,
+            flying_bytes: 0,
+            failed: 0,
             issued,
             data_start: first,
             tail_end: 0,
@@ -246,65 +283,57 @@ impl Content {
     }
 
     fn next_launch(&self, state: &mut State, pressure: bool) -> Option<Launch> {
-        let Streaming::Running(stream) = &state.stream else {
+        let uploads = self.engine.settings.uploads.max(1);
+        let Streaming::Running(stream) = &mut state.stream else {
             return None;
         };
-        let flying = stream.parts.iter().rev().take(64 + MAX_STREAMED);
-        let flying = flying.filter(|p| p.state == PartState::Flying).count();
-        if flying >= self.engine.settings.uploads.max(1) {
+        if stream.flying >= uploads {
             return None;
         }
-        let waiting = stream
-            .parts
-            .iter()
-            .position(|p| p.state == PartState::Waiting);
-        let (index, range) = if let Some(index) = waiting {
-            (index, stream.parts[index].step.range().clone())
-        } else {
-            (
-                stream.parts.len(),
-                self.next_range(state, stream, pressure)?,
-            )
-        };
+        let waiting = stream.waiting();
         // Copies take nothing from here; what is sent is held by the snapshot until it landed.
-        let copies = waiting.is_some();
+        let (index, range, spans) = if let Some(index) = waiting {
+            let range = stream.parts[index].step.range().clone();
+            (index, range, Vec::new())
+        } else {
+            let range = self.next_range(state, pressure)?;
+            state.overlay.freeze();
+            let spans = state.spans(range.clone()).ok()?;
+            let Streaming::Running(stream) = &mut state.stream else {
+                return None;
+            };
+            stream.issued = range.end;
+            stream.parts.push(Part {
+                step: Step::Send(range.clone()),
+                state: PartState::Waiting,
+            });
+            (stream.parts.len() - 1, range, spans)
+        };
         let snapshot = Snapshot {
             start: range.start,
             size: range.end,
             seq: state.seq,
             base: state.base.clone(),
-            spans: Vec::new(),
-        };
-        let spans = if copies {
-            Vec::new()
-        } else {
-            state.overlay.freeze();
-            state.spans(range.clone()).ok()?
+            spans,
         };
         let Streaming::Running(stream) = &mut state.stream else {
             return None;
         };
-        if !copies {
-            stream.issued = range.end;
-            stream.parts.push(Part {
-                step: Step::Send(range),
-                state: PartState::Waiting,
-            });
-        }
-        let part = &mut stream.parts[index];
-        part.state = PartState::Flying;
+        stream.set(index, PartState::Flying);
         Some(Launch {
             large: stream.large.clone(),
             index,
-            step: part.step.clone(),
-            snapshot: Snapshot { spans, ..snapshot },
+            step: stream.parts[index].step.clone(),
+            snapshot,
         })
     }
 
     /// The next part to send, if enough is written.
-    fn next_range(&self, state: &State, stream: &Stream, pressure: bool) -> Option<Range<u64>> {
-        let failed = stream.parts.iter().any(|p| p.state == PartState::Failed);
-        if failed || stream.parts.len() >= MAX_STREAMED {
+    fn next_range(&self, state: &State, pressure: bool) -> Option<Range<u64>> {
+        let Streaming::Running(stream) = &state.stream else {
+            return None;
+        };
+        if stream.failed > 0 || stream.parts.len() >= MAX_STREAMED {
             return None;
         }
         let written = state.overlay.run_end(stream.issued.max(stream.data_start));
@@ -342,10 +371,9 @@ impl Content {
             let state = &mut *guard;
             if let Streaming::Running(stream) = &mut state.stream
                 && stream.large == *large
-                && let Some(part) = stream.parts.get_mut(index)
             {
-                part.state = sha1.map_or(PartState::Failed, PartState::Done);
-                if let (Step::Send(range), Some(_)) = (&part.step, sha1) {
+                stream.set(index, sha1.map_or(PartState::Failed, PartState::Done));
+                if let (Step::Send(range), Some(_)) = (&stream.parts[index].step, sha1) {
                     // The base bytes in front of the run can still be read from the base.
                     let from = range.start.max(stream.data_start);
                     state.overlay.mark_sent(from..range.end, state.seq);

@@ -25,7 +25,9 @@ const LARGE_WRITE: usize = 64 << 10;
 const BUFFER: usize = 1 << 20;
 /// The smallest such buffer.
 const SMALL_BUFFER: usize = 512;
-/// An owner that was asked to commit and has not begun after this time is asked again.
+/// How long an owner that was asked to commit is believed to begin soon.
+const SOON_MS: u64 = 1_000;
+/// One that did not is asked again after this time, behind those who were not asked yet.
 const ASK_AGAIN_MS: u64 = 5_000;
 
 impl Content {
@@ -221,7 +223,8 @@ impl Engine {
         let goal = bytes.max(self.budget.write_limit() / 4);
         let now = self.now_ms();
         let (mut leaving, mut on_the_way) = (0, false);
-        let mut idle: Vec<(u64, &Arc<Content>)> = Vec::new();
+        // Asked before, unsent bytes, content.
+        let mut idle: Vec<(bool, u64, &Arc<Content>)> = Vec::new();
         for content in &contents {
             let unsent = content.unsent.load(Ordering::Relaxed);
             if unsent >= MIN_PART {
@@ -229,22 +232,22 @@ impl Engine {
             }
             let flying = content.flying.load(Ordering::Relaxed);
             let asked = content.asked.load(Ordering::Relaxed);
-            let soon = asked > 0 && asked + ASK_AGAIN_MS > now;
+            let waited = (asked > 0).then(|| now.saturating_sub(asked));
             if unsent == 0 {
                 continue;
             }
             let committing = content.committing.load(Ordering::Acquire);
             on_the_way |= committing || flying > 0;
-            if committing || soon {
+            if committing || waited.is_some_and(|ms| ms < SOON_MS) {
                 leaving += unsent;
             } else if flying > 0 {
                 leaving += flying;
-            } else {
-                idle.push((unsent, content));
+            } else if waited.is_none_or(|ms| ms >= ASK_AGAIN_MS) || Arc::ptr_eq(content, me) {
+                idle.push((waited.is_some(), unsent, content));
             }
         }
-        idle.sort_by_key(|(unsent, _)| std::cmp::Reverse(*unsent));
-        for (unsent, content) in idle {
+        idle.sort_by_key(|(asked, unsent, _)| (*asked, std::cmp::Reverse(*unsent)));
+        for (_, unsent, content) in idle {
             if leaving >= goal {
                 break;
             }

@@ -84,8 +84,11 @@ async fn program(rig: &Rig, seed: u64, scale: &Scale) {
                 if let Some(running) = running.take() {
                     running.await.expect("no panic").expect("stored");
                 }
-                let word =
-                    ["upload:503", "copy_part:503", "finish_large_file:503"][random.usize(0..3)];
+                let word = [
+                    "upload:storage-cap",
+                    "copy_part:storage-cap",
+                    "finish_large_file:storage-cap",
+                ][random.usize(0..3)];
                 rig.server.set_faults(&[word]).expect("a valid word");
                 // Either it fails and everything stays, or it never met the fault.
                 drop(file.commit().await);
@@ -129,14 +132,10 @@ async fn check_stored(rig: &Rig, file: &File, model: &[u8], seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_files_are_what_was_written() {
-    let rig = Rig::with(
-        Settings {
-            memory: 24 * MIB,
-            ..settings()
-        },
-        Duration::from_millis(1500),
-        b2fuse::emulator::Options::default(),
-    )
+    let rig = Rig::new(Settings {
+        memory: 24 * MIB,
+        ..settings()
+    })
     .await;
     let scale = Scale {
         steps: 120,
@@ -144,7 +143,7 @@ async fn small_files_are_what_was_written() {
         largest_write: 200_000,
         faults: false,
     };
-    for seed in 0..25 {
+    for seed in seeds(0, 25) {
         program(&rig, seed, &scale).await;
     }
     assert_eq!(unsent_left(&rig).await, 0);
@@ -152,16 +151,12 @@ async fn small_files_are_what_was_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_files_are_what_was_written() {
-    let rig = Rig::with(
-        Settings {
-            memory: 40 * MIB,
-            large_file: 6_000_000,
-            part_size: 5_000_000,
-            ..settings()
-        },
-        Duration::from_millis(1500),
-        b2fuse::emulator::Options::default(),
-    )
+    let rig = Rig::new(Settings {
+        memory: 40 * MIB,
+        large_file: 6_000_000,
+        part_size: 5_000_000,
+        ..settings()
+    })
     .await;
     let scale = Scale {
         steps: 60,
@@ -169,10 +164,48 @@ async fn large_files_are_what_was_written() {
         largest_write: 9_000_000,
         faults: true,
     };
-    for seed in 100..106 {
+    for seed in seeds(1000, 6) {
         program(&rig, seed, &scale).await;
     }
     assert!(rig.io.memory_peak() <= 40 * MIB, "{}", rig.io.memory_peak());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_written_at_once_in_little_memory_are_what_was_written() {
+    let rig = Arc::new(
+        Rig::new(Settings {
+            memory: 24 * MIB,
+            large_file: 6_000_000,
+            part_size: 5_000_000,
+            ..settings()
+        })
+        .await,
+    );
+    let programs: Vec<_> = seeds(2000, 6)
+        .map(|seed| {
+            let rig = Arc::clone(&rig);
+            tokio::spawn(async move {
+                let scale = Scale {
+                    steps: 40,
+                    longest: 24_000_000,
+                    largest_write: 4_000_000,
+                    faults: false,
+                };
+                program(&rig, seed, &scale).await;
+            })
+        })
+        .collect();
+    for program in programs {
+        program.await.expect("no panic");
+    }
+    assert!(rig.io.memory_peak() <= 24 * MIB, "{}", rig.io.memory_peak());
+    assert_eq!(unsent_left(&rig).await, 0);
+}
+
+/// `count` seeds from `first` on; `MODEL_SEEDS` times as many for a long run.
+fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("MODEL_SEEDS").map_or(1, |n| n.parse().expect("a number"));
+    first..first + count * times
 }
 
 /// What stays reserved when only clean blocks are left.

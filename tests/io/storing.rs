@@ -134,16 +134,13 @@ async fn a_hundred_files_at_once_fit_in_little_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_commit_keeps_everything_dirty_and_readable() {
-    let rig = Rig::with(
-        settings(),
-        Duration::from_millis(1500),
-        emulator::Options::default(),
-    )
-    .await;
+    let rig = Rig::new(settings()).await;
     let file = rig.create("failing");
     let data = noise(3, 3_000_000);
     file.write(0, data.clone()).await.expect("written");
-    rig.server.set_faults(&["upload:503"]).expect("valid");
+    rig.server
+        .set_faults(&["upload:storage-cap"])
+        .expect("valid");
     assert!(matches!(file.commit().await, Err(Error::B2(_))));
     assert!(file.content.is_dirty());
     assert!(file.all().await.expect("read") == data);
@@ -154,17 +151,14 @@ async fn a_failed_commit_keeps_everything_dirty_and_readable() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_parts_of_a_stream_go_up_with_the_commit() {
-    let rig = Rig::with(
-        settings(),
-        Duration::from_millis(1500),
-        emulator::Options::default(),
-    )
-    .await;
+    let rig = Rig::new(settings()).await;
     let file = rig.create("parts");
     let data = noise(4, 40_000_000);
     for (i, piece) in data.chunks(1_000_000).enumerate() {
         if i == 22 {
-            rig.server.set_faults(&["upload_part:503"]).expect("valid");
+            rig.server
+                .set_faults(&["upload_part:storage-cap"])
+                .expect("valid");
         }
         file.write(i as u64 * 1_000_000, piece.to_vec())
             .await
@@ -186,11 +180,11 @@ async fn a_full_budget_without_b2_ends_in_an_error() {
             timeout: Duration::from_secs(2),
             ..settings()
         },
-        Duration::from_secs(1),
+        Duration::from_secs(20),
         emulator::Options::default(),
     )
     .await;
-    rig.server.set_faults(&["*:503"]).expect("valid");
+    rig.server.set_faults(&["*:storage-cap"]).expect("valid");
     let (one, two) = (rig.create("one"), rig.create("two"));
     for i in 0..11 {
         one.write(i * MIB, noise(i, MIB as usize))
@@ -354,6 +348,100 @@ async fn a_copy_keeps_content_and_takes_the_new_info() {
         .await
         .expect("copied");
     assert_eq!(made.size, huge.size);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_caller_went_away_is_told_to_the_next() {
+    let rig = Rig::with(
+        settings(),
+        Duration::from_secs(20),
+        emulator::Options {
+            latency: Duration::from_millis(50),
+            ..emulator::Options::default()
+        },
+    )
+    .await;
+    let file = rig.create("told");
+    file.write(0, b"bytes".to_vec()).await.expect("written");
+    drop(tokio::time::timeout(Duration::from_millis(5), file.commit()).await);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(rig.versions("told").await.len(), 1);
+    assert!(file.content.is_dirty(), "nobody knows of the version yet");
+    let committed = file.commit().await.expect("stored").expect("told");
+    assert_eq!(committed.version.size, 5);
+    assert!(!file.content.is_dirty());
+    assert_eq!(rig.versions("told").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_memory_can_answer_is_ready_at_once_on_any_thread() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("inline");
+    let content = std::sync::Arc::clone(&file.content);
+    std::thread::spawn(move || {
+        let cursor = Cursor::default();
+        for (offset, len) in [(0, 10), (10, 100_000), (100_010, 5)] {
+            let write = content.write(offset, vec![1; len].into());
+            assert!(matches!(now(write), Some(Ok(()))));
+        }
+        assert!(matches!(now(content.truncate(100_000)), Some(Ok(()))));
+        let read = now(content.read(&cursor, 0, 1 << 20))
+            .expect("ready")
+            .expect("read");
+        assert_eq!(read.concat(), vec![1; 100_000]);
+    })
+    .join()
+    .expect("no panic");
+    file.commit().await.expect("stored");
+    assert_eq!(file.all().await.expect("read").len(), 100_000);
+    let content = std::sync::Arc::clone(&file.content);
+    std::thread::spawn(move || {
+        let read = now(content.read(&Cursor::default(), 0, 50_000))
+            .expect("cached")
+            .expect("read");
+        assert_eq!(read.concat(), vec![1; 50_000]);
+    })
+    .join()
+    .expect("no panic");
+}
+
+/// Polls once, outside a runtime.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_must_wait_may_begin_outside_the_runtime() {
+    let rig = Rig::new(Settings {
+        memory: 24 * MIB,
+        ..settings()
+    })
+    .await;
+    let (full, other) = (rig.create("full"), rig.create("other"));
+    for i in 0..11 {
+        full.write(i * MIB, noise(i, MIB as usize))
+            .await
+            .expect("fits");
+    }
+    let content = std::sync::Arc::clone(&other.content);
+    let waiting = std::thread::spawn(move || {
+        let mut write =
+            Box::pin(async move { content.write(0, noise(9, 2 * MIB as usize).into()).await });
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(write.as_mut().poll(&mut context).is_pending());
+        write
+    });
+    let write = waiting.join().expect("no panic");
+    tokio::spawn(write)
+        .await
+        .expect("no panic")
+        .expect("written");
+    assert_eq!(other.content.size(), 2 * MIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
