@@ -27,7 +27,8 @@
 //!
 //! Words without a colon are switches: `no-md5` (contentMd5 null, for speed), `no-encryption` (buckets without SSE-B2; also
 //! lifts the 2048 byte limit), `old-names` (slash rules of before 2020), `odd-next` (nextFileName that names no file),
-//! `custom-timestamps` (the account may set upload times), `token-life=SECONDS`, `maximum-copy=BYTES`.
+//! `custom-timestamps` (the account may set upload times), `token-life=SECONDS`, `maximum-copy=BYTES`,
+//! `recommended-part=BYTES` (what authorizations recommend).
 //!
 //! # Control
 //! At the API address: `GET /emulator/counters`, `POST /emulator/reset`, `POST /emulator/faults` (a JSON list of words

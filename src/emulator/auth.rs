@@ -12,7 +12,7 @@ use super::error::{ApiError, Result};
 use super::http::Request;
 use super::keys::Key;
 use super::params::Params;
-use super::rules::{HEADER_INFO, MINIMUM_PART, RECOMMENDED_PART};
+use super::rules::{HEADER_INFO, MINIMUM_PART};
 
 pub(super) fn authorize(request: &Request) -> Result<Bytes> {
     let refused = || ApiError::new(401, "bad_auth_token", "");
@@ -32,16 +32,15 @@ pub(super) fn authorize(request: &Request) -> Result<Bytes> {
         )));
     }
     let shared = &request.shared;
-    let token = shared
-        .tokens
-        .issue_account(&key, shared.faults.switches().token_life);
+    let switches = shared.faults.switches();
+    let token = shared.tokens.issue_account(&key, switches.token_life);
     let urls = shared.urls();
     let account_id = shared.account().id.clone();
     let common = json!({
         "absoluteMinimumPartSize": MINIMUM_PART,
         "apiUrl": urls.api,
         "downloadUrl": urls.download,
-        "recommendedPartSize": RECOMMENDED_PART,
+        "recommendedPartSize": switches.recommended_part,
         "s3ApiUrl": urls.api,
     });
     let top = json!({
@@ -54,7 +53,7 @@ pub(super) fn authorize(request: &Request) -> Result<Bytes> {
             let mut flat = merge(top, common);
             flat["allowed"] = allowed_one(request, &key);
             if request.version == 1 {
-                flat["minimumPartSize"] = RECOMMENDED_PART.into();
+                flat["minimumPartSize"] = switches.recommended_part.into();
             }
             flat
         }

@@ -57,6 +57,7 @@ pub(super) struct Switches {
     pub(super) custom_timestamps: bool,
     pub(super) token_life: Duration,
     pub(super) maximum_copy: u64,
+    pub(super) recommended_part: u64,
 }
 
 impl Default for Switches {
@@ -69,6 +70,7 @@ impl Default for Switches {
             custom_timestamps: false,
             token_life: Duration::from_secs(24 * 3600),
             maximum_copy: super::rules::MAXIMUM_UPLOAD,
+            recommended_part: super::rules::RECOMMENDED_PART,
         }
     }
 }
@@ -156,6 +158,7 @@ fn parse_switch(word: &str, switches: &mut Switches) -> Result<bool, String> {
         "custom-timestamps" => switches.custom_timestamps = true,
         "token-life" => switches.token_life = Duration::from_secs(number()?),
         "maximum-copy" => switches.maximum_copy = number()?,
+        "recommended-part" => switches.recommended_part = number()?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -320,11 +320,13 @@ fn route(role: Role, method: &Method, path: &str) -> Result<(u8, &'static Call, 
         let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
         (version, name, rest)
     };
+    // The api host serves downloads too: the official SDK sends its HEAD there.
+    let served = |call: Role| call == role || (call == Role::Download && role == Role::Api);
     let call = CALLS
         .iter()
-        .find(|call| call.name == name && call.role == role)
+        .find(|call| call.name == name && served(call.role))
         .ok_or_else(unknown)?;
-    let fits = match role {
+    let fits = match call.role {
         Role::Pod => method == Method::POST,
         Role::Api => method == Method::POST || method == Method::GET,
         Role::Download => matches!(*method, Method::POST | Method::GET | Method::HEAD),

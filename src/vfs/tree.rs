@@ -202,7 +202,7 @@ impl Node {
 /// The inode table.
 pub(super) struct Tree {
     nodes: HashMap<Ino, Node>,
-    next: u64,
+    next: Ino,
     tick: Tick,
     /// Nodes that may have something not in B2 yet; the truth is `Node::pending`.
     pending: BTreeSet<Ino>,
@@ -213,7 +213,7 @@ impl Tree {
     pub(super) fn new(root: Meta) -> Self {
         let mut tree = Self {
             nodes: HashMap::new(),
-            next: Ino::ROOT.0 + 1,
+            next: Ino::ROOT.next(),
             tick: 0,
             pending: BTreeSet::new(),
         };
@@ -316,12 +316,12 @@ impl Tree {
         if let Some(old) = self.child(parent, &name) {
             self.detach(old);
         }
-        let ino = Ino(self.next);
+        let ino = self.next;
         let changed = self.tick;
         self.dir_mut(parent)?
             .children
             .insert(Arc::clone(&name), ino);
-        self.next += 1;
+        self.next = ino.next();
         self.nodes.insert(
             ino,
             Node {

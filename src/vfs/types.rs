@@ -5,23 +5,29 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// An inode number; 1 is the root. A set high bit means the virtual hash file of the inode below it.
+/// An inode number; 1 is the root. Odd ones are real; the even one before is that of the virtual
+/// hash file. So a hash file comes first also for programs that remove by inode number (`rm -r`
+/// does with many entries), which would else miss it once its file is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ino(pub u64);
 
 impl Ino {
     /// The mount's root.
     pub const ROOT: Self = Self(1);
-    const HASH: u64 = 1 << 62;
+
+    /// The real inode after this one.
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 2)
+    }
 
     /// The virtual `.sha1` file that belongs to this file.
     pub(super) fn hash_file(self) -> Self {
-        Self(self.0 | Self::HASH)
+        Self(self.0 & !1)
     }
 
     /// The file a virtual hash file belongs to; `None` for every other inode.
     pub(super) fn hashed(self) -> Option<Self> {
-        (self.0 & Self::HASH != 0).then_some(Self(self.0 & !Self::HASH))
+        (self.0 & 1 == 0).then_some(Self(self.0 | 1))
     }
 }
 
