@@ -208,6 +208,13 @@ fn the_mount_shows_what_it_is_and_hides_the_key() {
         assert!(line.contains(part), "{part}: {line}");
     }
     assert!(!line.contains("allow_other"), "{line}");
+    let other = Place::new();
+    let mut shared = b2fuse_with(&account);
+    let _shared = Running::mount(shared.arg("--allow_other"), &other.mnt());
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let point = other.mnt().display().to_string();
+    let line = table.lines().find(|l| l.contains(&point)).expect("mounted");
+    assert!(line.contains("allow_other"), "{line}");
     let cmdline = fs::read(format!("/proc/{}/cmdline", running.pid())).expect("it runs");
     assert!(!String::from_utf8_lossy(&cmdline).contains(&account.key));
 }
@@ -277,6 +284,11 @@ fn the_prefix_of_a_restricted_key_is_the_root() {
     running.signal(Signal::SIGTERM);
     assert_eq!(running.end().0, Some(0));
     let key = account.restricted(WRITER, Some("team/a/"));
+    // Bound to one bucket, it needs no name of it.
+    let key = Account {
+        bucket: String::new(),
+        ..key
+    };
     let _running = Running::mount(&mut b2fuse_with(&key), &place.mnt());
     let names: Vec<_> = fs::read_dir(place.mnt())
         .expect("listed")

@@ -114,10 +114,10 @@ pub(super) fn check(given: &Path, make: bool) -> anyhow::Result<PathBuf> {
     Ok(point)
 }
 
-/// Lets the kernel read ahead as far as one request can carry several times over. Root only, and only
-/// worth a try: the default of 128 KiB costs throughput, nothing else.
+/// Lets the kernel read ahead as far as one request carries. More would gain little, and a fault in a mapped
+/// file reads the whole window. Root only, and worth a try: the default of 128 KiB only costs throughput.
 pub(super) fn raise_read_ahead(mount: &Mounted) {
-    const KIB: u32 = 4096;
+    const KIB: u32 = 1024;
     let path = format!("/sys/class/bdi/{}/read_ahead_kb", mount.device);
     if let Err(e) = std::fs::write(&path, KIB.to_string()) {
         log::debug!("read-ahead of the kernel stays as it is: {path}: {e}");
