@@ -574,6 +574,7 @@ fn errno(error: &vfs::Error) -> i32 {
         vfs::Error::Access => libc::EACCES,
         vfs::Error::NameTooLong => libc::ENAMETOOLONG,
         vfs::Error::BadHandle => libc::EBADF,
+        vfs::Error::NoSpace(_) => libc::ENOSPC,
         other => panic!("no operation should end with: {other} ({other:?})"),
     }
 }

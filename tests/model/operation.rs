@@ -126,6 +126,21 @@ pub(crate) enum Operation {
     Remount,
 }
 
+impl Operation {
+    /// Whether it works on an open file, whatever has become of its name.
+    pub(crate) fn by_descriptor(&self) -> bool {
+        matches!(
+            self,
+            Self::ReadAt { .. }
+                | Self::WriteAt { .. }
+                | Self::SetLen { .. }
+                | Self::Sync { .. }
+                | Self::Open { .. }
+                | Self::Close { .. }
+        )
+    }
+}
+
 /// A sequence of `len` operations.
 pub(crate) fn generate(seed: u64, len: usize, scale: Scale) -> Vec<Operation> {
     let mut maker = Maker {
