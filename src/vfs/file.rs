@@ -13,7 +13,7 @@ use super::commit::Why;
 use super::directory::DirHandle;
 use super::hashfile::HashHandle;
 use super::queue::{Queue, Urgency};
-use super::tree::{Marker, Tree};
+use super::tree::Tree;
 use super::{Attr, Error, Fh, FileKind, Ino, Opened, SetAttr, Shared, Vfs};
 use crate::b2::NewFile;
 use crate::io::{self, Content, Cursor, Owner};
@@ -385,29 +385,5 @@ impl Vfs {
             .get(&fh)
             .cloned()
             .ok_or(Error::BadHandle)
-    }
-}
-
-impl Marker {
-    /// Asks for the marker to be written, again if it is there already.
-    pub(super) fn want(&mut self, attributes: bool) {
-        *self = match std::mem::take(self) {
-            Self::Absent => Self::Wanted {
-                attributes,
-                old: None,
-            },
-            Self::Wanted {
-                attributes: before,
-                old,
-            } => Self::Wanted {
-                attributes: attributes || before,
-                old,
-            },
-            Self::Stored { id, ours } if attributes => Self::Wanted {
-                attributes,
-                old: Some((id, ours)),
-            },
-            stored @ Self::Stored { .. } => stored,
-        };
     }
 }
