@@ -46,6 +46,12 @@ fn source(seed: u64) -> tempfile::TempDir {
     source
 }
 
+/// Gives the root a time that is not by chance in the same second as the mount.
+fn date(source: &tempfile::TempDir) {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::new(1_111_111_111, 222_222_222);
+    tree::set_mtime(source.path(), at);
+}
+
 const USUAL: &[&str] = &["-avzh", "--no-perms", "--no-owner", "--no-group"];
 const NOTHING: &[String] = &[];
 
@@ -119,6 +125,7 @@ fn inplace_patches_files(place: &mut dyn Place) {
     let big = source.path().join("large and patched");
     let mut content = noise(25, 6_000_000);
     put(&big, &content);
+    date(&source);
     changes(&["-a"], source.path(), place.path());
     place.remount();
     content[2_000_000..2_000_100].copy_from_slice(&noise(26, 100));
@@ -149,6 +156,7 @@ fn delete_removes_what_the_source_lost(place: &mut dyn Place) {
     changes(&["-a"], source.path(), place.path());
     fs::remove_dir_all(source.path().join("goes")).unwrap();
     fs::remove_file(source.path().join("goes alone")).unwrap();
+    date(&source);
     put(&place.path().join("stray"), b"not in the source");
     changes(&["-a", "--delete"], source.path(), place.path());
     tree::same(source.path(), place.path(), EVERYTHING);

@@ -83,7 +83,8 @@ pub(crate) fn build_of(root: &Path, seed: u64, odd_names: &[&str]) {
     fs::create_dir_all(directories[0].join("nest/of/empty/ones")).expect("directories of a tree");
 
     // Times last, from the leaves up: making an entry changes its directory's time.
-    for path in walk(root).into_iter().rev() {
+    let everything = walk(root).into_iter().rev().chain([root.to_owned()]);
+    for path in everything {
         let kind = fs::symlink_metadata(&path).expect("just made");
         let modes: &[u32] = if kind.is_dir() {
             &[0o755, 0o755, 0o750]
