@@ -217,7 +217,7 @@ async fn a_slow_line_is_filled_by_parallel_reads() {
         offset += data.iter().map(|piece| piece.len() as u64).sum::<u64>();
     }
     let half = half.expect("passed");
-    let rest = (size / 2) as f64 / (begun.elapsed() - half).as_secs_f64() / MIB as f64;
+    let rest = (size / 2) as f64 / begun.elapsed().saturating_sub(half).as_secs_f64() / MIB as f64;
     let speed = size as f64 / begun.elapsed().as_secs_f64() / MIB as f64;
     println!("second half: {rest:.0} MiB/s");
     println!("8 streams of 20 MiB/s, 50 ms: {speed:.0} MiB/s");
