@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::place::Place;
-use crate::support::tools::shell;
+use crate::support::tools::{program, run, shell};
 use crate::support::tree::{self, CONTENT, EVERYTHING, STORED, get, noise, put};
 
 crate::scenarios! {
@@ -26,6 +26,9 @@ crate::scenarios! {
     a_deleted_open_file_stays_readable,
     a_file_renamed_while_written_keeps_everything,
     empty_directories_survive_a_remount,
+    links_fifos_and_owners_survive_a_remount,
+    mapped_memory_reaches_the_file,
+    a_rename_leaves_nothing_to_come_back,
 }
 
 /// Compares what the mount shows, what it shows after a remount, and what B2 holds.
@@ -415,4 +418,57 @@ fn empty_directories_survive_a_remount(place: &mut dyn Place) {
     holds(place, twin.path());
     both(place, twin.path(), "rmdir a/b a d; ls -A");
     holds(place, twin.path());
+}
+
+fn links_fifos_and_owners_survive_a_remount(place: &mut dyn Place) {
+    let look = "cd \"$1\"; stat -c '%N %F %u %g' f to-f nowhere p; cat to-f; ls";
+    shell(
+        "cd \"$1\"; echo x > f; ln -s f to-f; ln -s no/where nowhere; mkfifo p; chown 1234:5678 f p",
+        [place.path()],
+    );
+    let before = shell(look, [place.path()]);
+    assert!(
+        before.contains("'to-f' -> 'f' symbolic link 0 0"),
+        "{before}"
+    );
+    assert!(before.contains("'f' regular file 1234 5678"), "{before}");
+    place.remount();
+    assert_eq!(shell(look, [place.path()]), before);
+    shell(
+        "cd \"$1\"; mv to-f moved; rm nowhere p; cat moved",
+        [place.path()],
+    );
+    place.remount();
+    assert_eq!(
+        shell("cd \"$1\"; ls; cat moved", [place.path()]),
+        "f\nmoved\nx\n"
+    );
+}
+
+fn mapped_memory_reaches_the_file(place: &mut dyn Place) {
+    let path = place.path().join("mapped");
+    put(&path, &vec![b'a'; 10_000]);
+    let script = "import mmap, sys\n\
+                  with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as memory:\n    \
+                  memory[5000:5005] = b'hello'\n";
+    run(program("python3").args(["-c", script]).arg(&path));
+    let mut expected = vec![b'a'; 10_000];
+    expected[5000..5005].copy_from_slice(b"hello");
+    assert_eq!(tree::first_difference(&expected, &get(&path)), None);
+    let stored = place.stored().join("mapped");
+    assert_eq!(tree::first_difference(&expected, &get(&stored)), None);
+}
+
+fn a_rename_leaves_nothing_to_come_back(place: &mut dyn Place) {
+    let root = place.path().to_owned();
+    put(&root.join("b"), b"old");
+    // A file that is not stored yet takes the name of a stored one, and leaves it again.
+    let new = fs::File::create(root.join("a")).unwrap();
+    fs::rename(root.join("a"), root.join("b")).unwrap();
+    fs::rename(root.join("b"), root.join("c")).unwrap();
+    drop(new);
+    assert_eq!(tree::names(&root), ["c"]);
+    place.remount();
+    assert_eq!(tree::names(&root), ["c"]);
+    assert_eq!(get(&root.join("c")), b"");
 }
