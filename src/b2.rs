@@ -39,6 +39,7 @@ pub use client::{
 pub use counters::Counters;
 pub use download::Download;
 pub use error::{Error, ErrorKind};
+pub use name::encoded_len;
 pub use types::{
     Action, ContentSha1, FileId, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload,
     Secret, Sha1,

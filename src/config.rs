@@ -326,7 +326,8 @@ impl Config {
                 bucket_name,
                 timeout: self.timeout,
                 uploads: self.uploads,
-                downloads: self.downloads,
+                // Read-ahead may use all of `downloads`; who waits for bytes must never queue behind it.
+                downloads: self.downloads + 4,
             },
             io: io::Settings {
                 memory: self.memory,

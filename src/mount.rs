@@ -14,6 +14,7 @@ mod signals;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -79,6 +80,9 @@ async fn run(
         let client = connect::connect(&mut options).await?;
         let bucket = client.account().bucket_name;
         let io = Io::new(client.clone(), options.io.clone());
+        if !options.vfs.read_only {
+            runtime.spawn(clean_up(io.clone(), options.vfs.prefix.clone()));
+        }
         let vfs = Vfs::new(client, io, options.vfs.clone())
             .await
             .with_context(|| format!("cannot list the bucket {bucket}"))?;
@@ -109,6 +113,18 @@ async fn run(
     };
     let point = point.display().to_string();
     Ok(ending::end(session, &vfs, &mut signals, cause, &point).await)
+}
+
+/// Cancels what killed mounts have left behind: large files that were begun and never finished.
+/// Waits first, so that it costs the start nothing.
+async fn clean_up(io: Io, prefix: String) {
+    const START: Duration = Duration::from_secs(60);
+    // No upload of a living mount is this old without having been finished.
+    const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
+    tokio::time::sleep(START).await;
+    if let Err(error) = io.cancel_abandoned(&prefix, ABANDONED).await {
+        log::debug!("cannot look for abandoned large files: {error}");
+    }
 }
 
 /// Starts the emulator and points the client at it.

@@ -9,8 +9,8 @@
 //! `io` locks its contents itself and must not call back while it does; from under the tree lock
 //! only `Content::size`, `is_dirty` and `discard` are called.
 //!
-//! Rooms: `tree` (inodes), `listing` (B2's rows into the tree), `lookup`, `create`, `file` (open
-//! files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
+//! Rooms: `tree` and `node` (inodes), `listing` (what B2 is asked), `merge` (its rows into the
+//! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
 
 mod attr;
 mod commit;
@@ -21,7 +21,9 @@ mod file;
 mod hashfile;
 mod listing;
 mod lookup;
+mod merge;
 mod name;
+mod node;
 mod pathlock;
 mod queue;
 mod remove;

@@ -28,6 +28,11 @@ pub(super) fn encode(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
+/// Bytes that a name or a value takes in a header: three for each byte that is encoded.
+pub fn encoded_len(text: &str) -> usize {
+    utf8_percent_encode(text, ENCODED).map(str::len).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

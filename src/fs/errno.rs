@@ -25,7 +25,7 @@ fn errno(error: &Error) -> Errno {
         Error::CrossDevice => Errno::EXDEV,
         Error::TooLarge => Errno::EFBIG,
         Error::NoSpace(_) => Errno::ENOSPC,
-        Error::Io(_) => Errno::EIO,
+        Error::Corrupt(_) | Error::Io(_) => Errno::EIO,
         Error::B2(b2) => of_b2(b2.kind),
     }
 }
@@ -51,6 +51,7 @@ fn of_b2(kind: ErrorKind) -> Errno {
 pub(super) fn report(op: &str, error: &Error) -> Errno {
     match error {
         Error::B2(b2) if b2.kind == ErrorKind::NotFound => log::debug!("{op}: {error}"),
+        Error::Corrupt(what) => log::error!("{op}: corruption: {what}"),
         Error::B2(_) | Error::Io(_) => log::error!("{op}: {error}"),
         Error::NoSpace(_) => log::warn!("{op}: {error}"),
         _ => log::trace!("{op}: {error}"),
@@ -98,6 +99,7 @@ mod tests {
             (Error::TooLarge, libc::EFBIG),
             (Error::NoSpace("info".into()), libc::ENOSPC),
             (Error::Io("network".into()), libc::EIO),
+            (Error::Corrupt("bad SHA-1".into()), libc::EIO),
             (b2(ErrorKind::NotFound), libc::ENOENT),
             (b2(ErrorKind::AccessDenied), libc::EACCES),
             (b2(ErrorKind::BadCredentials), libc::EACCES),

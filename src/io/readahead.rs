@@ -2,7 +2,7 @@
 //!
 //! A run is a stretch that is read forward almost without gaps. The kernel sends the requests of
 //! one run out of order, so a read counts as part of the run while it lies near its frontier.
-//! The window grows with what the run has read (so it doubles), from 1 MiB up to the limit; a
+//! The window is twice what the run has read (four times, once it is long), from 1 MiB up; a
 //! run that starts at the head of the file with a large read opens at once, any other must first
 //! prove itself. Random, backward and strided reads never open a window.
 
@@ -14,6 +14,9 @@ const SLACK: u64 = 1 << 20;
 const MIN_WINDOW: u64 = 1 << 20;
 /// What a run that does not start at the head of a file must read before its window opens.
 const PROOF: u64 = 512 << 10;
+/// Who has read this much in a row will most likely read on: long files pay for each round trip
+/// that a window is too small.
+const STEADY: u64 = 4 << 20;
 /// A first read of this size at the head of a file is a program that copies.
 const BOLD_READ: u64 = 64 << 10;
 const MIN_CHUNK: u64 = 512 << 10;
@@ -85,7 +88,8 @@ impl Run {
         if !dense {
             self.window = 0;
         } else if self.read >= PROOF || self.window > 0 {
-            self.window = self.window.max(self.read).max(MIN_WINDOW);
+            let factor = if self.read < STEADY { 2 } else { 4 };
+            self.window = self.window.max(factor * self.read).max(MIN_WINDOW);
         }
         if advance > MEMORY {
             self.start += advance / 2;

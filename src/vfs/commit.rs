@@ -10,11 +10,12 @@ use futures_util::{StreamExt as _, stream};
 use log::{debug, warn};
 
 use super::attr::{self, Meta};
-use super::listing::stored_of;
+use super::merge::stored_of;
 use super::name::{self, MARKER};
+use super::node::{Marker, Node, Stored};
 use super::pathlock::Claim;
 use super::queue::{Queue, Urgency};
-use super::tree::{Marker, Node, Stored, Tree};
+use super::tree::Tree;
 use super::{Error, Ino, Pending, Unstored, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, NewFile, Payload, Sha1};
 use crate::io::Version;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::attr::{self, Meta};
 use super::commit::Why;
 use super::name;
+use super::node::{Body, Dir, Object};
 use super::queue::{Queue, Urgency};
-use super::tree::{Body, Dir, Object};
 use super::{Entry, Error, FileKind, Ino, NewNode, Opened, Vfs};
 
 impl Vfs {

@@ -173,7 +173,7 @@ impl Vfs {
             let tree = self.tree();
             let children = tree.dir(dir.ino)?.children.values().copied();
             children
-                .filter(|child| tree.get(*child).is_ok_and(super::tree::Node::pending))
+                .filter(|child| tree.get(*child).is_ok_and(super::node::Node::pending))
                 .collect()
         };
         for child in children {

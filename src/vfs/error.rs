@@ -59,6 +59,9 @@ pub enum Error {
     /// A call to B2 failed; its kind decides (DESIGN §8).
     #[error(transparent)]
     B2(#[from] b2::Error),
+    /// EIO: content whose SHA-1 is not the stored one, also after another try.
+    #[error("{0}")]
+    Corrupt(String),
     /// EIO.
     #[error("{0}")]
     Io(String),
@@ -71,7 +74,8 @@ impl From<io::Error> for Error {
             io::Error::Stale => Self::Stale,
             io::Error::TooLarge => Self::TooLarge,
             io::Error::NoMemory => Self::NoSpace(error.to_string()),
-            other => Self::Io(other.to_string()),
+            io::Error::Corrupt(what) => Self::Corrupt(what),
+            io::Error::NeedsCommit => Self::Io(error.to_string()),
         }
     }
 }

@@ -13,8 +13,8 @@ use super::commit::Why;
 use super::directory::DirHandle;
 use super::hashfile::HashHandle;
 use super::queue::{Queue, Urgency};
-use super::tree::{Marker, Tree};
-use super::{Attr, Error, Fh, FileKind, Ino, Opened, SetAttr, Shared, Vfs};
+use super::tree::Tree;
+use super::{Attr, Error, Fh, FileKind, Ino, Invalidation, Opened, SetAttr, Shared, Vfs};
 use crate::b2::NewFile;
 use crate::io::{self, Content, Cursor, Owner};
 
@@ -130,12 +130,31 @@ impl Vfs {
         let handle = self.handle(fh)?;
         match &*handle {
             Handle::File(file) => {
-                self.retry_after_commit(file.ino, || file.content.read(&file.cursor, offset, len))
-                    .await
+                let read = || file.content.read(&file.cursor, offset, len);
+                let mut result = self.retry_after_commit(file.ino, read).await;
+                match &mut result {
+                    Err(Error::Corrupt(_)) => self.forget_pages(file.ino),
+                    // Downloads go by id; a person knows the file by its name.
+                    Err(Error::B2(error)) => {
+                        if let Some(path) = self.tree().path(file.ino) {
+                            error.subject = path;
+                        }
+                    }
+                    _ => {}
+                }
+                result
             }
             Handle::Hash(hash) => self.read_hash(hash, offset, len).await,
             Handle::Dir(_) => Err(Error::IsDirectory),
         }
+    }
+
+    /// Bytes that were handed out before were wrong: the kernel must not serve them from its cache.
+    fn forget_pages(&self, ino: Ino) {
+        if let Ok(object) = self.tree().object_mut(ino) {
+            object.pages_valid = false;
+        }
+        self.shared.invalidations.push(Invalidation::Inode(ino));
     }
 
     /// Writes; the bytes are in memory, and visible, when this returns.
@@ -385,29 +404,5 @@ impl Vfs {
             .get(&fh)
             .cloned()
             .ok_or(Error::BadHandle)
-    }
-}
-
-impl Marker {
-    /// Asks for the marker to be written, again if it is there already.
-    pub(super) fn want(&mut self, attributes: bool) {
-        *self = match std::mem::take(self) {
-            Self::Absent => Self::Wanted {
-                attributes,
-                old: None,
-            },
-            Self::Wanted {
-                attributes: before,
-                old,
-            } => Self::Wanted {
-                attributes: attributes || before,
-                old,
-            },
-            Self::Stored { id, ours } if attributes => Self::Wanted {
-                attributes,
-                old: Some((id, ours)),
-            },
-            stored @ Self::Stored { .. } => stored,
-        };
     }
 }

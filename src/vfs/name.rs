@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 
 use super::Error;
-use crate::b2::{FileName, InvalidName};
+use crate::b2::{FileName, InvalidName, encoded_len};
 
 /// The marker of an empty directory, as the B2 web page makes it (API §9). Never shown.
 pub(super) const MARKER: &str = ".bzEmpty";
@@ -95,33 +95,6 @@ pub(super) fn check_full(full: &str) -> Result<FileName, Error> {
         return Err(Error::NameTooLong);
     }
     Ok(name)
-}
-
-/// Bytes of the name in a header: three for each that is percent-encoded (API §10).
-fn encoded_len(name: &str) -> usize {
-    name.bytes()
-        .map(|b| match b {
-            b'A'..=b'Z'
-            | b'a'..=b'z'
-            | b'0'..=b'9'
-            | b'.'
-            | b'_'
-            | b'-'
-            | b'/'
-            | b'~'
-            | b'!'
-            | b'$'
-            | b'\''
-            | b'('
-            | b')'
-            | b'*'
-            | b';'
-            | b'='
-            | b':'
-            | b'@' => 1,
-            _ => 3,
-        })
-        .sum()
 }
 
 /// The file a hash file's name points to: `x` for `x.sha1`; none for `x.sha1.sha1`.

@@ -8,8 +8,8 @@ use std::ffi::OsStr;
 use log::warn;
 
 use super::name::MARKER;
+use super::node::{Marker, Stored};
 use super::pathlock::Claim;
-use super::tree::{Marker, Stored};
 use super::{Delete, Error, Ino, Vfs};
 use crate::b2::{Action, ErrorKind, FileName, ListNames, ListVersions};
 

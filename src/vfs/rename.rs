@@ -12,11 +12,11 @@ use log::warn;
 
 use super::attr;
 use super::commit::Why;
-use super::listing::stored_of;
+use super::merge::stored_of;
 use super::name;
+use super::node::{Marker, Stored};
 use super::pathlock::Claim;
 use super::queue::{Queue, Urgency};
-use super::tree::{Marker, Stored};
 use super::{Error, Ino, Invalidation, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, ListNames, NewFile};
 

@@ -181,3 +181,45 @@ async fn sequential_reading_is_fast() {
         println!("1 GiB sequential, verify {verify_reads}: {speed:.0} MiB/s");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_line_is_filled_by_parallel_reads() {
+    let streams = 8;
+    let rig = Rig::with(
+        Settings {
+            memory: 512 * MIB,
+            downloads: streams,
+            ..settings()
+        },
+        Duration::from_secs(60),
+        emulator::Options {
+            latency: Duration::from_millis(50),
+            bandwidth: Some(20 * MIB),
+            ..emulator::Options::default()
+        },
+    )
+    .await;
+    let size = 1024 * MIB;
+    let version = rig.seed("slow", size).await;
+    let content = rig.io.stored(version);
+    let cursor = Cursor::default();
+    let begun = Instant::now();
+    let mut half = None;
+    let mut offset = 0;
+    while offset < size {
+        if offset >= size / 2 && half.is_none() {
+            half = Some(begun.elapsed());
+        }
+        let data = content
+            .read(&cursor, offset, 128 << 10)
+            .await
+            .expect("read");
+        offset += data.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    }
+    let half = half.expect("passed");
+    let rest = (size / 2) as f64 / begun.elapsed().saturating_sub(half).as_secs_f64() / MIB as f64;
+    let speed = size as f64 / begun.elapsed().as_secs_f64() / MIB as f64;
+    println!("second half: {rest:.0} MiB/s");
+    println!("8 streams of 20 MiB/s, 50 ms: {speed:.0} MiB/s");
+    assert_eq!(rig.server.counters().bytes_out, size, "nothing twice");
+}

@@ -1,0 +1,247 @@
+//! One inode: a directory with its children, or an object with its version and content.
+//!
+//! States only; `tree` holds them together, the other rooms change them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Ino;
+use super::attr::Meta;
+use super::tree::Tick;
+use crate::b2::{FileId, FileInfo, Sha1};
+use crate::io::{Content, Version};
+
+/// A version in B2, as far as names need it.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) id: FileId,
+    pub(super) size: u64,
+    pub(super) sha1: Option<Sha1>,
+    /// B2 itself knows the SHA-1; if not, copies have to carry it in `large_file_sha1` (API §6).
+    pub(super) hashed_by_b2: bool,
+    pub(super) content_type: Option<Arc<str>>,
+    /// File info keys that are not b2fuse's.
+    pub(super) foreign: Option<Box<FileInfo>>,
+    /// Made by this mount: it may remove the version once it has superseded it without loss.
+    pub(super) ours: bool,
+    /// Nothing visible lies under this version: deleting it exposes nothing (API §8).
+    pub(super) bare: bool,
+    /// Committed in the middle of writing; nobody ever closed the file in this state.
+    pub(super) provisional: bool,
+}
+
+impl Stored {
+    pub(super) fn version(&self) -> Version {
+        Version {
+            id: self.id.clone(),
+            size: self.size,
+            sha1: self.sha1,
+        }
+    }
+}
+
+/// Anything but a directory: one name, one object.
+#[derive(Default)]
+pub(super) struct Object {
+    /// The version in B2; `None` until the first commit.
+    pub(super) stored: Option<Stored>,
+    /// Present while the file is open or has unsent bytes.
+    pub(super) content: Option<Arc<Content>>,
+    /// Attributes differ from those in B2.
+    pub(super) attrs_pending: bool,
+    /// The mtime was set by utimensat(2), not by writing: it must be stored exactly.
+    pub(super) mtime_explicit: bool,
+    /// The kernel's pages are those of the present content.
+    pub(super) pages_valid: bool,
+    /// Removed while it was open, under this full name: its versions go when nobody reads them any more.
+    pub(super) purge: Option<String>,
+    /// Nothing visible lay under the name when the file came to it (see `Stored::bare`).
+    pub(super) bare_name: bool,
+}
+
+/// Whether a directory has its marker object in B2 (DESIGN §3).
+#[derive(Debug, Clone, Default)]
+pub(super) enum Marker {
+    /// None known.
+    #[default]
+    Absent,
+    /// To be written: the directory is empty, or (`attributes`) has attributes of its own.
+    Wanted {
+        attributes: bool,
+        /// The marker it replaces, and whether this mount made it.
+        old: Option<(FileId, bool)>,
+    },
+    /// In B2.
+    Stored { id: FileId, ours: bool },
+}
+
+impl Marker {
+    /// Asks for the marker to be written, again if it is there already.
+    pub(super) fn want(&mut self, attributes: bool) {
+        *self = match std::mem::take(self) {
+            Self::Absent => Self::Wanted {
+                attributes,
+                old: None,
+            },
+            Self::Wanted {
+                attributes: before,
+                old,
+            } => Self::Wanted {
+                attributes: attributes || before,
+                old,
+            },
+            Self::Stored { id, ours } if attributes => Self::Wanted {
+                attributes,
+                old: Some((id, ours)),
+            },
+            stored @ Self::Stored { .. } => stored,
+        };
+    }
+}
+
+/// A directory's children and how much is known of them.
+#[derive(Default)]
+pub(super) struct Dir {
+    /// In B2's order of names (API §4.2).
+    pub(super) children: BTreeMap<Arc<str>, Ino>,
+    /// When the last complete listing began.
+    pub(super) listed: Option<Instant>,
+    /// When its first page was last asked for: there the marker with its attributes stands.
+    pub(super) paged: Option<Instant>,
+    /// Directories in it whose attributes were asked for one by one.
+    pub(super) asked: u32,
+    /// The last listing did not fit one page: single names are asked for instead.
+    pub(super) large: bool,
+    /// Names that B2 was asked for one by one and does not have.
+    pub(super) absent: HashMap<Box<str>, Instant>,
+    /// Serialises the calls that list this directory.
+    pub(super) flight: Arc<tokio::sync::Mutex<()>>,
+    /// While a listing is under way: names removed meanwhile, which its rows must not bring back.
+    pub(super) removed: Option<BTreeSet<Arc<str>>>,
+    pub(super) marker: Marker,
+}
+
+impl Dir {
+    /// Most single absent names that are remembered per directory.
+    const ABSENT_MAX: usize = 1024;
+
+    pub(super) fn remember_absent(&mut self, name: &str, began: Instant) {
+        if self.absent.len() >= Self::ABSENT_MAX {
+            self.absent.clear();
+        }
+        self.absent.insert(name.into(), began);
+    }
+}
+
+impl Dir {
+    /// A directory that was just made here: everything about it is known.
+    pub(super) fn made_here() -> Self {
+        Self {
+            listed: Some(Instant::now()),
+            paged: Some(Instant::now()),
+            marker: Marker::Wanted {
+                attributes: false,
+                old: None,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Whether its own attributes are known, and freshly so.
+    pub(super) fn attributes_known(&self, ttl: Duration) -> bool {
+        // At least as long as one path takes to be walked, or `metadata_ttl: 0` would ask twice.
+        let ttl = ttl.max(Duration::from_secs(1));
+        matches!(self.marker, Marker::Wanted { .. })
+            || self.paged.is_some_and(|at| at.elapsed() < ttl)
+    }
+}
+
+/// What a node is.
+pub(super) enum Body {
+    Dir(Box<Dir>),
+    Object(Box<Object>),
+}
+
+/// One inode.
+pub(super) struct Node {
+    pub(super) parent: Ino,
+    pub(super) name: Arc<str>,
+    /// Still reachable by its name.
+    pub(super) linked: bool,
+    /// References that the kernel holds (`forget` gives them back).
+    pub(super) lookups: u64,
+    pub(super) opens: u32,
+    /// Last local change of the name or of what it means.
+    pub(super) changed: Tick,
+    /// When B2 was last asked for this very name.
+    pub(super) checked: Option<Instant>,
+    pub(super) meta: Meta,
+    /// Why the last try to store it failed.
+    pub(super) failed: Option<String>,
+    pub(super) body: Body,
+}
+
+impl Node {
+    pub(super) fn object(&self) -> Option<&Object> {
+        match &self.body {
+            Body::Object(object) => Some(object),
+            Body::Dir(_) => None,
+        }
+    }
+
+    pub(super) fn object_mut(&mut self) -> Option<&mut Object> {
+        match &mut self.body {
+            Body::Object(object) => Some(object),
+            Body::Dir(_) => None,
+        }
+    }
+
+    pub(super) fn dir(&self) -> Option<&Dir> {
+        match &self.body {
+            Body::Dir(dir) => Some(dir),
+            Body::Object(_) => None,
+        }
+    }
+
+    pub(super) fn dir_mut(&mut self) -> Option<&mut Dir> {
+        match &mut self.body {
+            Body::Dir(dir) => Some(dir),
+            Body::Object(_) => None,
+        }
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        match &self.body {
+            Body::Dir(_) => 0,
+            Body::Object(object) => match (&object.content, &object.stored) {
+                (Some(content), _) => content.size(),
+                (None, Some(stored)) => stored.size,
+                (None, None) => 0,
+            },
+        }
+    }
+
+    /// Bytes that B2 has not acknowledged.
+    pub(super) fn content_dirty(&self) -> bool {
+        self.object()
+            .and_then(|object| object.content.as_ref())
+            .is_some_and(|content| content.is_dirty())
+    }
+
+    /// Something that is not in B2 yet.
+    pub(super) fn pending(&self) -> bool {
+        match &self.body {
+            Body::Dir(dir) => matches!(dir.marker, Marker::Wanted { .. }),
+            Body::Object(object) => object.attrs_pending || self.content_dirty(),
+        }
+    }
+
+    /// What this mount knows better than any listing.
+    pub(super) fn local(&self) -> bool {
+        match &self.body {
+            Body::Dir(_) => self.pending(),
+            Body::Object(object) => object.stored.is_none() || self.pending(),
+        }
+    }
+}
