@@ -22,7 +22,7 @@ use operation::Scale;
 #[test]
 fn the_reference_agrees_with_linux() {
     run::sequences(400, 1, |seed| {
-        run::one(seed, 60, Scale::Small, &mut path::Directory::new)
+        run::one(seed, 60, Scale::Small, &mut path::Directory::new);
     });
 }
 
@@ -32,7 +32,7 @@ fn the_core_agrees_with_the_reference() {
     run::sequences(2500, 2, |seed| {
         run::one(seed, 50, Scale::Small, &mut || {
             core::Core::new(&account, "")
-        })
+        });
     });
 }
 
@@ -42,7 +42,7 @@ fn the_core_agrees_while_memory_is_short_and_files_are_large() {
     run::sequences(12, 3, |seed| {
         run::one(seed, 40, Scale::Large, &mut || {
             core::Core::new(&account, "")
-        })
+        });
     });
 }
 
@@ -52,7 +52,7 @@ fn the_core_agrees_when_everything_is_asked_anew() {
     run::sequences(300, 4, |seed| {
         run::one(seed, 50, Scale::Small, &mut || {
             core::Core::new(&account, "").without_memory_of_names()
-        })
+        });
     });
 }
 
@@ -62,13 +62,13 @@ fn the_core_agrees_under_a_prefix() {
     run::sequences(200, 5, |seed| {
         run::one(seed, 50, Scale::Small, &mut || {
             core::Core::new(&account, "a/b c/")
-        })
+        });
     });
 }
 
 #[test]
 fn a_mount_agrees_with_the_reference() {
     run::sequences(40, 6, |seed| {
-        run::one(seed, 80, Scale::Small, &mut path::Mounted::new)
+        run::one(seed, 80, Scale::Small, &mut path::Mounted::new);
     });
 }

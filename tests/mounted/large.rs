@@ -128,7 +128,7 @@ fn a_piece_of_a_large_file_is_read_without_the_rest() {
     let mut head = vec![0; 10];
     File::open(&there).unwrap().read_exact(&mut head).unwrap();
     let mut expected = vec![0; 10];
-    fastrand::Rng::with_seed(94).fill(&mut vec![0; 0]);
+    fastrand::Rng::with_seed(94).fill(&mut [0; 0]);
     let mut piece = vec![0; MIB as usize];
     fastrand::Rng::with_seed(94).fill(&mut piece);
     expected.copy_from_slice(&piece[..10]);
