@@ -100,3 +100,15 @@ fn nothing_reaches_the_command_line_of_the_process() {
     assert!(!line.contains(place.emulator.key()), "{line}");
     assert!(!place.mount.messages().contains(place.emulator.key()));
 }
+
+#[test]
+fn exchanging_renames_are_refused() {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    let place = Bucket::new();
+    let (a, b) = (place.path().join("a"), place.path().join("b"));
+    put(&a, b"a");
+    put(&b, b"b");
+    let refused = renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE);
+    assert_eq!(refused, Err(nix::errno::Errno::EINVAL));
+    assert_eq!((get(&a), get(&b)), (b"a".to_vec(), b"b".to_vec()));
+}
