@@ -163,6 +163,7 @@ impl Vfs {
             Body::Dir(Box::new(Dir::made_here()))
         } else {
             Body::Object(Box::new(Object {
+                only_opened: true,
                 bare_name: true,
                 ..Object::default()
             }))

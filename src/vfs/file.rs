@@ -85,11 +85,22 @@ impl Vfs {
             write,
             append: flags & libc::O_APPEND != 0,
         }));
-        if truncate && let Err(error) = self.truncate_open(ino, 0).await {
+        if truncate && let Err(error) = self.truncate_at_open(ino).await {
             self.release(fh);
             return Err(error);
         }
         Ok(Opened { fh, keep_cache })
+    }
+
+    async fn truncate_at_open(&self, ino: Ino) -> Result<(), Error> {
+        let written = {
+            let tree = self.tree();
+            let node = tree.get(ino)?;
+            node.content_dirty() && !node.object().is_some_and(|object| object.only_opened)
+        };
+        self.truncate_open(ino, 0).await?;
+        self.tree().object_mut(ino)?.only_opened = !written;
+        Ok(())
     }
 
     fn open_hash(&self, file: Ino, change: bool) -> Result<Opened, Error> {
@@ -217,6 +228,7 @@ impl Vfs {
         node.meta.ctime = now;
         if let Some(object) = node.object_mut() {
             object.mtime_explicit = false;
+            object.only_opened = false;
         }
         tree.note_pending(ino);
         Ok(())
@@ -297,12 +309,24 @@ impl Vfs {
     }
 
     /// close(2) of one descriptor: when it succeeds, B2 has the bytes.
+    ///
+    /// While nothing has been written, there are none. Shells close a copy of the descriptor before
+    /// the command writes (`echo x > f`): storing the emptied file then would lose the old content
+    /// to a crash, show others an empty file, and cost an upload. The last close stores it.
     pub async fn flush(&self, fh: Fh) -> Result<(), Error> {
         let handle = self.handle(fh)?;
         match &*handle {
-            Handle::File(file) if file.write => self.commit_content(file.ino, Why::Closed).await,
+            Handle::File(file) if file.write && !self.only_opened(file.ino) => {
+                self.commit_content(file.ino, Why::Closed).await
+            }
             _ => Ok(()),
         }
+    }
+
+    fn only_opened(&self, ino: Ino) -> bool {
+        let tree = self.tree();
+        tree.get(ino)
+            .is_ok_and(|node| node.object().is_some_and(|object| object.only_opened))
     }
 
     /// Stores content and, without `datasync`, attributes.
@@ -332,6 +356,14 @@ impl Vfs {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&fh);
         if let Some(handle) = handle {
+            if let Handle::File(file) = &*handle
+                && file.write
+                && self.only_opened(file.ino)
+            {
+                self.shared
+                    .queue
+                    .push(file.ino, std::time::Duration::ZERO, Urgency::Now);
+            }
             self.closed(match &*handle {
                 Handle::File(file) => file.ino,
                 Handle::Hash(hash) => hash.file,

@@ -52,6 +52,8 @@ pub(super) struct Object {
     pub(super) attrs_pending: bool,
     /// The mtime was set by utimensat(2), not by writing: it must be stored exactly.
     pub(super) mtime_explicit: bool,
+    /// Opening has changed the content (created it, or O_TRUNC), and nothing has since.
+    pub(super) only_opened: bool,
     /// The kernel's pages are those of the present content.
     pub(super) pages_valid: bool,
     /// Removed while it was open, under this full name: its versions go when nobody reads them any more.
