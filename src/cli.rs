@@ -241,6 +241,10 @@ impl Options {
                 address.port()
             ));
         }
+        let faults = self.emulator.wanted().map_or(Ok(()), |o| o.check());
+        if let Err(fault) = faults {
+            return refuse(format!("--emulator-fault: {fault}"));
+        }
         if self.mountpoint.is_none() && self.background {
             return refuse("--background needs a mountpoint".into());
         }

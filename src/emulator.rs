@@ -123,6 +123,13 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Options {
+    /// Says what is wrong with the fault words before anything is started.
+    pub fn check(&self) -> Result<(), String> {
+        faults::Faults::parse(&self.faults).map(drop)
+    }
+}
+
 impl Server {
     /// Returns when it listens.
     pub fn start(options: Options) -> io::Result<Self> {

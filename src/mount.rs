@@ -170,7 +170,7 @@ fn introduction(
     let _ = write!(
         text,
         "\nthis is an emulator of B2: {kept}\n\
-         try:   cp -r ~/.bashrc {point}/ ; ls -l {point} ; cat {point}/.bashrc.sha1\n\
+         try:   cp /etc/passwd {point}/ ; ls -l {point} ; cat {point}/passwd.sha1\n\
          end:   Ctrl-C, or: fusermount3 -u {point}"
     );
     if emulator.listen.port() != 0 {

@@ -67,6 +67,7 @@ struct Shared {
     queue: Arc<Queue>,
     invalidations: Invalidations,
     warned: listing::Warned,
+    unlinked_hashes: hashfile::Unlinked,
     /// What directories without a time of their own show.
     mounted: attr::Nanos,
 }
@@ -88,6 +89,7 @@ impl Vfs {
                 queue: Arc::default(),
                 invalidations: Invalidations::default(),
                 warned: listing::Warned::default(),
+                unlinked_hashes: hashfile::Unlinked::default(),
                 mounted,
                 settings,
             }),

@@ -621,8 +621,6 @@ async fn hash_files_tell_the_hash_of_what_is_in_memory() {
         get(&vfs, Ino::ROOT, "f.sha1").await.unwrap(),
         b"81fe8bfe87576c3ecb22426f8e57847382917acf\n"
     );
-    vfs.unlink(Ino::ROOT, os("f.sha1")).await.unwrap();
-    assert!(vfs.lookup(Ino::ROOT, os("f.sha1")).await.is_ok());
     let renamed = vfs
         .rename(Ino::ROOT, os("f.sha1"), Ino::ROOT, os("g"), 0)
         .await;
@@ -632,6 +630,92 @@ async fn hash_files_tell_the_hash_of_what_is_in_memory() {
         .await
         .unwrap();
     assert_eq!(get(&vfs, Ino::ROOT, "f.sha1").await.unwrap(), b"real");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlinked_hash_file_gives_way_to_a_real_one_and_else_comes_back() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    put(&vfs, Ino::ROOT, "f", b"abc").await;
+    put(&vfs, Ino::ROOT, "g", b"abc").await;
+    // As `tar x` does it: exclusive creation, unlink, exclusive creation.
+    for name in ["f.sha1", "g.sha1"] {
+        vfs.unlink(Ino::ROOT, os(name)).await.unwrap();
+        assert!(matches!(
+            vfs.lookup(Ino::ROOT, os(name)).await,
+            Err(Error::NotFound)
+        ));
+    }
+    put(&vfs, Ino::ROOT, "f.sha1", b"real").await;
+    assert_eq!(get(&vfs, Ino::ROOT, "f.sha1").await.unwrap(), b"real");
+    for _ in 0..100 {
+        if let Ok(text) = get(&vfs, Ino::ROOT, "g.sha1").await {
+            assert_eq!(text, b"a9993e364706816aba3e25717850c26c9cd0d89d\n");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the hash file did not come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_a_copy_of_the_descriptor_before_anything_is_written_stores_nothing() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    put(&vfs, Ino::ROOT, "f", b"old").await;
+    let ino = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
+    // As a shell does for `echo new > f`.
+    let fh = vfs.open(ino, RDWR | libc::O_TRUNC).await.unwrap().fh;
+    vfs.flush(fh).await.unwrap();
+    assert_eq!(calls(&server, "b2_upload_file"), 1);
+    vfs.write(fh, 0, Bytes::from_static(b"new")).await.unwrap();
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(calls(&server, "b2_upload_file"), 2);
+    assert_eq!(versions(&server).await, ["f upload", "f upload"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_only_created_is_stored_after_its_last_close() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (attr, fh) = create(&vfs, Ino::ROOT, "empty").await;
+    vfs.flush(fh).await.unwrap();
+    assert!(versions(&server).await.is_empty());
+    vfs.setattr(attr.ino, at(1_000)).await.unwrap();
+    vfs.release(fh);
+    for _ in 0..100 {
+        if !versions(&server).await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(versions(&server).await, ["empty upload"]);
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(calls(&server, "b2_copy_file"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closes_in_the_middle_of_writing_leave_no_versions_and_the_last_one_does() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    for round in 0..2 {
+        let opened = vfs
+            .create(Ino::ROOT, os("log"), new(FileKind::File), RDWR)
+            .await
+            .unwrap();
+        let fh = opened.1.fh;
+        // Children that inherited the descriptor end one after another.
+        for i in 0..3 {
+            let line = Bytes::from(format!("{round}{i}\n"));
+            vfs.write(fh, i * 3, line).await.unwrap();
+            vfs.flush(fh).await.unwrap();
+        }
+        vfs.release(fh);
+    }
+    assert_eq!(get(&vfs, Ino::ROOT, "log").await.unwrap(), b"10\n11\n12\n");
+    assert_eq!(versions(&server).await, ["log upload", "log upload"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,8 +98,8 @@ impl Tries {
             return Err(self.error(failure));
         };
         counting.retry();
-        // The first retry is B2's normal operation (API §12).
-        let level = if self.attempts > 1 {
+        // The first retry is B2's normal operation (API §12); after the second it has been said.
+        let level = if self.attempts == 2 {
             log::Level::Warn
         } else {
             log::Level::Debug

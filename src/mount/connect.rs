@@ -31,6 +31,9 @@ fn unreachable(error: &b2::Error, options: &b2::Options) -> anyhow::Error {
             "B2 does not accept the key {key_id}: check accountId and applicationKey (B2 said: {})",
             error.detail
         ),
+        ErrorKind::NoSuchBucket if options.bucket_name.is_none() && options.bucket_id.is_none() => {
+            anyhow!("no bucket is chosen: write bucketName: {}", error.detail)
+        }
         ErrorKind::NoSuchBucket | ErrorKind::NotFound => anyhow!(
             "the key {key_id} knows no {bucket}: check its name and the key's restriction (B2 said: {})",
             error.detail

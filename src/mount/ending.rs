@@ -134,10 +134,10 @@ fn give_up(vfs: &Vfs, name: &str) -> Outcome {
 
 fn list(unstored: &[Unstored]) {
     for one in unstored {
-        let what = if one.bytes == 0 {
-            "attributes".to_owned()
-        } else {
-            human(one.bytes)
+        let what = match one.content {
+            Some(bytes) => human(bytes),
+            None if one.path.ends_with('/') => "directory".to_owned(),
+            None => "attributes".to_owned(),
         };
         let why = if one.error.is_empty() {
             "not tried to the end"

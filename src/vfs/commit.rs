@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use log::{debug, warn};
+use log::debug;
 
 use super::attr::{self, Meta};
 use super::merge::stored_of;
@@ -432,8 +432,15 @@ impl Vfs {
         if !node.pending() || path.is_none() {
             return;
         }
+        // Told once; how it ends is told at the end of the mount.
+        let level = if node.failed.is_none() {
+            log::Level::Warn
+        } else {
+            log::Level::Debug
+        };
         node.failed = Some(error.to_string());
-        warn!(
+        log::log!(
+            level,
             "{:?} is not stored yet: {error}; it stays in memory and is tried again",
             path.unwrap_or_default()
         );
@@ -490,7 +497,7 @@ impl Vfs {
                 let node = tree.get(ino).ok()?;
                 Some(Unstored {
                     path: tree.path(ino)?,
-                    bytes: if node.content_dirty() { node.size() } else { 0 },
+                    content: node.content_dirty().then(|| node.size()),
                     error: node.failed.clone().unwrap_or_default(),
                 })
             })

@@ -124,7 +124,9 @@ impl Vfs {
             let kind = node.meta.kind;
             let name = if ino.hashed().is_some() {
                 let name = hash_name(&node.name);
-                if tree.child(dir.ino, &name).is_some() {
+                if self.shared.unlinked_hashes.contains(real)
+                    || tree.child(dir.ino, &name).is_some()
+                {
                     continue; // a real object of that name has come meanwhile, and wins
                 }
                 Arc::from(name)

@@ -317,7 +317,8 @@ impl Vfs {
         let handle = self.handle(fh)?;
         match &*handle {
             Handle::File(file) if file.write && !self.only_opened(file.ino) => {
-                self.commit_content(file.ino, Why::Closed).await
+                // Whether this was the last close is known at release only.
+                self.commit_content(file.ino, Why::Provisional).await
             }
             _ => Ok(()),
         }
@@ -358,17 +359,34 @@ impl Vfs {
         if let Some(handle) = handle {
             if let Handle::File(file) = &*handle
                 && file.write
-                && self.only_opened(file.ino)
             {
-                self.shared
-                    .queue
-                    .push(file.ino, std::time::Duration::ZERO, Urgency::Now);
+                self.confirm(file.ino);
             }
             self.closed(match &*handle {
                 Handle::File(file) => file.ino,
                 Handle::Hash(hash) => hash.file,
                 Handle::Dir(dir) => dir.ino,
             });
+        }
+    }
+
+    /// A writer has closed the file for good: what it has stored is a version to keep, and what its
+    /// opening alone has changed is stored now.
+    fn confirm(&self, ino: Ino) {
+        let mut tree = self.tree();
+        let Ok(node) = tree.get_mut(ino) else { return };
+        let dirty = node.content_dirty();
+        let Some(object) = node.object_mut() else {
+            return;
+        };
+        if object.only_opened && dirty {
+            self.shared
+                .queue
+                .push(ino, std::time::Duration::ZERO, Urgency::Now);
+        } else if let Some(stored) = &mut object.stored
+            && !dirty
+        {
+            stored.provisional = false;
         }
     }
 

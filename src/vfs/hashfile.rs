@@ -3,11 +3,14 @@
 //! They have no node of their own: their inode number is the file's with one bit set, and they
 //! exist exactly where no real object has their name.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use tokio::sync::OnceCell;
 
 use super::{Attr, Error, FileKind, Ino, Vfs};
 use crate::io::Content;
-use std::sync::Arc;
 
 /// 40 hex digits and a newline.
 pub(super) const SIZE: u64 = 41;
@@ -37,6 +40,28 @@ impl HashHandle {
             content,
             text: OnceCell::new(),
         }
+    }
+}
+
+/// Hash files that were unlinked a moment ago. They cannot be deleted, but a program that replaces
+/// a file by unlink and an exclusive create (`tar x`) must find the name free, or it would try for
+/// ever; what it then creates is a real file.
+#[derive(Debug, Default)]
+pub(super) struct Unlinked(Mutex<HashMap<Ino, Instant>>);
+
+impl Unlinked {
+    /// How long the name stays free.
+    const MOMENT: Duration = Duration::from_secs(2);
+
+    pub(super) fn add(&self, file: Ino) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, at| at.elapsed() < Self::MOMENT);
+        all.insert(file, Instant::now());
+    }
+
+    pub(super) fn contains(&self, file: Ino) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&file).is_some_and(|at| at.elapsed() < Self::MOMENT)
     }
 }
 

@@ -59,6 +59,7 @@ impl Vfs {
             && let Some(base) = name::hashed_name(name)
             && let Some(ino) = self.find_real(parent, base).await?
             && self.tree().get(ino)?.meta.kind == FileKind::File
+            && !self.shared.unlinked_hashes.contains(ino)
         {
             return Ok(ino.hash_file());
         }

@@ -19,8 +19,10 @@ impl Vfs {
         self.writable()?;
         loop {
             let ino = self.find(parent, name).await?;
-            if ino.hashed().is_some() {
-                return Ok(()); // undeletable, and `rm -r` goes on (DESIGN §4)
+            if let Some(file) = ino.hashed() {
+                // Undeletable, and `rm -r` goes on (DESIGN §4).
+                self.shared.unlinked_hashes.add(file);
+                return Ok(());
             }
             let full = {
                 let tree = self.tree();

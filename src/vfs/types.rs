@@ -214,8 +214,8 @@ pub struct Settings {
 pub struct Unstored {
     /// Path within the mount.
     pub path: String,
-    /// Bytes in the file; 0 when only attributes are missing.
-    pub bytes: u64,
+    /// Size of the file in bytes; `None` when only attributes, or a directory's marker, are missing.
+    pub content: Option<u64>,
     /// Why the last try failed; empty when there was none.
     pub error: String,
 }

@@ -96,6 +96,7 @@ fn a_hash_file_cannot_be_written_renamed_or_lost() {
         Some(libc::EPERM)
     );
     fs::remove_file(&hash).unwrap();
+    tree::wait_for(&hash);
     assert_eq!(get(&hash), line(b"x"));
     assert_eq!(tree::names(root), ["file", "file.sha1"]);
     let names = bucket::Bucket::open(&place.emulator).visible();
@@ -130,6 +131,30 @@ fn a_real_object_wins_over_the_virtual_file() {
     assert_eq!(get(&root.join("file.sha1")), line(b"content"));
     mount.remount();
     assert_eq!(get(&root.join("file.sha1")), line(b"content"));
+}
+
+#[test]
+fn tar_unpacks_a_tree_that_has_hash_files_of_its_own() {
+    let mut place = listing();
+    let source = tempfile::tempdir().unwrap();
+    put(&source.path().join("x"), b"x");
+    put(&source.path().join("x.sha1"), b"of somebody else");
+    let archive = source.path().join("archive.tar");
+    let packed = std::process::Command::new("tar")
+        .args(["-cf", "archive.tar", "x", "x.sha1"])
+        .current_dir(source.path())
+        .status();
+    assert!(packed.unwrap().success());
+    let unpacked = std::process::Command::new("timeout")
+        .args(["60", "tar", "-xf"])
+        .arg(&archive)
+        .arg("-C")
+        .arg(place.path())
+        .status();
+    assert!(unpacked.unwrap().success());
+    place.remount();
+    assert_eq!(get(&place.path().join("x")), b"x");
+    assert_eq!(get(&place.path().join("x.sha1")), b"of somebody else");
 }
 
 #[test]

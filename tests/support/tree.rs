@@ -107,6 +107,17 @@ pub(crate) fn put(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap_or_else(|error| panic!("cannot write {path:?}: {error}"));
 }
 
+/// Waits until a name is there: an unlinked hash file comes back after a moment.
+pub(crate) fn wait_for(path: &Path) {
+    for _ in 0..100 {
+        if path.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{path:?} does not come back");
+}
+
 /// Reads a whole file.
 pub(crate) fn get(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("cannot read {path:?}: {error}"))
