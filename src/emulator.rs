@@ -1,6 +1,6 @@
 //! A B2 Native API server in this process, for `--emulator` and for tests.
 //!
-//! It answers as the service does, as far as that is known (`b2-native-api.md`, cited as API §n), and is strict where the
+//! It answers as the service does, as far as that is known (cited as API §n), and is strict where the
 //! service is: unknown fields, wrong names, missing lengths and rights are refused. It shares no type with the client.
 //! Threads and runtime are its own; it listens on loopback only, at one address for the API and at others for downloads
 //! and uploads, and stops when dropped. Content stays in memory, or in a directory that later runs take up again.

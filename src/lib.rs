@@ -10,6 +10,8 @@
 //! - [`io`]: bytes: memory budget, cached blocks, unsent writes, commits; knows versions, not names
 //! - [`b2`]: the thin asynchronous client of the B2 Native API
 //! - [`emulator`]: a B2 Native API server in this process; shares no type with the client
+//!
+//! `API §n` in comments cites the project's fact sheet of the B2 Native API, `DESIGN §n` its design.
 
 pub mod b2;
 pub mod cli;
