@@ -697,6 +697,25 @@ async fn a_file_that_was_only_created_is_stored_after_its_last_close() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn emptying_an_empty_file_stores_its_new_time() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let ino = put(&vfs, Ino::ROOT, "f", b"").await;
+    vfs.setattr(ino, at(1_000)).await.unwrap();
+    assert!(vfs.drain().await.is_empty());
+    let fh = vfs.open(ino, RDWR | libc::O_TRUNC).await.unwrap().fh;
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    let here = vfs.getattr(ino).await.unwrap().0.mtime;
+    assert!(here > UNIX_EPOCH + Duration::from_secs(1_000));
+    assert!(vfs.drain().await.is_empty());
+    let fresh = mount(&server, settings()).await;
+    let there = fresh.lookup(Ino::ROOT, os("f")).await.unwrap().attr;
+    assert_eq!(there.mtime, here);
+    assert_eq!(versions(&server).await, ["f upload"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn closes_in_the_middle_of_writing_leave_no_versions_and_the_last_one_does() {
     let server = server();
     let vfs = mount(&server, settings()).await;

@@ -226,9 +226,15 @@ impl Vfs {
         let node = tree.get_mut(ino)?;
         node.meta.mtime = now;
         node.meta.ctime = now;
+        let dirty = node.content_dirty();
         if let Some(object) = node.object_mut() {
-            object.mtime_explicit = false;
             object.only_opened = false;
+            object.mtime_explicit = !dirty;
+            if !dirty {
+                // Emptied although it was empty: only the time is new.
+                object.attrs_pending = true;
+                self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+            }
         }
         tree.note_pending(ino);
         Ok(())
