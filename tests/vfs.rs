@@ -697,6 +697,17 @@ async fn a_file_that_was_only_created_is_stored_after_its_last_close() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_only_created_and_still_open_is_stored_at_the_end() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (_, fh) = create(&vfs, Ino::ROOT, "open").await;
+    vfs.flush(fh).await.unwrap();
+    assert_eq!(vfs.pending().files, 1);
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(versions(&server).await, ["open upload"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn emptying_an_empty_file_stores_its_new_time() {
     let server = server();
     let vfs = mount(&server, settings()).await;

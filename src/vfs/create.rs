@@ -91,7 +91,6 @@ impl Vfs {
         if !made.stored_alike(&default) {
             tree.dir_mut(ino)?.marker.want(true);
         }
-        tree.note_pending(ino);
         self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
         self.entry(&mut tree, ino)
     }
@@ -110,9 +109,7 @@ impl Vfs {
         let ino = self.add(parent, &component, new)?;
         let holder = {
             let mut tree = self.tree();
-            let holder = self.content(&mut tree, ino)?;
-            tree.note_pending(ino);
-            holder
+            self.content(&mut tree, ino)?
         };
         let mut result = Ok(());
         if !content.is_empty() {
@@ -170,6 +167,7 @@ impl Vfs {
         };
         let ino = tree.insert(parent, Arc::clone(name), meta, body)?;
         tree.touch(ino);
+        tree.note_pending(ino);
         let node = tree.get_mut(parent)?;
         node.meta.mtime = now;
         node.meta.ctime = now;
