@@ -133,6 +133,11 @@ impl Vfs {
             ino,
         }));
         object.content = Some(Arc::clone(&content));
+        let unstored = object.stored.is_none();
+        if unstored {
+            // It is dirty from now on, although it is empty.
+            tree.note_pending(ino);
+        }
         Ok(content)
     }
 
