@@ -727,6 +727,35 @@ async fn emptying_an_empty_file_stores_its_new_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_background_stores_is_never_seen_as_it_was_before() {
+    let server = Server::start(emulator::Options {
+        latency: Duration::from_millis(150),
+        ..emulator::Options::default()
+    })
+    .unwrap();
+    let vfs = mount(&server, settings()).await;
+    let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
+    vfs.write(fh, 0, Bytes::from_static(b"before"))
+        .await
+        .unwrap();
+    vfs.fsync(fh, true).await.unwrap();
+    let emptied = vfs.open(attr.ino, RDWR | libc::O_TRUNC).await.unwrap().fh;
+    vfs.release(emptied);
+    vfs.release(fh);
+    // The upload, and then the removal of the version in between, take a round trip each.
+    for _ in 0..200 {
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().0.size, 0);
+        let fh = vfs.open(attr.ino, RDONLY).await.unwrap().fh;
+        assert_eq!(read_all(&vfs, fh).await.unwrap(), b"");
+        vfs.release(fh);
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().0.size, 0);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(versions(&server).await, ["f upload"]);
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn closes_in_the_middle_of_writing_leave_no_versions_and_the_last_one_does() {
     let server = server();
     let vfs = mount(&server, settings()).await;

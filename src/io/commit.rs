@@ -45,6 +45,9 @@ impl Content {
     /// Stores what is dirty under `target`; `None` when nothing was. On error everything stays.
     /// A file just created is dirty although it is empty.
     ///
+    /// The content counts as dirty until the owner has said `recorded`: it must not be taken for
+    /// stored while the owner's own records still name the version before.
+    ///
     /// Goes on when the caller is dropped; the next commit then tells what was done.
     pub async fn commit(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
         if !self.is_dirty() {
@@ -67,8 +70,17 @@ impl Content {
                 elapsed: std::time::Duration::ZERO,
             }))
         });
-        let unreported = self.lock().unreported.take();
-        outcome.map(|committed| committed.or(unreported))
+        let committed = outcome?;
+        Ok(committed.or_else(|| self.lock().unrecorded.clone()))
+    }
+
+    /// The owner has taken down what `commit` told it.
+    pub fn recorded(&self, id: &FileId) {
+        let mut state = self.lock();
+        let told = state.unrecorded.as_ref();
+        if told.is_some_and(|told| told.version.id.as_ref() == Some(id)) {
+            state.unrecorded = None;
+        }
     }
 
     async fn commit_now(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
@@ -89,7 +101,7 @@ impl Content {
         }
         if let Ok(committed) = &outcome {
             if committed.is_some() {
-                self.lock().unreported.clone_from(committed);
+                self.lock().unrecorded.clone_from(committed);
             }
             self.asked.store(0, Ordering::Relaxed);
         } else {

@@ -70,8 +70,8 @@ pub(super) struct State {
     pub(super) discarded: bool,
     /// The base is stored, but not where it should be.
     pub(super) misplaced: Option<Misplaced>,
-    /// What a commit did whose caller went away: the next caller is told.
-    pub(super) unreported: Option<Committed>,
+    /// What a commit did, until the owner has recorded it; told again to the next caller.
+    pub(super) unrecorded: Option<Committed>,
     /// Whether the engine knows this content as one that may hold unsent bytes.
     pub(super) listed: bool,
     /// Unsent bytes at which the start of a stream is considered again.
@@ -153,7 +153,7 @@ impl Content {
                 shy: false,
                 discarded: false,
                 misplaced: None,
-                unreported: None,
+                unrecorded: None,
                 listed: false,
                 consider: 0,
             }),
@@ -171,11 +171,11 @@ impl Content {
         self.lock().size
     }
 
-    /// True while B2 has not acknowledged some change of content, or nobody has been told yet
-    /// that it has (a commit whose caller went away).
+    /// True while B2 has not acknowledged some change of content, or the owner has not recorded
+    /// yet that it has.
     pub fn is_dirty(&self) -> bool {
         let state = self.lock();
-        state.is_dirty() || state.unreported.is_some()
+        state.is_dirty() || state.unrecorded.is_some()
     }
 
     /// Changed bytes in memory.
@@ -346,7 +346,7 @@ impl Content {
             let mut state = self.lock();
             state.discarded = true;
             state.stored = state.seq;
-            state.unreported = None;
+            state.unrecorded = None;
             let overlay = std::mem::take(&mut state.overlay);
             // A commit under way ends its stream itself.
             let stream = if self.committing.load(Ordering::Acquire) {

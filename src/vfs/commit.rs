@@ -179,6 +179,10 @@ impl Vfs {
         tree.touch(ino);
         let settings = self.settings();
         let node = tree.get_mut(ino)?;
+        let content = node.object().and_then(|object| object.content.clone());
+        if let (Some(content), Some(id)) = (content, &version.id) {
+            content.recorded(id);
+        }
         let dirty = node.content_dirty();
         let stored_meta = Meta::of_version(version, settings);
         let opens = node.opens;

@@ -182,7 +182,11 @@ impl File {
     }
 
     pub(crate) async fn commit(&self) -> Result<Option<Committed>, Error> {
-        self.content.commit(&self.target()).await
+        let committed = self.content.commit(&self.target()).await?;
+        if let Some(id) = committed.as_ref().and_then(|done| done.version.id.as_ref()) {
+            self.content.recorded(id);
+        }
+        Ok(committed)
     }
 
     /// Writes as `vfs` does: commits when told to.
