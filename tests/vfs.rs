@@ -756,6 +756,43 @@ async fn what_the_background_stores_is_never_seen_as_it_was_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_opened_while_its_attributes_are_stored_stays_readable() {
+    let server = Server::start(emulator::Options {
+        latency: Duration::from_millis(100),
+        ..emulator::Options::default()
+    })
+    .unwrap();
+    let all_at_once = Settings {
+        parallel: 24,
+        ..settings()
+    };
+    let vfs = mount(&server, all_at_once).await;
+    let puts = (0..24).map(|i| {
+        let vfs = &vfs;
+        async move { put(vfs, Ino::ROOT, &format!("f{i}"), b"content").await }
+    });
+    let files = futures_util::future::join_all(puts).await;
+    for ino in &files {
+        vfs.setattr(*ino, at(1_000)).await.unwrap();
+    }
+    let drainer = vfs.clone();
+    let draining = tokio::spawn(async move { drainer.drain().await });
+    // Each file is copied, and then its older version is deleted; one of them is opened at any time.
+    let mut open = Vec::new();
+    for ino in &files {
+        open.push(vfs.open(*ino, RDONLY).await.unwrap().fh);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(draining.await.unwrap().is_empty());
+    assert_eq!(calls(&server, "b2_copy_file"), 24);
+    assert_eq!(calls(&server, "b2_delete_file_version"), 24);
+    for fh in open {
+        assert_eq!(read_all(&vfs, fh).await.unwrap(), b"content");
+        vfs.release(fh);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn closes_in_the_middle_of_writing_leave_no_versions_and_the_last_one_does() {
     let server = server();
     let vfs = mount(&server, settings()).await;

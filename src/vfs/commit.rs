@@ -153,29 +153,30 @@ impl Vfs {
             return Ok(());
         };
         debug!("stored {full:?} as {:?}", done.version.id);
-        let was_bare = old.as_ref().map(|old| old.bare);
-        let drop_old = old
-            .filter(|old| old.provisional && old.ours)
-            .filter(|old| done.version.id.as_ref() != Some(&old.id));
-        let dropped = match &drop_old {
-            Some(old) => self.delete_version(full, &old.id).await,
-            None => false,
-        };
-        let bare = was_bare.map(|bare| dropped && bare);
-        self.record(ino, &done.version, done.sha1, why, bare)
+        let told_again = |old: &Stored| done.version.id.as_ref() == Some(&old.id);
+        let bare = old.as_ref().map(|old| old.bare && told_again(old));
+        self.record(&mut self.tree(), ino, &done.version, done.sha1, why, bare)?;
+        if let Some(old) = &old
+            && old.provisional
+            && old.ours
+            && !told_again(old)
+        {
+            self.delete_superseded(ino, full, old, &done.version).await;
+        }
+        Ok(())
     }
 
     /// Puts an acknowledged version into the tree. `bare`: whether nothing visible lies under it
     /// (`None`: as the name was when the file was made).
     fn record(
         &self,
+        tree: &mut Tree,
         ino: Ino,
         version: &FileVersion,
         sha1: Option<Sha1>,
         why: Why,
         bare: Option<bool>,
     ) -> Result<(), Error> {
-        let mut tree = self.tree();
         tree.touch(ino);
         let settings = self.settings();
         let node = tree.get_mut(ino)?;
@@ -267,12 +268,11 @@ impl Vfs {
         copy: &FileVersion,
     ) -> Result<(), Error> {
         {
-            let tree = self.tree();
-            // Readers go on with the copy: the version they have open is about to go.
-            if let (Some(content), Some(id)) = (
-                tree.get(ino)?.object().and_then(|o| o.content.clone()),
-                copy.id.clone(),
-            ) {
+            // Readers go on with the copy: the version they have open is about to go. One step with
+            // the record: an open in between would begin with the old version.
+            let mut tree = self.tree();
+            let content = tree.get(ino)?.object().and_then(|o| o.content.clone());
+            if let (Some(content), Some(id)) = (content, copy.id.clone()) {
                 content.same_content(
                     &old.id,
                     &Version {
@@ -282,14 +282,25 @@ impl Vfs {
                     },
                 );
             }
+            let bare = (full == old_full).then_some(false);
+            self.record(&mut tree, ino, copy, old.sha1, Why::Closed, bare)?;
         }
-        let dropped = full == old_full && old.ours && self.delete_version(full, &old.id).await;
-        let bare = if full == old_full {
-            Some(dropped && old.bare)
-        } else {
-            None
-        };
-        self.record(ino, copy, old.sha1, Why::Closed, bare)
+        if full == old_full && old.ours {
+            self.delete_superseded(ino, full, old, copy).await;
+        }
+        Ok(())
+    }
+
+    /// Deletes a version that `by` has superseded, and notes whether `by` now lies over nothing.
+    async fn delete_superseded(&self, ino: Ino, full: &str, old: &Stored, by: &FileVersion) {
+        if !self.delete_version(full, &old.id).await || !old.bare {
+            return;
+        }
+        let mut tree = self.tree();
+        let stored = tree.object_mut(ino).ok().and_then(|o| o.stored.as_mut());
+        if let Some(stored) = stored.filter(|stored| by.id.as_ref() == Some(&stored.id)) {
+            stored.bare = true;
+        }
     }
 
     /// Writes a directory's marker where it has to have one (DESIGN §3, "directory").
