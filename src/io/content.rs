@@ -68,6 +68,8 @@ pub(super) struct State {
     /// Bytes that had left were needed again: do not send parts early without need.
     pub(super) shy: bool,
     pub(super) discarded: bool,
+    /// No stream begins: the name is going, or gone.
+    pub(super) held: bool,
     /// The base is stored, but not where it should be.
     pub(super) misplaced: Option<Misplaced>,
     /// What a commit did, until the owner has recorded it; told again to the next caller.
@@ -152,6 +154,7 @@ impl Content {
                 stream: Streaming::Off,
                 shy: false,
                 discarded: false,
+                held: false,
                 misplaced: None,
                 unrecorded: None,
                 listed: false,
@@ -338,6 +341,28 @@ impl Content {
             }
         }
         Ok(Sha1(hash.finalize().into()))
+    }
+
+    /// The name is about to go: from now on nothing leaves early. True when parts have left
+    /// already, so that only a commit makes them readable again.
+    pub fn hold_parts(&self) -> bool {
+        let idle = {
+            let mut state = self.lock();
+            state.held = true;
+            match &state.stream {
+                Streaming::Running(stream) if !stream.parts.is_empty() => return true,
+                _ => std::mem::take(&mut state.stream),
+            }
+        };
+        if let Streaming::Running(stream) = idle {
+            self.engine.cancel_large(stream.large);
+        }
+        false
+    }
+
+    /// The name stays after all.
+    pub fn release_parts(&self) {
+        self.lock().held = false;
     }
 
     /// Nobody will ask for these bytes again: drops them, cancels a started large file.

@@ -183,6 +183,9 @@ impl Content {
     }
 
     fn may_start(&self, state: &mut State, pressure: bool) -> Option<Arc<dyn Owner>> {
+        if state.held {
+            return None;
+        }
         match state.stream {
             Streaming::Off => {}
             Streaming::Resting(until) if until <= Instant::now() => {}

@@ -421,8 +421,8 @@ impl Vfs {
             if let Some(content) = content.filter(|_| !linked) {
                 content.discard();
             }
-            if let Some(full) = object.purge.take() {
-                self.purge_later(full);
+            if let Some(leftover) = object.leftover.take() {
+                self.clear_later(leftover);
             }
         }
         tree.free_if_unused(ino);

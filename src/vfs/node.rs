@@ -56,10 +56,19 @@ pub(super) struct Object {
     pub(super) only_opened: bool,
     /// The kernel's pages are those of the present content.
     pub(super) pages_valid: bool,
-    /// Removed while it was open, under this full name: its versions go when nobody reads them any more.
-    pub(super) purge: Option<String>,
+    /// Removed while it was open: what goes from B2 when nobody reads it any more.
+    pub(super) leftover: Option<Leftover>,
     /// Nothing visible lay under the name when the file came to it (see `Stored::bare`).
     pub(super) bare_name: bool,
+}
+
+/// What a file that was removed while it was open leaves under its former full name.
+#[derive(Debug)]
+pub(super) enum Leftover {
+    /// Hidden versions that are to be purged.
+    All(String),
+    /// A version that was only made so that its readers can go on.
+    One(String, FileId),
 }
 
 /// Whether a directory has its marker object in B2 (DESIGN §3).

@@ -7,8 +7,9 @@ use std::ffi::OsStr;
 
 use log::warn;
 
+use super::commit::Why;
 use super::name::MARKER;
-use super::node::{Marker, Stored};
+use super::node::{Leftover, Marker, Stored};
 use super::pathlock::Claim;
 use super::{Delete, Error, Ino, Vfs};
 use crate::b2::{Action, ErrorKind, FileName, ListNames, ListVersions};
@@ -34,26 +35,81 @@ impl Vfs {
             };
             let claims = vec![Claim::name(full.clone())];
             let _guard = self.shared.paths.lock(claims).await;
-            let stored = {
-                let tree = self.tree();
-                if tree.path(ino).is_none_or(|path| self.full(&path) != full) {
-                    continue;
-                }
-                let object = tree.get(ino)?.object();
-                object.is_some_and(|object| object.stored.is_some() || !object.bare_name)
-            };
-            let open = self.tree().get(ino)?.opens > 0;
-            if stored && open && self.settings().delete == Delete::Purge {
-                self.hide(&full).await?;
-                self.tree().object_mut(ino)?.purge = Some(full);
-            } else if stored {
-                self.remove_name(&full).await?;
+            if self
+                .tree()
+                .path(ino)
+                .is_none_or(|path| self.full(&path) != full)
+            {
+                continue;
+            }
+            self.keep_readable(ino, &full).await?;
+            if let Err(error) = self.remove_file(ino, &full).await {
+                self.stays(ino);
+                return Err(error);
             }
             let mut tree = self.tree();
             tree.tick();
             tree.detach(ino);
             self.lost_child(&mut tree, parent);
             return Ok(());
+        }
+    }
+
+    async fn remove_file(&self, ino: Ino, full: &str) -> Result<(), Error> {
+        let (stored, open) = {
+            let tree = self.tree();
+            let node = tree.get(ino)?;
+            let object = node.object().ok_or(Error::IsDirectory)?;
+            (object.stored.is_some() || !object.bare_name, node.opens > 0)
+        };
+        if !stored {
+            return Ok(());
+        }
+        if open && self.settings().delete == Delete::Purge {
+            self.hide(full).await?;
+            self.tree().object_mut(ino)?.leftover = Some(Leftover::All(full.to_owned()));
+            return Ok(());
+        }
+        self.remove_name(full).await
+    }
+
+    /// Before the name of a file goes that may be open: parts of it that have left for B2 can be
+    /// read again only as a stored version, and there will be no name to store one under.
+    pub(super) async fn keep_readable(&self, ino: Ino, full: &str) -> Result<(), Error> {
+        let content = {
+            let tree = self.tree();
+            let node = tree.get(ino)?;
+            let object = node.object().filter(|_| node.opens > 0);
+            object.and_then(|object| object.content.clone())
+        };
+        let Some(content) = content else {
+            return Ok(());
+        };
+        if content.hold_parts() {
+            let stored = self.commit_content_at(ino, full, Why::Provisional).await;
+            if stored.is_err() {
+                content.release_parts();
+                return stored;
+            }
+        }
+        let mut tree = self.tree();
+        let object = tree.object_mut(ino)?;
+        if let Some(stored) = &object.stored
+            && stored.provisional
+            && stored.ours
+        {
+            object.leftover = Some(Leftover::One(full.to_owned(), stored.id.clone()));
+        }
+        Ok(())
+    }
+
+    /// The name did not go after all.
+    pub(super) fn stays(&self, ino: Ino) {
+        if let Ok(object) = self.tree().object_mut(ino) {
+            object.leftover = None;
+            if let Some(content) = &object.content {
+                content.release_parts();
+            }
         }
     }
 
@@ -160,10 +216,17 @@ impl Vfs {
         }
     }
 
-    /// Removes the versions of a file that was removed while it was open.
-    pub(super) fn purge_later(&self, full: String) {
+    /// Removes what is left of a file that was removed while it was open.
+    pub(super) fn clear_later(&self, leftover: Leftover) {
         let vfs = self.clone();
         self.shared.runtime.spawn(async move {
+            let full = match leftover {
+                Leftover::One(full, id) => {
+                    vfs.delete_version(&full, &id).await;
+                    return;
+                }
+                Leftover::All(full) => full,
+            };
             let claims = vec![Claim::name(full.clone())];
             let _guard = vfs.shared.paths.lock(claims).await;
             // Somebody may have made the name anew since.

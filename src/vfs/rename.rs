@@ -132,6 +132,20 @@ impl Vfs {
     }
 
     async fn rename_file(&self, ends: &Ends) -> Result<(), Error> {
+        if let Some(replaced) = ends.replaced {
+            self.keep_readable(replaced, &ends.to).await?;
+        }
+        let result = self.rename_file_over(ends).await;
+        if result.is_err()
+            && let Some(replaced) = ends.replaced
+            && self.tree().path(replaced).is_some()
+        {
+            self.stays(replaced);
+        }
+        result
+    }
+
+    async fn rename_file_over(&self, ends: &Ends) -> Result<(), Error> {
         let (stored, dirty, target) = {
             let tree = self.tree();
             let node = tree.get(ends.ino)?;

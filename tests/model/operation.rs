@@ -127,17 +127,9 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    /// Whether it works on an open file, whatever has become of its name.
-    pub(crate) fn by_descriptor(&self) -> bool {
-        matches!(
-            self,
-            Self::ReadAt { .. }
-                | Self::WriteAt { .. }
-                | Self::SetLen { .. }
-                | Self::Sync { .. }
-                | Self::Open { .. }
-                | Self::Close { .. }
-        )
+    /// Whether it writes to an open file, whatever has become of its name.
+    pub(crate) fn writes_by_descriptor(&self) -> bool {
+        matches!(self, Self::WriteAt { .. })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::operation::{Operation, Scale, generate};
 use crate::reference::{Answer, Kind, Outcome, Reference};
 use crate::support::tree::first_difference;
 
-/// A removed file that is still open lives in memory alone, and may be too large for it.
+/// What is written to a removed file stays in memory, and may be too much for it.
 const OUTGROWN: &str = "ENOSPC: No space left on device found";
 
 /// How many shorter sequences are tried once one has failed.
@@ -55,7 +55,7 @@ fn fails<B: Backend>(operations: &[Operation], new: &mut dyn FnMut() -> B) -> Op
         let mut reference = Reference::new();
         for (index, operation) in operations.iter().enumerate() {
             if let Err(difference) = step(&mut backend, &mut reference, operation) {
-                if difference.ends_with(OUTGROWN) && operation.by_descriptor() {
+                if difference.ends_with(OUTGROWN) && operation.writes_by_descriptor() {
                     return None;
                 }
                 let messages = backend.messages();
