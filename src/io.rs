@@ -25,6 +25,7 @@ mod records;
 mod remote;
 mod snapshot;
 mod stream;
+mod sum;
 mod write;
 
 use std::fmt;

@@ -141,8 +141,8 @@ impl Content {
         if !streaming {
             return self.store_plain(target).await.map(Some);
         }
-        let (snapshot, version) = self.finish_stream().await?;
-        self.settle(target, &snapshot, &version, None)
+        let (snapshot, version, sha1) = self.finish_stream().await?;
+        self.settle(target, &snapshot, &version, sha1)
             .await
             .map(Some)
     }
@@ -200,7 +200,9 @@ impl Content {
     }
 
     /// Waits for the parts under way, sends what failed and the tail, finishes the large file.
-    async fn finish_stream(self: &Arc<Self>) -> Result<(Snapshot, FileVersion), Error> {
+    async fn finish_stream(
+        self: &Arc<Self>,
+    ) -> Result<(Snapshot, FileVersion, Option<Sha1>), Error> {
         let engine = &self.engine;
         let mut landed = self.landed.subscribe();
         let (large, missing) = loop {
@@ -247,7 +249,7 @@ impl Content {
             }
         };
         self.send_missing(&large, missing).await?;
-        let (snapshot, mut hashes) = {
+        let (snapshot, mut hashes, sum) = {
             let mut state = self.lock();
             state.must_be_wanted()?;
             state.low = state.size;
@@ -258,7 +260,8 @@ impl Content {
             stream.tail_end = stream.tail_end.max(size);
             let issued = stream.issued;
             let hashes = stream.hashes().ok_or(Error::NeedsCommit)?;
-            (state.snapshot(issued)?, hashes)
+            let sum = stream.sum.clone();
+            (state.snapshot(issued)?, hashes, sum)
         };
         let steps = plan::parts(
             snapshot.start,
@@ -268,11 +271,20 @@ impl Content {
             1,
         );
         let first = hashes.len() as u32 + 1;
-        hashes.extend(engine.send_parts(&large, first, &steps, &snapshot).await?);
+        let sent = hashes.len();
+        let (tail, sha1) = futures_util::future::join(
+            engine.send_parts(&large, first, &steps, &snapshot),
+            async {
+                let before = sum?.of(sent).await?;
+                hash_after(before, &snapshot).await
+            },
+        )
+        .await;
+        hashes.extend(tail?);
         let version = engine.client.finish_large_file(&large, &hashes).await?;
         engine.forget_large(&large);
         self.lock().stream = Streaming::Off;
-        Ok((snapshot, version))
+        Ok((snapshot, version, sha1))
     }
 
     async fn send_missing(
@@ -354,6 +366,9 @@ impl Content {
             size: snapshot.size,
             sha1,
         });
+        if let Some(sha1) = sha1 {
+            engine.records.learn(&record, sha1);
+        }
         let (before, misplaced) = {
             let mut state = self.lock();
             let before = state.base.replace(record);
@@ -420,9 +435,13 @@ async fn hash_in_memory(snapshot: &Snapshot) -> Option<Sha1> {
     if snapshot.size > HASH_FIRST {
         return None;
     }
+    hash_after(Hasher::new(), snapshot).await
+}
+
+/// SHA-1 of what is hashed already and a snapshot that is all in memory.
+async fn hash_after(mut hash: Hasher, snapshot: &Snapshot) -> Option<Sha1> {
     let pieces = snapshot.in_memory()?;
     let hash = tokio::task::spawn_blocking(move || {
-        let mut hash = Hasher::new();
         for slice in pieces
             .iter()
             .flat_map(|piece| piece.chunks(STRIDE as usize))

@@ -8,14 +8,18 @@
 //! that the last part is never empty and there are always two.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 use super::content::{Content, State};
 use super::engine::Engine;
 use super::plan::{self, MIN_PART, Run, Source, Step};
 use super::snapshot::Snapshot;
+use super::sum::{Sum, UNHURRIED};
 use super::{Error, Owner};
 use crate::b2::{FileId, FileVersion, Sha1};
 
@@ -49,6 +53,8 @@ pub(super) struct Stream {
     data_start: u64,
     /// End of what a commit that failed has already sent behind `issued`.
     pub(super) tail_end: u64,
+    /// The hash of everything, when nothing of it comes from a base.
+    pub(super) sum: Option<Arc<Sum>>,
 }
 
 pub(super) struct Part {
@@ -70,6 +76,7 @@ struct Launch {
     index: usize,
     step: Step,
     snapshot: Snapshot,
+    sum: Option<Arc<Sum>>,
 }
 
 impl Stream {
@@ -282,6 +289,7 @@ impl Content {
             issued,
             data_start: first,
             tail_end: 0,
+            sum: (first == 0).then(Arc::default),
         })
     }
 
@@ -327,6 +335,7 @@ impl Content {
             large: stream.large.clone(),
             index,
             step: stream.parts[index].step.clone(),
+            sum: stream.sum.clone(),
             snapshot,
         })
     }
@@ -352,12 +361,25 @@ impl Content {
             index,
             step,
             snapshot,
+            sum,
         } = launch;
         let number = index as u32 + 1;
-        let sent = self
-            .engine
-            .send_part(&large, number, &step, &snapshot)
-            .await;
+        let sent = {
+            let mut sending = pin!(self.engine.send_part(&large, number, &step, &snapshot));
+            match (timeout(UNHURRIED, &mut sending).await, &sum) {
+                (Ok(sent), Some(sum)) => {
+                    sum.give_up();
+                    sent
+                }
+                (Ok(sent), None) => sent,
+                (Err(_), sum) => {
+                    if let (Some(sum), Some(pieces)) = (sum, snapshot.in_memory()) {
+                        sum.offer(index, pieces);
+                    }
+                    sending.await
+                }
+            }
+        };
         drop(snapshot);
         if let Err(error) = &sent {
             self.engine.failures.fetch_add(1, Ordering::Relaxed);

@@ -79,6 +79,39 @@ async fn a_file_larger_than_memory_streams_through_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_leaves_slowly_is_hashed_on_the_way() {
+    let slow = emulator::Options {
+        latency: Duration::from_millis(400),
+        ..emulator::Options::default()
+    };
+    let rig = Rig::with(settings(), Duration::from_secs(60), slow).await;
+    let file = rig.create("hashed");
+    let mut hash = Sha1::new();
+    for i in 0..70 {
+        let data = noise(i, MIB as usize);
+        hash.update(&data);
+        file.write(i * MIB, data).await.expect("written");
+    }
+    let expected = hash.finalize();
+    let committed = file.commit().await.expect("stored").expect("dirty");
+    assert_eq!(committed.sha1.expect("known").0[..], expected[..]);
+    assert_eq!(committed.version.whole_sha1(), None, "its start was before");
+    // Also for who opens it anew, and without a download.
+    let version = file.content.base().expect("stored");
+    drop(file);
+    let again = rig.open(
+        "hashed",
+        b2fuse::io::Version {
+            sha1: None,
+            ..version
+        },
+    );
+    let sha1 = again.content.sha1().await.expect("remembered");
+    assert_eq!(sha1.0[..], expected[..]);
+    assert_eq!(rig.server.counters().bytes_out, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_an_appender_copies_the_base() {
     let rig = Rig::new(settings()).await;
     for base in [3_000_000, 60_000_000] {

@@ -1,0 +1,160 @@
+//! The SHA-1 of a whole file that leaves in parts, computed beside the sending.
+//!
+//! B2 knows only the hashes of the parts. Hashing the bytes once more must not slow anybody down:
+//! a part is hashed only when it has been on its way for a while, that is when the line is the
+//! limit and not this machine. As soon as one part has landed unhashed the sum is given up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1 as Hasher};
+use tokio::sync::Notify;
+
+/// How long a part is on its way before there is time to hash it.
+pub(super) const UNHURRIED: Duration = Duration::from_millis(100);
+
+/// Bytes hashed at once.
+const STEP: usize = 1 << 20;
+
+/// The hash of parts 0, 1, 2 … in order, whatever the order they are offered in.
+#[derive(Default)]
+pub(super) struct Sum {
+    state: Mutex<State>,
+    idle: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    hash: Hasher,
+    /// The part that is to be hashed next.
+    next: usize,
+    waiting: BTreeMap<usize, Vec<Bytes>>,
+    running: bool,
+    given_up: bool,
+}
+
+impl State {
+    fn take_next(&mut self) -> Option<Vec<Bytes>> {
+        let pieces = self.waiting.remove(&self.next);
+        self.running = pieces.is_some();
+        pieces
+    }
+}
+
+impl Sum {
+    /// A part is on its way and its bytes are in memory: hashes it when its turn comes.
+    pub(super) fn offer(self: &Arc<Self>, index: usize, pieces: Vec<Bytes>) {
+        let mut state = self.lock();
+        if state.given_up || index < state.next {
+            return;
+        }
+        state.waiting.insert(index, pieces);
+        if state.running {
+            return;
+        }
+        let Some(first) = state.take_next() else {
+            return;
+        };
+        drop(state);
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || this.run(first));
+    }
+
+    /// A part's bytes are gone before they were offered.
+    pub(super) fn give_up(&self) {
+        let mut state = self.lock();
+        state.given_up = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        drop(waiting);
+        self.idle.notify_waiters();
+    }
+
+    /// The hash so far if it is of exactly the first `parts` parts; waits for what was offered.
+    pub(super) async fn of(&self, parts: usize) -> Option<Hasher> {
+        loop {
+            let idle = self.idle.notified();
+            {
+                let state = self.lock();
+                if state.given_up || !state.running {
+                    let whole = !state.given_up && state.next == parts;
+                    return whole.then(|| state.hash.clone());
+                }
+            }
+            idle.await;
+        }
+    }
+
+    fn run(&self, first: Vec<Bytes>) {
+        let mut hash = self.lock().hash.clone();
+        let mut pieces = Some(first);
+        while let Some(part) = pieces {
+            for slice in part.iter().flat_map(|piece| piece.chunks(STEP)) {
+                hash.update(slice);
+            }
+            drop(part);
+            let mut state = self.lock();
+            state.hash.clone_from(&hash);
+            state.next += 1;
+            pieces = state.take_next();
+        }
+        self.idle.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(index: usize) -> Vec<Bytes> {
+        vec![Bytes::from(vec![index as u8; 100_000]); 20]
+    }
+
+    fn hash(parts: usize) -> Vec<u8> {
+        let mut hash = Hasher::new();
+        for piece in (0..parts).flat_map(part) {
+            hash.update(&piece);
+        }
+        hash.finalize().to_vec()
+    }
+
+    #[tokio::test]
+    async fn parts_are_hashed_in_their_order() {
+        let sum = Arc::new(Sum::default());
+        for index in [2, 0, 1, 4, 3] {
+            sum.offer(index, part(index));
+        }
+        let found = sum.of(5).await.expect("all were offered");
+        assert_eq!(found.finalize().to_vec(), hash(5));
+        assert!(sum.of(6).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_part_offered_again_counts_once() {
+        let sum = Arc::new(Sum::default());
+        sum.offer(0, part(0));
+        sum.of(1).await.expect("offered");
+        sum.offer(0, part(7));
+        sum.offer(1, part(1));
+        let found = sum.of(2).await.expect("all were offered");
+        assert_eq!(found.finalize().to_vec(), hash(2));
+    }
+
+    #[tokio::test]
+    async fn a_missing_part_ends_it() {
+        let sum = Arc::new(Sum::default());
+        sum.offer(0, part(0));
+        sum.offer(2, part(2));
+        assert!(sum.of(3).await.is_none());
+        sum.give_up();
+        sum.offer(1, part(1));
+        assert!(sum.of(3).await.is_none());
+        assert!(sum.lock().waiting.is_empty());
+    }
+}
