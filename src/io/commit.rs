@@ -15,7 +15,7 @@ use sha1::{Digest, Sha1 as Hasher};
 use super::content::{Content, Misplaced, State};
 use super::engine::{Engine, STRIDE};
 use super::plan::{self, Limits, MAX_PARTS, Plan, Step};
-use super::remote::{known_sha1, small_target};
+use super::remote::small_target;
 use super::snapshot::Snapshot;
 use super::stream::{PartState, Streaming, id_of};
 use super::{Committed, Error, Version};
@@ -360,7 +360,7 @@ impl Content {
         }
         let engine = &self.engine;
         engine.note_own(&id);
-        let sha1 = sha1.or_else(|| known_sha1(version));
+        let sha1 = sha1.or_else(|| version.whole_sha1());
         let record = engine.records.intern(Version {
             id,
             size: snapshot.size,

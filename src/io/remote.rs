@@ -14,9 +14,7 @@ use super::plan::{self, MAX_PART, MAX_PARTS, Run, Source};
 use super::snapshot::{Snapshot, Span};
 use super::stream::id_of;
 use super::{Error, Version};
-use crate::b2::{
-    Action, ContentSha1, CopyMetadata, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1,
-};
+use crate::b2::{Action, CopyMetadata, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
 
 /// File info of a large file begun here: its start in milliseconds since 1970.
 pub(super) const UPLOAD_KEY: &str = "b2fuse_upload";
@@ -24,17 +22,6 @@ pub(super) const UPLOAD_KEY: &str = "b2fuse_upload";
 const SHA1_KEY: &str = "large_file_sha1";
 /// Versions of one name looked at in a conflict check.
 const LOOK: u32 = 100;
-
-/// The SHA-1 that B2, or the uploader, has noted.
-pub(super) fn known_sha1(version: &FileVersion) -> Option<Sha1> {
-    match version.sha1 {
-        ContentSha1::Verified(sha1) | ContentSha1::Unverified(sha1) => Some(sha1),
-        ContentSha1::None => version
-            .info
-            .get(SHA1_KEY)
-            .and_then(|hex| Sha1::from_hex(hex)),
-    }
-}
 
 /// The target of changed content: what its info says of an earlier content is gone.
 pub(super) fn small_target(target: &NewFile) -> NewFile {
