@@ -18,7 +18,7 @@ fn fio(path: &Path, arguments: &[&str]) -> String {
         .arg(format!("--filename={}", path.display()))
         .arg(format!("--size={SIZE}"))
         .args(["--rw=randwrite", "--verify=crc32c", "--verify_fatal=1"])
-        .args(["--fallocate=none", "--end_fsync=1", "--eta=never"])
+        .args(["--fallocate=none", "--end_fsync=1", "--verify_state_save=0"])
         .args(arguments))
 }
 
