@@ -20,8 +20,9 @@ use super::readahead::{Limits, ReadAhead};
 use super::records::Record;
 use crate::b2::Sha1;
 
-/// How far hashing may lag behind before the read does not count as sequential.
-const LAG: u64 = 4 << 20;
+/// How far hashing may lag behind before the read does not count as sequential: more than the
+/// kernel keeps in flight, reordered.
+const LAG: u64 = 16 << 20;
 
 /// Where one reader stands (one per open handle); drives read-ahead.
 #[derive(Default)]

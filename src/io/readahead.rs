@@ -8,8 +8,14 @@
 
 use std::ops::Range;
 
-/// How far a read may lie from the frontier: what the kernel keeps in flight, reordered.
+/// How far a read may lie from the frontier.
 const SLACK: u64 = 1 << 20;
+/// How far behind it: what the kernel's own read-ahead keeps in flight. A request whose thread was
+/// put off for a moment comes that late.
+const LATE: u64 = 8 << 20;
+/// How far beyond it where bytes are on their way already: a request for each of the other
+/// threads may have been put off.
+const EARLY: u64 = 4 << 20;
 /// The first window.
 const MIN_WINDOW: u64 = 1 << 20;
 /// What a run that does not start at the head of a file must read before its window opens.
@@ -75,7 +81,9 @@ impl Run {
     }
 
     fn holds(&self, offset: u64) -> bool {
-        offset + SLACK >= self.frontier && offset <= self.frontier + SLACK
+        offset + LATE >= self.frontier
+            && (offset <= self.frontier + SLACK
+                || offset < self.issued && offset <= self.frontier + EARLY)
     }
 
     fn add(&mut self, offset: u64, len: u64, limit: u64) {
@@ -232,6 +240,20 @@ mod tests {
             1 << 30,
         );
         assert!(!chunks.is_empty());
+    }
+
+    #[test]
+    fn requests_that_were_put_off_for_long_do_not_end_a_run() {
+        let mut state = ReadAhead::default();
+        let mut read = |at: u64| state.on_read(at * MIB, MIB, 1 << 30, LIMITS);
+        let order = (0..20).chain([21, 22, 23, 24, 25, 26, 27, 20, 28, 32, 29, 30, 31, 33]);
+        let mut issued = 0;
+        for at in order {
+            let advice = read(at);
+            assert_eq!(advice.abandon, None, "at {at}");
+            issued += advice.fetch.iter().map(|c| c.end - c.start).sum::<u64>();
+        }
+        assert!(issued > 90 * MIB, "{issued}");
     }
 
     #[test]

@@ -140,6 +140,36 @@ async fn bytes_that_are_not_what_was_stored_are_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_read_is_checked_although_a_request_came_late() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("checked");
+    file.write(0, noise(8, 12 << 20)).await.expect("written");
+    let stored = file.commit().await.expect("stored").expect("dirty");
+    let version = Version {
+        id: stored.version.id.expect("an id"),
+        size: stored.version.size,
+        sha1: stored.sha1,
+    };
+    assert!(version.sha1.is_some());
+    let content = rig.io.stored(version);
+    rig.server
+        .set_faults(&["download:corrupt:1"])
+        .expect("valid");
+    let cursor = Cursor::default();
+    let mut failed = None;
+    // The first read is too small for read-ahead, which would hide that the second one is late.
+    let head = [(0, 4096)];
+    let rest = (2..9).map(|at| (at * MIB, 1 << 20));
+    let late = [(4096, (1 << 20) - 4096), (MIB, 1 << 20)];
+    let end = (9..12).map(|at| (at * MIB, 1 << 20));
+    for (at, len) in head.into_iter().chain(rest).chain(late).chain(end) {
+        let read = content.read(&cursor, at, len).await;
+        failed = failed.or(read.err());
+    }
+    assert!(matches!(failed, Some(Error::Corrupt(_))), "{failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_version_is_stale() {
     let rig = Rig::new(settings()).await;
     let version = rig.seed("deleted", MIB).await;

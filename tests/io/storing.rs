@@ -1,7 +1,7 @@
 //! Commits: plans as B2 sees them, streams, failures, memory.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use b2fuse::emulator;
 use b2fuse::io::{Cursor, Error, Settings};
@@ -346,6 +346,13 @@ async fn what_a_crash_left_is_found_and_cancelled() {
     ours.info
         .insert("b2fuse_upload".to_owned(), "1000".to_owned());
     rig.client.start_large_file(&ours).await.expect("started");
+    let mut young = target("left/young");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let begun = now.expect("after 1970").as_millis() - 3_000_000;
+    young
+        .info
+        .insert("b2fuse_upload".to_owned(), begun.to_string());
+    rig.client.start_large_file(&young).await.expect("started");
     rig.client
         .start_large_file(&target("left/other"))
         .await
@@ -360,7 +367,12 @@ async fn what_a_crash_left_is_found_and_cancelled() {
         .list_unfinished_large_files("left/")
         .await
         .expect("listed");
-    assert_eq!(left.len(), 1);
+    let left: Vec<&str> = left.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(
+        left,
+        ["left/young", "left/other"],
+        "in the order of their starts"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

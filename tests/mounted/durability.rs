@@ -87,6 +87,37 @@ fn a_crash_in_the_middle_of_a_write_leaves_the_old_version() {
     }
 }
 
+#[test]
+fn a_crash_after_parts_have_left_leaves_the_old_version() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::with(
+        &emulator,
+        "list_hashfiles: false\nmemory: 64MiB\nlarge_file: 10MB\npart_size: 5MB\n",
+    );
+    let path = mount.path().join("f");
+    let old = noise(84, 12_000_000);
+    put(&path, &old);
+    emulator.forget_counters();
+    // More than the memory holds: some of it must have left.
+    let writer = Writer::start(&path, 100_000_000);
+    mount.kill();
+    drop(writer);
+    let parts = emulator.calls("b2_upload_part");
+    assert!(parts >= 3, "{parts} parts have left");
+    let bucket = Bucket::open(&emulator);
+    assert_eq!(bucket.visible(), ["f"]);
+    let unfinished = bucket.unfinished();
+    assert_eq!(unfinished.len(), 1, "{unfinished:?}");
+
+    mount.remount();
+    assert_eq!(tree::names(mount.path()), ["f"]);
+    assert_eq!(tree::first_difference(&old, &get(&path)), None);
+    put(&path, b"and it can be written again");
+    assert_eq!(get(&path), b"and it can be written again");
+    // Another mount may be at work on it for all this one knows.
+    assert_eq!(bucket.unfinished(), unfinished);
+}
+
 /// A process that has replaced a file's content and not closed it. (Not this process: whatever
 /// else it starts inherits the descriptor for a moment, and closes it.)
 struct Writer(Child);

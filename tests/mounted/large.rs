@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::support::bucket;
 use crate::support::emulator::Emulator;
 use crate::support::mount::Mount;
+use crate::support::pages::{PIECE, Pages};
 use crate::support::tools::{program, run, shell};
 
 const MIB: u64 = 1 << 20;
@@ -133,4 +135,48 @@ fn a_piece_of_a_large_file_is_read_without_the_rest() {
     fastrand::Rng::with_seed(94).fill(&mut piece);
     expected.copy_from_slice(&piece[..10]);
     assert_eq!(head, expected);
+}
+
+#[test]
+fn what_was_just_written_is_read_back_before_and_after_parts_have_left() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::with(
+        &emulator,
+        "list_hashfiles: false\nmemory: 32MiB\nlarge_file: 10MB\npart_size: 5MB\n",
+    );
+    let path = mount.path().join("f");
+    let content = Pages::of(95);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .unwrap();
+    // Past the kernel's page cache, which would answer by itself.
+    let other = File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_DIRECT)
+        .open(&path)
+        .unwrap();
+    let mut rng = fastrand::Rng::with_seed(95);
+    let size = 80 * MIB;
+    let mut left = false;
+    for at in (0..size).step_by(PIECE) {
+        content.write(&file, at..at + MIB);
+        content.read(&other, at..at + MIB);
+        if at % (8 * MIB) == 7 * MIB {
+            left |= emulator.calls("b2_upload_part") > 0;
+            let place = rng.u64(0..at / MIB) * MIB;
+            content.read(&other, place..place + MIB);
+            content.read(&file, place..place + MIB);
+        }
+    }
+    assert!(left, "parts have left in between");
+    content.read(&other, 0..size);
+    drop((file, other));
+    check(&mount);
+    mount.remount();
+    content.same(&path, size);
+    let bucket = bucket::Bucket::open(&emulator);
+    bucket.has_one_version_of("f");
 }

@@ -8,13 +8,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_lines;
 mod counting;
+mod crowd;
 mod durability;
 mod encfs;
+mod fio;
 mod foreign_bucket;
 mod hashfiles;
 mod large;
+mod mmap;
 mod names;
+mod random_access;
 mod rsync;
 mod tools;
 mod two_mounts;

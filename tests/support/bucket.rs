@@ -170,9 +170,19 @@ impl Bucket {
 
     /// Starts a large file and, if asked, sends its first part; leaves it unfinished.
     pub(crate) fn start_large(&self, name: &str, part: Option<&[u8]>) -> String {
+        self.start_large_with(name, &json!({}), part)
+    }
+
+    /// The same with this file info.
+    pub(crate) fn start_large_with(&self, name: &str, info: &Value, part: Option<&[u8]>) -> String {
         let started = self.call(
             "b2_start_large_file",
-            &json!({"bucketId": self.id, "fileName": name, "contentType": "b2/x-auto"}),
+            &json!({
+                "bucketId": self.id,
+                "fileName": name,
+                "contentType": "b2/x-auto",
+                "fileInfo": info,
+            }),
         );
         let id = started["fileId"].as_str().expect("an id").to_owned();
         if let Some(part) = part {
@@ -258,6 +268,21 @@ impl Bucket {
         let mut versions = self.versions();
         versions.retain(|version| version.name == name);
         versions
+    }
+
+    /// Names and ids of the large files that were begun and not finished.
+    pub(crate) fn unfinished(&self) -> Vec<Version> {
+        let mut versions = self.versions();
+        versions.retain(|version| version.action == "start");
+        versions
+    }
+
+    /// Fails unless the name has one version and nothing under it is unfinished.
+    #[track_caller]
+    pub(crate) fn has_one_version_of(&self, name: &str) {
+        let versions = self.versions_of(name);
+        let actions: Vec<&str> = versions.iter().map(|version| &*version.action).collect();
+        assert_eq!(actions, ["upload"], "{versions:?}");
     }
 
     /// The names that have a current version.

@@ -1,9 +1,8 @@
 //! One emulated account per test, in this process.
 
 use std::path::Path;
-use std::time::Duration;
 
-use b2fuse::emulator::{Counters, Options, Server};
+use b2fuse::emulator::{Counters, Options, Seed, Server};
 use tempfile::TempDir;
 
 /// A running server with an empty bucket, and a folder for the state of clients.
@@ -14,18 +13,51 @@ pub(crate) struct Emulator {
 
 impl Emulator {
     pub(crate) fn start() -> Self {
-        let server = Server::start(Options {
-            listen: "127.0.0.1:0".parse().expect("a loopback address"),
-            dir: None,
-            latency: Duration::ZERO,
-            bandwidth: None,
-            faults: Vec::new(),
-        })
-        .expect("the emulator listens");
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
         Self {
-            server,
+            server: Server::start(options).expect("the emulator listens"),
             home: tempfile::tempdir().expect("a temporary directory"),
         }
+    }
+
+    /// One that hashes no more than it must, for gigabytes.
+    pub(crate) fn without_md5() -> Self {
+        Self::with(Options {
+            faults: vec!["no-md5".to_owned()],
+            ..Options::default()
+        })
+    }
+
+    /// The same, with the content in files: for more than should lie in this process's memory.
+    pub(crate) fn on_disk() -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let server = Server::start(Options {
+            dir: Some(home.path().join("bucket")),
+            faults: vec!["no-md5".to_owned()],
+            ..Options::default()
+        })
+        .expect("the emulator listens");
+        Self { server, home }
+    }
+
+    /// Sets the faults in force from here on, in the emulator's words.
+    pub(crate) fn faults(&self, words: &[&str]) {
+        self.server.set_faults(words).expect("faults in words");
+    }
+
+    /// Makes an object of any size, whose content is computed when it is read.
+    pub(crate) fn seed(&self, name: &str, size: u64) {
+        let seed = Seed {
+            name: name.to_owned(),
+            size,
+            ..Seed::default()
+        };
+        self.server
+            .seed(self.bucket_name(), &[seed])
+            .expect("an object is seeded");
     }
 
     pub(crate) fn endpoint(&self) -> String {

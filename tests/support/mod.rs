@@ -9,6 +9,7 @@
 pub(crate) mod bucket;
 pub(crate) mod emulator;
 pub(crate) mod mount;
+pub(crate) mod pages;
 pub(crate) mod place;
 pub(crate) mod tools;
 pub(crate) mod tree;
