@@ -1,9 +1,11 @@
 //! Removal: of files, of directories, and of versions in B2.
 //!
 //! Nothing comes back: removing the newest version would make the older one current again (API §8),
-//! so a name is hidden, or all its versions go, the oldest first.
+//! so a name is hidden, or all its versions go, the oldest first. A version that an unsent copy refers
+//! to stays, under a hidden name, until the copy is stored.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use log::warn;
 
@@ -11,7 +13,7 @@ use super::name::MARKER;
 use super::node::{Marker, Stored};
 use super::pathlock::Claim;
 use super::{Delete, Error, Ino, Vfs};
-use crate::b2::{Action, ErrorKind, FileName, ListNames, ListVersions};
+use crate::b2::{Action, ErrorKind, FileId, FileName, ListNames, ListVersions};
 
 impl Vfs {
     /// Removes a file's name; who has it open goes on reading it.
@@ -178,6 +180,17 @@ impl Vfs {
         });
     }
 
+    /// While unsent copies refer to a version, puts the purge of its name off until they are stored,
+    /// and returns true.
+    fn purge_when_free(&self, full: &str, id: &FileId) -> bool {
+        let (shared, full) = (Arc::downgrade(&self.shared), full.to_owned());
+        self.shared.io.when_free(id, move || {
+            if let Some(shared) = shared.upgrade() {
+                Self { shared }.purge_later(full);
+            }
+        })
+    }
+
     async fn purge(&self, full: &str) -> Result<(), Error> {
         let mut versions = Vec::new();
         let mut start = Some((full.to_owned(), None));
@@ -196,6 +209,10 @@ impl Vfs {
                     .filter(|row| row.name.as_str() == full && row.action != Action::Start),
             );
             start = page.next.filter(|_| !others);
+        }
+        let ids = versions.iter().filter_map(|version| version.id.as_ref());
+        if ids.into_iter().any(|id| self.purge_when_free(full, id)) {
+            return self.hide(full).await;
         }
         for version in versions.into_iter().rev() {
             let Some(id) = version.id else { continue };
