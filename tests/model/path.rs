@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, copy_file_range, renameat2};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
+use rustix::fs::copy_file_range;
 use tempfile::TempDir;
 
 use crate::backend::Backend;
@@ -216,7 +217,7 @@ impl Calls {
 
 /// By copy_file_range(2), called again while it copies less than asked for; tells how many bytes.
 fn copy(from: &File, at: u64, to: &File, to_at: u64, len: usize) -> Result<u64, Error> {
-    let (mut at, mut to_at) = (at as i64, to_at as i64);
+    let (mut at, mut to_at) = (at, to_at);
     let mut copied = 0;
     loop {
         let left = len - copied;

@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod copying;
 mod counting;
 mod durability;
 mod encfs;
