@@ -199,8 +199,7 @@ impl Content {
 
     fn watch(&self, snapshot: &Snapshot, version: &FileVersion) {
         if let (Some(base), Some(id)) = (&snapshot.base, &version.id) {
-            self.engine
-                .watch_for_conflict(&version.name, id, &base.id);
+            self.engine.watch_for_conflict(&version.name, id, &base.id);
         }
     }
 

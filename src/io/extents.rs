@@ -134,7 +134,10 @@ impl Overlay {
 
     /// Where the first changed bytes in memory start.
     pub(super) fn first_unsent(&self) -> Option<u64> {
-        let mut unsent = self.map.iter().filter(|(_, extent)| extent.kind.is_unsent());
+        let mut unsent = self
+            .map
+            .iter()
+            .filter(|(_, extent)| extent.kind.is_unsent());
         unsent.next().map(|(&start, _)| start)
     }
 

@@ -50,8 +50,7 @@ impl Content {
                 let mut state = self.lock();
                 state.may_change(offset).map_err(CopyError::Target)?;
                 let paid = room.take().filter(|room| room.bytes() >= need);
-                if let Some(mut paid) =
-                    paid.or_else(|| self.engine.reserve_now(Want::Write, need))
+                if let Some(mut paid) = paid.or_else(|| self.engine.reserve_now(Want::Write, need))
                 {
                     let seq = state.seq + 1;
                     let mut at = offset;

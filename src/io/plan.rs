@@ -50,9 +50,13 @@ impl Run {
     /// Whether `next` continues it, so that both can be copied, or sent, in one.
     fn goes_on_in(&self, next: &Self) -> bool {
         match (self.source, next.source) {
-            (Source::Stored { version, at }, Source::Stored { version: v, at: next }) => {
-                version == v && at + self.len == next
-            }
+            (
+                Source::Stored { version, at },
+                Source::Stored {
+                    version: v,
+                    at: next,
+                },
+            ) => version == v && at + self.len == next,
             (this, next) => this == next,
         }
     }
@@ -340,10 +344,7 @@ mod tests {
     #[test]
     fn appending_to_a_large_file_sends_only_what_was_appended() {
         let base = 10 << 30;
-        let steps = steps(plan(
-            &[run(BASE, base), run(Source::Data, 1 << 20)],
-            LIMITS,
-        ));
+        let steps = steps(plan(&[run(BASE, base), run(Source::Data, 1 << 20)], LIMITS));
         assert_eq!(
             steps.last(),
             Some(&Step::Send(base..base + (1 << 20))),
@@ -356,11 +357,7 @@ mod tests {
     #[test]
     fn patching_a_byte_in_the_middle_sends_one_minimal_part() {
         let steps = steps(plan(
-            &[
-                run(BASE, 3 << 30),
-                run(Source::Data, 1),
-                run(BASE, 3 << 30),
-            ],
+            &[run(BASE, 3 << 30), run(Source::Data, 1), run(BASE, 3 << 30)],
             LIMITS,
         ));
         assert_eq!(steps.iter().map(sent_bytes).sum::<u64>(), MIN_PART);
@@ -417,26 +414,17 @@ mod tests {
         let head = run(other(1, 0), 30 * MB);
         assert_eq!(
             plan(&[head, run(other(2, 30 * MB), 10 * MB)], LIMITS),
-            Plan::Parts(vec![
-                Step::Copy(0..30 * MB),
-                Step::Copy(30 * MB..40 * MB)
-            ])
+            Plan::Parts(vec![Step::Copy(0..30 * MB), Step::Copy(30 * MB..40 * MB)])
         );
         // The same version, but not the same place.
         assert_eq!(
             plan(&[head, run(other(1, 0), 30 * MB)], LIMITS),
-            Plan::Parts(vec![
-                Step::Copy(0..30 * MB),
-                Step::Copy(30 * MB..60 * MB)
-            ])
+            Plan::Parts(vec![Step::Copy(0..30 * MB), Step::Copy(30 * MB..60 * MB)])
         );
         // In one piece, though it came in two.
         assert_eq!(
             plan(&[head, run(other(1, 30 * MB), 6 * MB)], LIMITS),
-            Plan::Parts(vec![
-                Step::Copy(0..18 * MB),
-                Step::Copy(18 * MB..36 * MB)
-            ])
+            Plan::Parts(vec![Step::Copy(0..18 * MB), Step::Copy(18 * MB..36 * MB)])
         );
     }
 
@@ -493,7 +481,7 @@ mod tests {
                             let Source::Stored { version, at } = run.source else {
                                 panic!("{:?} is copied", run.source);
                             };
-                            let here = (version, at as i128 - i128::from(from));
+                            let here = (version, i128::from(at) - i128::from(from));
                             prop_assert_eq!(*place.get_or_insert(here), here);
                         }
                         from = to;

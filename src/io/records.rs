@@ -83,7 +83,9 @@ impl Drop for Hold {
             }
             std::mem::take(&mut holds.last)
         };
-        last.into_iter().for_each(|done| done());
+        for done in last {
+            done();
+        }
     }
 }
 

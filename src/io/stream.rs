@@ -203,9 +203,7 @@ impl Content {
         } else {
             self.engine.stream_from()
         };
-        let fits = unsent >= from
-            && state.overlay.is_one_run()
-            && state.head().is_some();
+        let fits = unsent >= from && state.overlay.is_one_run() && state.head().is_some();
         fits.then(|| state.owner.clone()).flatten()
     }
 

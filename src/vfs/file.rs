@@ -257,10 +257,9 @@ impl Vfs {
         };
         let len = len.min(COPY_MAX);
         for _ in 0..TRIES {
-            let copy =
-                target
-                    .content
-                    .copy_from(&source.content, from_offset, to_offset, len);
+            let copy = target
+                .content
+                .copy_from(&source.content, from_offset, to_offset, len);
             match copy.await {
                 Ok(0) => return Ok(0),
                 Ok(copied) => {

@@ -305,7 +305,13 @@ impl<'a> Core<'a> {
             return Ok(());
         }
         let size = Some(0);
-        self.set(to, SetAttr { size, ..SetAttr::default() })?;
+        self.set(
+            to,
+            SetAttr {
+                size,
+                ..SetAttr::default()
+            },
+        )?;
         let len = self.size(from)?;
         self.copy(reading, 0, writing, 0, len)
     }
@@ -488,12 +494,12 @@ impl Backend for Core<'_> {
             }
             Operation::Copy { from, to } => {
                 let (source, reading) = self.open(from, libc::O_RDONLY)?;
-                let copied = self
-                    .open(to, libc::O_WRONLY | libc::O_CREAT)
-                    .and_then(|(target, writing)| {
-                        let copied = self.copy_all(source, reading, target, writing);
-                        copied.and(self.shut(target, writing))
-                    });
+                let copied =
+                    self.open(to, libc::O_WRONLY | libc::O_CREAT)
+                        .and_then(|(target, writing)| {
+                            let copied = self.copy_all(source, reading, target, writing);
+                            copied.and(self.shut(target, writing))
+                        });
                 copied.and(self.shut(source, reading))?;
             }
             Operation::Sync { slot } => {

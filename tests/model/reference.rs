@@ -235,7 +235,8 @@ impl Reference {
                 let content = self.content(source)?;
                 let (start, len) = (*from_offset as usize, *len);
                 // The kernel shortens the range first, and then looks whether the ends overlap.
-                let bytes = content[content.len().min(start)..content.len().min(start + len)].to_vec();
+                let bytes =
+                    content[content.len().min(start)..content.len().min(start + len)].to_vec();
                 let apart = from_offset.abs_diff(*to_offset) as usize >= bytes.len();
                 if source == target && !apart {
                     return Err(libc::EINVAL);
