@@ -159,7 +159,9 @@ impl Content {
         if let Some(source) = snapshot.whole() {
             let version = engine.copy_whole(&source.record, target).await?;
             let committed = self.apply(&snapshot, &version, source.record.sha1())?;
-            self.watch(&snapshot, &version);
+            if snapshot.base.as_ref() != Some(&source.record) {
+                self.watch(&snapshot, &version);
+            }
             return Ok(committed);
         }
         let limits = Limits {

@@ -18,6 +18,9 @@ use crate::b2::Payload;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Ranges nearer to each other than this are downloaded in one go: a round trip costs more.
 const NEAR: u64 = 256 << 10;
+/// What may be downloaded in vain for that beside what is changed in a part: the reserve that pays for
+/// a part (below 10 MB) has room for it.
+const IN_VAIN: u64 = 2_000_000;
 
 /// A stretch of one kind.
 #[derive(Debug, Clone)]
@@ -137,14 +140,15 @@ impl Snapshot {
         range: Range<u64>,
     ) -> Result<Payload, Error> {
         let spans = self.cut(&range);
-        let wanted = spans
+        let wanted: Vec<Stored> = spans
             .iter()
             .filter_map(|span| match span {
                 Span::Stored(stored) => Some(stored.clone()),
                 _ => None,
             })
             .collect();
-        let groups = join_near(wanted);
+        let useful: u64 = wanted.iter().map(Stored::len).sum();
+        let groups = join_near(wanted, range.end - range.start - useful + IN_VAIN);
         let fetched = if groups.is_empty() {
             Vec::new()
         } else {
@@ -189,15 +193,18 @@ impl Snapshot {
     }
 }
 
-/// Ranges ordered by version and place, with those that lie near each other made one.
-fn join_near(mut ranges: Vec<Stored>) -> Vec<Stored> {
+/// Ranges ordered by version and place; those that lie near each other are made one, as long as
+/// that takes in no more than `in_vain` bytes from between them.
+fn join_near(mut ranges: Vec<Stored>, mut in_vain: u64) -> Vec<Stored> {
     ranges.sort_by_key(|stored| (stored.record.key, stored.range.start));
     let mut groups: Vec<Stored> = Vec::new();
     for next in ranges {
         match groups.last_mut() {
             Some(last)
-                if last.record == next.record && next.range.start <= last.range.end + NEAR =>
+                if last.record == next.record
+                    && next.range.start <= last.range.end + NEAR.min(in_vain) =>
             {
+                in_vain -= next.range.start.saturating_sub(last.range.end);
                 last.range.end = last.range.end.max(next.range.end);
             }
             _ => groups.push(next),
@@ -230,7 +237,7 @@ mod tests {
             let all = ranges
                 .iter()
                 .map(|(name, range)| Stored::new(&record(name), range.clone()));
-            let groups = join_near(all.collect()).into_iter();
+            let groups = join_near(all.collect(), 1_000_000).into_iter();
             let show = |group: Stored| (group.record.id.to_string(), group.range);
             groups.map(show).collect::<Vec<_>>()
         };
@@ -239,6 +246,10 @@ mod tests {
             [("a".to_owned(), 0..30)]
         );
         assert_eq!(near(&[("a", 0..10), ("a", 10 << 20..11 << 20)]).len(), 2);
+        let far: Vec<_> = (0..100)
+            .map(|i| ("a", i * 200_000..i * 200_000 + 10))
+            .collect();
+        assert_eq!(near(&far).len(), 95, "not twenty megabytes for a kilobyte");
         // In any order, more than once, and never across two versions.
         assert_eq!(
             near(&[("a", 20..30), ("b", 10..20), ("a", 0..25), ("a", 0..5)]),
