@@ -27,6 +27,14 @@ async fn bytes_that_two_files_share_are_paid_for_once() {
     b.commit().await.expect("stored");
     assert_eq!(rig.io.memory_unsent(), 0);
     assert!(b.all().await.expect("read") == bytes);
+    // Small writes are gathered in a buffer; who copies from it shares that.
+    let (c, d) = (rig.create("c"), rig.create("d"));
+    c.write(0, noise(56, 1000)).await.expect("written");
+    copy(&d, &c, 0, 0, 1000).await;
+    c.commit().await.expect("stored");
+    assert!(rig.io.memory_unsent() >= 1000);
+    d.commit().await.expect("stored");
+    assert_eq!(rig.io.memory_unsent(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
