@@ -417,9 +417,15 @@ impl Vfs {
         let (full, gone) = (full.to_owned(), id.clone());
         self.shared.io.when_free(id, move || {
             if let Some(shared) = shared.upgrade() {
-                let vfs = Self { shared };
-                let runtime = vfs.shared.runtime.clone();
-                runtime.spawn(async move { vfs.delete_version(&full, &gone).await });
+                let (vfs, here) = (
+                    Self {
+                        shared: Arc::clone(&shared),
+                    },
+                    Self { shared },
+                );
+                here.delete_later(async move {
+                    vfs.delete_version(&full, &gone).await;
+                });
             }
         })
     }
@@ -508,6 +514,7 @@ impl Vfs {
                     .await;
             }
         }
+        self.finish_deletions().await;
         self.unstored()
     }
 

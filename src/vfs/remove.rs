@@ -5,9 +5,10 @@
 //! to stays, under a hidden name, until the copy is stored.
 
 use std::ffi::OsStr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use log::warn;
+use tokio::task::JoinHandle;
 
 use super::name::MARKER;
 use super::node::{Marker, Stored};
@@ -162,10 +163,34 @@ impl Vfs {
         }
     }
 
+    /// Runs a deletion that nobody waits for.
+    pub(super) fn delete_later(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.shared.runtime.spawn(work);
+        let mut all = self.deletions();
+        all.retain(|task| !task.is_finished());
+        all.push(task);
+    }
+
+    /// Waits for the deletions under way.
+    pub(super) async fn finish_deletions(&self) {
+        let all = std::mem::take(&mut *self.deletions());
+        for task in all {
+            // One that ended in a panic has said so.
+            drop(task.await);
+        }
+    }
+
+    fn deletions(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.shared
+            .deletions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes the versions of a file that was removed while it was open.
     pub(super) fn purge_later(&self, full: String) {
         let vfs = self.clone();
-        self.shared.runtime.spawn(async move {
+        self.delete_later(async move {
             let claims = vec![Claim::name(full.clone())];
             let _guard = vfs.shared.paths.lock(claims).await;
             // Somebody may have made the name anew since.

@@ -317,6 +317,26 @@ fn the_source_may_go_before_the_copy_is_stored() {
 }
 
 #[test]
+fn the_end_of_the_mount_stores_the_copy_and_deletes_what_waited_for_it() {
+    let emulator = Emulator::start();
+    let bucket = Bucket::open(&emulator);
+    let mut mount = Mount::with(&emulator, &format!("{QUIET}delete: purge\n"));
+    let (from, to) = (mount.path().join("from"), mount.path().join("to"));
+    put(&from, &noise(275, 6_000_000));
+    let source = File::open(&from).unwrap();
+    let target = File::create_new(&to).unwrap();
+    assert_eq!(copy(&source, 0, &target, 0, 6_000_000), 6_000_000);
+    drop(source);
+    fs::remove_file(&from).unwrap();
+    assert_eq!(bucket.versions_of("from").len(), 2, "hidden, and kept");
+    mount.unmount();
+    drop(target);
+    assert_eq!(bucket.versions_of("from").len(), 0);
+    let stored = bucket.versions_of("to");
+    assert_eq!(bucket.download(&stored[0].id), noise(275, 6_000_000));
+}
+
+#[test]
 fn a_source_deleted_by_somebody_else_fails_the_copy_and_nothing_more() {
     let emulator = Emulator::start();
     let bucket = Bucket::open(&emulator);
