@@ -399,10 +399,33 @@ impl Filesystem for Adapter {
         });
     }
 
+    /// The kernel has sent what is dirty in its pages of both ranges, and forgets those of the target
+    /// afterwards. `EXDEV` makes it read and write instead. Reflinks (FICLONE) never come here: programs
+    /// that try one first go on with this.
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        from: FileHandle,
+        from_offset: u64,
+        _: INodeNo,
+        to: FileHandle,
+        to_offset: u64,
+        len: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let (vfs, from, to) = (self.vfs.clone(), fh(from), fh(to));
+        self.serve("copy_file_range", reply, ReplyWrite::written, async move {
+            vfs.copy_file_range(from, from_offset, to, to_offset, len)
+                .await
+        });
+    }
+
     // `ENOSYS` to the following is no refusal that a program would see: the kernel remembers it, does
     // without, and does not ask again. For attributes programs then get ENOTSUP, and each write is spared
-    // the question for `security.capability`; for lseek the kernel answers from the size; for
-    // copy_file_range it reads and writes; a poll finds files always ready.
+    // the question for `security.capability`; for lseek the kernel answers from the size; a poll
+    // finds files always ready.
 
     fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
         reply.error(Errno::ENOSYS);
@@ -430,22 +453,6 @@ impl Filesystem for Adapter {
     }
 
     fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn copy_file_range(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
-        _: CopyFileRangeFlags,
-        reply: ReplyWrite,
-    ) {
         reply.error(Errno::ENOSYS);
     }
 

@@ -4,7 +4,8 @@
 //! where one reader stands. Reads come from blocks shared per version (`cache`, `fetch`), ahead
 //! of the reader as `readahead` decides. Writes stay in an overlay (`extents`) until a commit
 //! stores them by the cheapest plan (`plan`), or leave as parts while they are written
-//! (`stream`). Everything that holds bytes is paid for from one `budget`.
+//! (`stream`). A copy from one content to another (`lend`) shares what is in memory and refers to what
+//! is stored, so that B2 copies it. Everything that holds bytes is paid for from one `budget`.
 //!
 //! Lock order: cursor, content, cache, budget; each is held for map work only, never across an
 //! `.await` and never while an [`Owner`] is called. Reads, writes and truncations that memory
@@ -19,6 +20,7 @@ mod cursor;
 mod engine;
 mod extents;
 mod fetch;
+mod lend;
 mod plan;
 mod readahead;
 mod records;
@@ -37,6 +39,7 @@ use engine::Engine;
 
 pub use content::Content;
 pub use cursor::Cursor;
+pub use lend::CopyError;
 
 /// Limits and sizes; all sizes in bytes.
 #[derive(Debug, Clone)]
@@ -151,6 +154,12 @@ impl Io {
     /// A server-side copy of any size under `target`'s name, type and info.
     pub async fn copy(&self, source: &Version, target: &NewFile) -> Result<FileVersion, Error> {
         self.engine.copy(source, target).await
+    }
+
+    /// While unsent content refers to a version (it was copied from), the version must not be deleted:
+    /// then returns true, and calls `last` when none refers to it any more. `last` must take no lock.
+    pub fn when_free(&self, id: &FileId, last: impl FnOnce() + Send + 'static) -> bool {
+        self.engine.records.when_free(id, last)
     }
 
     /// Cancels large files under `prefix` that an earlier mount began at least `older_than` ago

@@ -68,6 +68,8 @@ struct Shared {
     invalidations: Invalidations,
     warned: listing::Warned,
     unlinked_hashes: hashfile::Unlinked,
+    /// Deletions that nobody waits for but the end of the mount.
+    deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     /// What directories without a time of their own show.
     mounted: attr::Nanos,
 }
@@ -90,6 +92,7 @@ impl Vfs {
                 invalidations: Invalidations::default(),
                 warned: listing::Warned::default(),
                 unlinked_hashes: hashfile::Unlinked::default(),
+                deletions: Mutex::default(),
                 mounted,
                 settings,
             }),

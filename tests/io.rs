@@ -4,6 +4,8 @@
 #[path = "io/rig.rs"]
 mod rig;
 
+#[path = "io/copying.rs"]
+mod copying;
 #[path = "io/model.rs"]
 mod model;
 #[path = "io/reading.rs"]

@@ -156,11 +156,13 @@ impl Content {
             state.low = state.size;
             state.snapshot(0)?
         };
-        if let Some(base) = snapshot.base.as_ref().filter(|_| snapshot.size > 0)
-            && snapshot.is_base()
-        {
-            let version = engine.copy(&base.version(), target).await?;
-            return self.apply(&snapshot, &version, base.sha1());
+        if let Some(source) = snapshot.whole() {
+            let version = engine.copy_whole(&source.record, target).await?;
+            let committed = self.apply(&snapshot, &version, source.record.sha1())?;
+            if snapshot.base.as_ref() != Some(&source.record) {
+                self.watch(&snapshot, &version);
+            }
+            return Ok(committed);
         }
         let limits = Limits {
             large_file: engine.settings.large_file.min(plan::MAX_PART),
@@ -174,9 +176,7 @@ impl Content {
                     .upload_file(&small_target(target), payload)
                     .await?;
                 let committed = self.apply(&snapshot, &version, None)?;
-                if let (Some(base), Some(id)) = (&snapshot.base, &version.id) {
-                    engine.watch_for_conflict(&version.name, id, &base.id);
-                }
+                self.watch(&snapshot, &version);
                 Ok(committed)
             }
             Plan::Parts(steps) => {
@@ -196,6 +196,12 @@ impl Content {
                 engine.forget_large(&large);
                 self.settle(target, &snapshot, &version, sha1).await
             }
+        }
+    }
+
+    fn watch(&self, snapshot: &Snapshot, version: &FileVersion) {
+        if let (Some(base), Some(id)) = (&snapshot.base, &version.id) {
+            self.engine.watch_for_conflict(&version.name, id, &base.id);
         }
     }
 
@@ -233,10 +239,7 @@ impl Content {
                                 size: range.end,
                                 seq,
                                 base: state.base.clone(),
-                                spans: match &step {
-                                    Step::Send(_) => state.spans(range)?,
-                                    Step::Copy(_) => Vec::new(),
-                                },
+                                spans: state.spans(range)?,
                             };
                             Ok((index, step, snapshot))
                         })

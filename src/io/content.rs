@@ -2,8 +2,8 @@
 //!
 //! `stored` tells up to which change B2 has everything; the content is dirty while a later one
 //! exists. Bytes that are neither in the overlay nor before `base_len` are zeros. Reads answer
-//! from here and from the base; `write.rs` changes it, `stream.rs` sends parts while it is being
-//! written, `commit.rs` stores it. The lock is short and never held while the owner is called.
+//! from here and from the versions it refers to; `write.rs` and `lend.rs` change it, `stream.rs` sends
+//! parts while it is being written, `commit.rs` stores it. The lock is short and never held while the owner is called.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use super::cursor::{Cursor, hash_version};
 use super::engine::{Engine, STRIDE};
 use super::extents::{Overlay, Piece};
-use super::records::Record;
-use super::snapshot::{Snapshot, Span, zeros};
+use super::records::{Record, Stored};
+use super::snapshot::{Snapshot, Span, versions, zeros};
 use super::stream::Streaming;
 use super::{Committed, Error, Owner, Version};
 use crate::b2::{FileId, FileVersion, Sha1};
@@ -33,7 +33,7 @@ pub struct Content {
     /// One commit at a time.
     pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) committing: AtomicBool,
-    /// Changed bytes in memory, and those of them in parts under way; readable without the lock.
+    /// Memory that a commit gives back, and bytes of it in parts under way; readable without the lock.
     pub(super) unsent: AtomicU64,
     pub(super) flying: AtomicU64,
     /// When the owner was asked to commit (`Engine::now_ms`), 0 for never.
@@ -98,10 +98,15 @@ impl State {
             match piece {
                 Piece::Data(bytes) => spans.push(Span::Bytes(bytes)),
                 Piece::Sent(_) => return Err(Error::NeedsCommit),
+                Piece::Stored(stored) => spans.push(Span::Stored(stored)),
+                Piece::Zero(len) => spans.push(Span::Zero(len)),
                 Piece::Gap(_) => {
-                    let base_end = self.base_len.clamp(at, end);
-                    if at < base_end {
-                        spans.push(Span::Base(at..base_end));
+                    let mut base_end = at;
+                    if let Some(base) = &self.base {
+                        base_end = self.base_len.clamp(at, end);
+                        if at < base_end {
+                            spans.push(Span::Stored(Stored::new(base, at..base_end)));
+                        }
                     }
                     if base_end < end {
                         spans.push(Span::Zero(end - base_end));
@@ -181,7 +186,7 @@ impl Content {
         state.is_dirty() || state.unrecorded.is_some()
     }
 
-    /// Changed bytes in memory.
+    /// Memory that a commit gives back: changed bytes, and what references to other versions cost.
     pub fn unsent(&self) -> u64 {
         self.unsent.load(Ordering::Relaxed)
     }
@@ -218,28 +223,23 @@ impl Content {
         offset: u64,
         len: u32,
     ) -> Result<Vec<Bytes>, Error> {
+        let mut gone = None;
         loop {
-            let (spans, base, pristine) = {
+            let (spans, pristine) = {
                 let state = self.lock();
                 let end = state.size.min(offset.saturating_add(u64::from(len)));
                 if offset >= end {
                     return Ok(Vec::new());
                 }
-                (
-                    state.spans(offset..end)?,
-                    state.base.clone(),
-                    state.pristine().is_some(),
-                )
+                (state.spans(offset..end)?, state.pristine().cloned())
             };
-            let Some(base) = base else {
-                return Ok(without_base(spans));
-            };
-            match self
-                .read_spans(cursor, &base, spans, offset, pristine)
-                .await
-            {
-                // A commit has replaced the base meanwhile, and the old version may be gone.
-                Err(Error::Stale) if !self.is_base(&base) => {}
+            let from = versions(&spans);
+            if gone.as_ref() == Some(&from) {
+                return Err(Error::Stale);
+            }
+            match self.read_spans(cursor, spans, offset, pristine).await {
+                // A commit may have replaced the base meanwhile, and the old version is gone.
+                Err(Error::Stale) => gone = Some(from),
                 answer => return answer,
             }
         }
@@ -248,10 +248,9 @@ impl Content {
     async fn read_spans(
         &self,
         cursor: &Cursor,
-        base: &Arc<Record>,
         spans: Vec<Span>,
         offset: u64,
-        pristine: bool,
+        pristine: Option<Arc<Record>>,
     ) -> Result<Vec<Bytes>, Error> {
         let engine = &self.engine;
         let mut data = Vec::new();
@@ -259,9 +258,10 @@ impl Content {
             match span {
                 Span::Bytes(bytes) => data.push(bytes),
                 Span::Zero(len) => data.extend(zeros(len)),
-                Span::Base(range) => {
-                    if let Some(cached) = engine.cached(base, range.clone()) {
-                        cursor.on_read(engine, base, &range);
+                Span::Stored(stored) => {
+                    let (record, range) = (&stored.record, &stored.range);
+                    if let Some(cached) = engine.cached(record, range.clone()) {
+                        cursor.on_read(engine, record, range);
                         data.extend(cached);
                         continue;
                     }
@@ -269,21 +269,23 @@ impl Content {
                     // waits for is asked for before what may come later.
                     let first = range.start..range.end.min(range.start + 4 * STRIDE);
                     let mut at = first.end;
-                    let reading = engine.begin_read(base, first);
-                    cursor.on_read(engine, base, &range);
+                    let reading = engine.begin_read(record, first);
+                    cursor.on_read(engine, record, range);
                     data.extend(reading.finish().await?);
                     while at < range.end {
                         let end = range.end.min(at + 4 * STRIDE);
-                        data.extend(engine.read(base, at..end).await?);
+                        data.extend(engine.read(record, at..end).await?);
                         at = end;
                     }
                 }
             }
         }
-        if pristine && engine.settings.verify_reads {
-            return cursor.check(engine, base, offset, data).await;
+        match pristine {
+            Some(base) if engine.settings.verify_reads => {
+                cursor.check(engine, &base, offset, data).await
+            }
+            _ => Ok(data),
         }
-        Ok(data)
     }
 
     /// SHA-1 of the content as it is now, streamed; remembered for a clean content.
@@ -312,26 +314,26 @@ impl Content {
         let cursor = Cursor::default();
         let mut hash = Hasher::new();
         for span in &snapshot.spans {
-            match (span, &snapshot.base) {
-                (Span::Base(range), Some(base)) => {
+            match span {
+                Span::Stored(Stored { record, range, .. }) => {
                     let mut at = range.start;
                     while at < range.end {
                         let part = at..range.end.min(at + STRIDE);
                         at = part.end;
-                        cursor.on_read(&self.engine, base, &part);
-                        for piece in self.engine.read(base, part).await? {
+                        cursor.on_read(&self.engine, record, &part);
+                        for piece in self.engine.read(record, part).await? {
                             hash.update(&piece);
                         }
                     }
                 }
-                (Span::Bytes(bytes), _) => {
+                Span::Bytes(bytes) => {
                     for slice in bytes.chunks(STRIDE as usize) {
                         hash.update(slice);
                         tokio::task::yield_now().await;
                     }
                 }
-                (Span::Zero(_) | Span::Base(_), _) => {
-                    for (i, piece) in zeros(span.len()).enumerate() {
+                Span::Zero(len) => {
+                    for (i, piece) in zeros(*len).enumerate() {
                         hash.update(&piece);
                         if i % 16 == 0 {
                             tokio::task::yield_now().await;
@@ -388,14 +390,9 @@ impl Content {
         }
     }
 
-    fn is_base(&self, record: &Arc<Record>) -> bool {
-        let state = self.lock();
-        state.base.as_ref().is_some_and(|b| Arc::ptr_eq(b, record))
-    }
-
     /// Publishes the counts that others read without the lock.
     pub(super) fn count(&self, state: &State) {
-        self.unsent.store(state.overlay.unsent(), Ordering::Relaxed);
+        self.unsent.store(state.overlay.weight(), Ordering::Relaxed);
         let flying = match &state.stream {
             Streaming::Running(stream) => stream.flying_bytes(),
             _ => 0,
@@ -415,16 +412,4 @@ impl Drop for Content {
             self.engine.cancel_large(stream.large);
         }
     }
-}
-
-fn without_base(spans: Vec<Span>) -> Vec<Bytes> {
-    let mut data = Vec::with_capacity(spans.len());
-    for span in spans {
-        match span {
-            Span::Bytes(bytes) => data.push(bytes),
-            Span::Zero(len) => data.extend(zeros(len)),
-            Span::Base(_) => {}
-        }
-    }
-    data
 }

@@ -19,7 +19,7 @@ use super::budget::{Budget, Reservation, Want};
 use super::cache::{self, BLOCK, Cache, Found};
 use super::content::Content;
 use super::fetch::{self, Fetch, read_error};
-use super::records::{Record, Records};
+use super::records::{Record, Records, Stored};
 use super::{Error, Settings};
 use crate::b2::{Client, FileId};
 
@@ -211,14 +211,10 @@ impl Engine {
         (self.budget.write_limit() * 3 / 4 / readers).min(2 * streams * (16 << 20))
     }
 
-    /// Ranges of a version as whole buffers beside the cache, all in one reservation: what a
+    /// Ranges of versions as whole buffers beside the cache, all in one reservation: what a
     /// commit needs to fill parts.
-    pub(super) async fn read_for_commit(
-        &self,
-        record: &Record,
-        ranges: &[Range<u64>],
-    ) -> Result<Vec<Bytes>, Error> {
-        let total = ranges.iter().map(|r| r.end - r.start).sum();
+    pub(super) async fn read_for_commit(&self, ranges: &[Stored]) -> Result<Vec<Bytes>, Error> {
+        let total = ranges.iter().map(Stored::len).sum();
         let _permit;
         let mut room = if let Some(room) = self.reserve_now(Want::Ahead, total) {
             room
@@ -227,13 +223,13 @@ impl Engine {
             self.reserve(total).await?
         };
         let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let share = room.split(range.end - range.start);
+        for stored in ranges {
+            let share = room.split(stored.len());
             parts.push(async move {
-                let mut data = Vec::with_capacity((range.end - range.start) as usize);
+                let mut data = Vec::with_capacity(stored.len() as usize);
                 let mut download = self
                     .client
-                    .download(&record.id, range.clone())
+                    .download(&stored.record.id, stored.range.clone())
                     .await
                     .map_err(read_error)?;
                 while let Some(chunk) = download.chunk().await.map_err(read_error)? {

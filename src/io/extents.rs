@@ -3,14 +3,17 @@
 //! Extents never overlap. Each carries the sequence number of its change, so that a commit takes
 //! a snapshot (reference counts, no copies) and afterwards drops exactly what was not rewritten
 //! since. Small writes that follow one another fill one open buffer in place; large ones are
-//! kept as they came. Pure data: the reservations that pay for bytes travel inside them.
+//! kept as they came. What was copied out of a stored version is kept as a reference to it. Pure
+//! data: the reservations that pay for bytes travel inside them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::budget::Reservation;
+use super::records::Stored;
 
 /// What one extent costs beside its bytes (map node, headers), so that a million one-byte writes
 /// are counted for what they take.
@@ -53,6 +56,22 @@ enum Kind {
     Open(OpenBuffer),
     /// Acknowledged as part of an unfinished large file; not in memory any more.
     Sent,
+    /// Copied from another version, or from elsewhere in the base.
+    Stored(Stored, Arc<Reservation>),
+    /// Copied zeros that nobody wrote.
+    Zero(Arc<Reservation>),
+}
+
+impl Kind {
+    /// Bytes in memory that B2 does not have.
+    fn is_unsent(&self) -> bool {
+        matches!(self, Self::Data(_) | Self::Open(_))
+    }
+
+    /// Known by what it is made of; costs `EXTENT_COST` only.
+    fn is_reference(&self) -> bool {
+        matches!(self, Self::Stored(..) | Self::Zero(_))
+    }
 }
 
 #[derive(Debug)]
@@ -69,6 +88,10 @@ pub(super) enum Piece {
     Data(Bytes),
     /// Changed bytes that have left memory.
     Sent(u64),
+    /// Changed to what a stored version holds.
+    Stored(Stored),
+    /// Changed to zeros.
+    Zero(u64),
     /// Unchanged: base or zeros, as the owner of the overlay knows.
     Gap(u64),
 }
@@ -77,7 +100,8 @@ impl Piece {
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Data(bytes) => bytes.len() as u64,
-            Self::Sent(len) | Self::Gap(len) => *len,
+            Self::Stored(stored) => stored.len(),
+            Self::Sent(len) | Self::Zero(len) | Self::Gap(len) => *len,
         }
     }
 }
@@ -87,7 +111,10 @@ pub(super) struct Overlay {
     map: BTreeMap<u64, Extent>,
     /// Where the open buffer starts.
     open: Option<u64>,
+    /// Where the reference starts that the next one may be joined to.
+    joinable: Option<u64>,
     unsent: u64,
+    references: u64,
 }
 
 impl Overlay {
@@ -100,9 +127,18 @@ impl Overlay {
         self.unsent
     }
 
-    /// Where the first change starts.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.map.keys().next().copied()
+    /// Memory that is given back when all changes are stored.
+    pub(super) fn weight(&self) -> u64 {
+        self.unsent + self.references * EXTENT_COST
+    }
+
+    /// Where the first changed bytes in memory start.
+    pub(super) fn first_unsent(&self) -> Option<u64> {
+        let mut unsent = self
+            .map
+            .iter()
+            .filter(|(_, extent)| extent.kind.is_unsent());
+        unsent.next().map(|(&start, _)| start)
     }
 
     /// Takes bytes as they are.
@@ -110,6 +146,30 @@ impl Overlay {
         let len = data.len() as u64;
         self.cut(offset..offset + len);
         self.insert(offset, len, seq, Kind::Data(data));
+    }
+
+    /// Puts bytes of a stored version in place; copies that follow one another become one.
+    pub(super) fn put_stored(&mut self, offset: u64, stored: Stored, seq: u64, room: Reservation) {
+        let len = stored.len();
+        self.cut(offset..offset + len);
+        if let Some(start) = self.joinable
+            && let Some(before) = self.map.get_mut(&start)
+            && start + before.len == offset
+            && let Kind::Stored(joined, _) = &mut before.kind
+            && joined.join(&stored)
+        {
+            before.len += len;
+            before.seq = seq;
+            return;
+        }
+        self.insert(offset, len, seq, Kind::Stored(stored, Arc::new(room)));
+        self.joinable = Some(offset);
+    }
+
+    /// Puts zeros in place.
+    pub(super) fn put_zeros(&mut self, offset: u64, len: u64, seq: u64, room: Reservation) {
+        self.cut(offset..offset + len);
+        self.insert(offset, len, seq, Kind::Zero(Arc::new(room)));
     }
 
     /// Writes into the open buffer, over its bytes or right behind them. `false` when it does not fit there.
@@ -167,6 +227,7 @@ impl Overlay {
 
     /// Closes the open buffer: what is in it will not change in place any more.
     pub(super) fn freeze(&mut self) {
+        self.joinable = None;
         let Some(start) = self.open.take() else {
             return;
         };
@@ -204,6 +265,8 @@ impl Overlay {
                 Kind::Data(bytes) => Piece::Data(bytes.slice(slice)),
                 Kind::Open(buffer) => Piece::Data(Bytes::copy_from_slice(&buffer.data[slice])),
                 Kind::Sent => Piece::Sent(stop - at),
+                Kind::Stored(stored, _) => Piece::Stored(stored.slice(at - start, stop - start)),
+                Kind::Zero(_) => Piece::Zero(stop - at),
             });
             at = stop;
         }
@@ -223,7 +286,7 @@ impl Overlay {
             if start + extent.len <= at {
                 continue;
             }
-            if matches!(extent.kind, Kind::Sent) {
+            if !extent.kind.is_unsent() {
                 break;
             }
             at = start + extent.len;
@@ -258,21 +321,21 @@ impl Overlay {
         {
             self.open = None;
         }
-        self.unsent = self
-            .map
-            .values()
-            .filter(|extent| !matches!(extent.kind, Kind::Sent))
-            .map(|extent| extent.len)
-            .sum();
+        self.joinable = None;
+        let unsent = self.map.values().filter(|extent| extent.kind.is_unsent());
+        self.unsent = unsent.map(|extent| extent.len).sum();
+        let references = self.map.values().filter(|e| e.kind.is_reference());
+        self.references = references.count() as u64;
     }
 
     fn insert(&mut self, offset: u64, len: u64, seq: u64, kind: Kind) {
         if len == 0 {
             return;
         }
-        if !matches!(kind, Kind::Sent) {
+        if kind.is_unsent() {
             self.unsent += len;
         }
+        self.references += u64::from(kind.is_reference());
         self.map.insert(offset, Extent { len, seq, kind });
     }
 
@@ -303,13 +366,21 @@ impl Overlay {
                 continue;
             };
             let end = start + extent.len;
-            if !matches!(extent.kind, Kind::Sent) {
+            if self.joinable == Some(start) {
+                self.joinable = None;
+            }
+            if extent.kind.is_unsent() {
                 self.unsent -= extent.len;
             }
+            self.references -= u64::from(extent.kind.is_reference());
             let part = |from: u64, to: u64| match &extent.kind {
                 Kind::Data(bytes) => {
                     Kind::Data(bytes.slice((from - start) as usize..(to - start) as usize))
                 }
+                Kind::Stored(stored, room) => {
+                    Kind::Stored(stored.slice(from - start, to - start), Arc::clone(room))
+                }
+                Kind::Zero(room) => Kind::Zero(Arc::clone(room)),
                 Kind::Open(_) | Kind::Sent => Kind::Sent,
             };
             if start < range.start {
@@ -326,10 +397,12 @@ impl Overlay {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Version;
     use super::super::budget::{Budget, Want};
+    use super::super::records::{Record, Records};
     use super::*;
+    use crate::b2::FileId;
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -338,19 +411,45 @@ mod tests {
         Follow(Vec<u8>),
         Truncate(u64),
         Sent(u64, u64),
+        /// From a version's offset to an offset.
+        Copy(u64, u64, u64),
+        /// As much as follows it in the version, behind the last copy.
+        CopyOn(u64),
+        Zeros(u64, u64),
         Stored,
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let bytes = || proptest::collection::vec(1u8.., 1..40);
+        let bytes = || proptest::collection::vec(1u8..100, 1..40);
         prop_oneof![
             (0u64..200, bytes()).prop_map(|(at, data)| Step::Put(at, data)),
             (0u64..200, bytes()).prop_map(|(at, data)| Step::Small(at, data)),
             bytes().prop_map(Step::Follow),
             (0u64..240).prop_map(Step::Truncate),
             (0u64..200, 1u64..40).prop_map(|(at, len)| Step::Sent(at, len)),
+            (0u64..1000, 0u64..200, 1u64..40).prop_map(|(from, at, len)| Step::Copy(from, at, len)),
+            (1u64..40).prop_map(Step::CopyOn),
+            (0u64..200, 1u64..40).prop_map(|(at, len)| Step::Zeros(at, len)),
             Just(Step::Stored),
         ]
+    }
+
+    /// What the copied version holds at an offset.
+    fn copied(at: u64) -> u8 {
+        100 + (at % 100) as u8
+    }
+
+    fn version() -> Arc<Record> {
+        Records::new().intern(Version {
+            id: FileId::new("version"),
+            size: 4000,
+            sha1: None,
+        })
+    }
+
+    fn pay(budget: &Arc<Budget>) -> Reservation {
+        let room = budget.try_reserve(Want::Write, EXTENT_COST);
+        room.expect("little is used")
     }
 
     fn small(overlay: &mut Overlay, budget: &Arc<Budget>, at: u64, data: &[u8], seq: u64) {
@@ -368,7 +467,9 @@ mod tests {
         fn the_overlay_shows_what_was_written_last(steps in proptest::collection::vec(step(), 1..60)) {
             let budget = Budget::new(32 << 20);
             let mut overlay = Overlay::default();
-            // None: unchanged; Some((byte, seq)); byte 0 stands for sent.
+            let version = version();
+            let mut next = (0, 0);
+            // None: unchanged; Some((byte, seq)); byte 0 stands for sent, 255 for zeros.
             let mut model: Vec<Option<(u8, u64)>> = vec![None; 400];
             let mut end = 0u64;
             for (seq, step) in (1u64..).zip(&steps) {
@@ -402,6 +503,22 @@ mod tests {
                         overlay.mark_sent(*at..at + len, seq);
                         set(*at, &vec![0; *len as usize]);
                     }
+                    Step::Copy(..) | Step::CopyOn(_) => {
+                        let (from, at, len) = match step {
+                            Step::Copy(from, at, len) => (*from, *at, *len),
+                            Step::CopyOn(len) => (next.0, next.1.min(300), *len),
+                            _ => unreachable!(),
+                        };
+                        let stored = Stored::new(&version, from..from + len).held();
+                        overlay.put_stored(at, stored, seq, pay(&budget));
+                        let bytes: Vec<u8> = (from..from + len).map(copied).collect();
+                        set(at, &bytes);
+                        next = (from + len, at + len);
+                    }
+                    Step::Zeros(at, len) => {
+                        overlay.put_zeros(*at, *len, seq, pay(&budget));
+                        set(*at, &vec![255; *len as usize]);
+                    }
                     Step::Stored => {
                         // What lies in one buffer has the age of its last byte.
                         overlay.freeze();
@@ -414,20 +531,57 @@ mod tests {
                     match piece {
                         Piece::Data(bytes) => shown.extend(bytes.iter().map(|&b| Some(b))),
                         Piece::Sent(len) => shown.extend((0..len).map(|_| Some(0))),
+                        Piece::Stored(stored) => {
+                            shown.extend(stored.range.map(|at| Some(copied(at))));
+                        }
+                        Piece::Zero(len) => shown.extend((0..len).map(|_| Some(255))),
                         Piece::Gap(len) => shown.extend((0..len).map(|_| None)),
                     }
                 }
                 let want: Vec<Option<u8>> = model.iter().map(|m| m.map(|m| m.0)).collect();
                 prop_assert_eq!(&shown, &want);
-                let unsent = want.iter().filter(|b| matches!(b, Some(1..))).count() as u64;
+                let unsent = want.iter().filter(|b| matches!(b, Some(1..100))).count() as u64;
                 prop_assert_eq!(overlay.unsent(), unsent);
+                let first = want.iter().position(|b| matches!(b, Some(1..100)));
+                prop_assert_eq!(overlay.first_unsent().is_some(), first.is_some());
+                let references = overlay.map.values().filter(|e| e.kind.is_reference()).count();
+                prop_assert_eq!(overlay.weight(), unsent + references as u64 * EXTENT_COST);
                 let run = overlay.run_end(50) - 50;
-                let expect = want[50..].iter().take_while(|b| matches!(b, Some(1..))).count();
+                let expect = want[50..].iter().take_while(|b| matches!(b, Some(1..100))).count();
                 prop_assert_eq!(run, expect as u64);
             }
             drop(overlay);
             prop_assert_eq!(budget.used(), 0);
         }
+    }
+
+    #[test]
+    fn copies_that_follow_one_another_are_one() {
+        let budget = Budget::new(32 << 20);
+        let version = version();
+        let mut overlay = Overlay::default();
+        let copy = |overlay: &mut Overlay, range: Range<u64>, at, seq| {
+            overlay.put_stored(at, Stored::new(&version, range), seq, pay(&budget));
+        };
+        for i in 0..10 {
+            copy(&mut overlay, i * 100..i * 100 + 100, 7 + i * 100, i + 1);
+        }
+        assert_eq!((overlay.map.len(), budget.used()), (1, EXTENT_COST));
+        copy(&mut overlay, 1000..1100, 1200, 11);
+        copy(&mut overlay, 1000..1100, 1300, 12);
+        assert_eq!(overlay.map.len(), 3, "elsewhere, and from elsewhere");
+        // A commit under way stores what was there when it began, and not more.
+        overlay.freeze();
+        copy(&mut overlay, 1100..1200, 1400, 13);
+        overlay.drop_stored(12);
+        assert_eq!(
+            overlay.pieces(1300..1500),
+            [
+                Piece::Gap(100),
+                Piece::Stored(Stored::new(&version, 1100..1200))
+            ]
+        );
+        assert_eq!(overlay.weight(), EXTENT_COST);
     }
 
     #[test]

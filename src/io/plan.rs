@@ -1,7 +1,7 @@
 //! How changed content becomes a version: one upload, or parts of a large file.
 //!
-//! Pure functions from a layout (runs of base, changed bytes and zeros) to steps. Unchanged base
-//! ranges of at least one minimal part are copied on the server; base bytes are downloaded only
+//! Pure functions from a layout (runs of stored versions, changed bytes and zeros) to steps. Stored
+//! ranges of at least one minimal part are copied on the server; stored bytes are downloaded only
 //! to fill a part up to the minimum (API §6: every part but the last has 5,000,000 bytes or
 //! more, at most 10,000 parts, at least two).
 
@@ -24,12 +24,19 @@ const PARTS_COST: u64 = 1 << 20;
 /// What a run of bytes is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Unchanged bytes of the base version, at the same offset.
-    Base,
+    /// Bytes of the version with this key, from this offset in it on: the base, at the same offset,
+    /// or what was copied from anywhere.
+    Stored { version: u64, at: u64 },
     /// Changed bytes in memory.
     Data,
     /// Zeros that nobody wrote.
     Zero,
+}
+
+impl Source {
+    pub(super) fn is_stored(self) -> bool {
+        matches!(self, Self::Stored { .. })
+    }
 }
 
 /// A run of the new content; runs follow one another without holes.
@@ -37,6 +44,34 @@ pub(super) enum Source {
 pub(super) struct Run {
     pub(super) source: Source,
     pub(super) len: u64,
+}
+
+impl Run {
+    /// Whether `next` continues it, so that both can be copied, or sent, in one.
+    fn goes_on_in(&self, next: &Self) -> bool {
+        match (self.source, next.source) {
+            (
+                Source::Stored { version, at },
+                Source::Stored {
+                    version: v,
+                    at: next,
+                },
+            ) => version == v && at + self.len == next,
+            (this, next) => this == next,
+        }
+    }
+}
+
+/// Runs without those that only continue the one before.
+pub(super) fn joined(runs: &[Run]) -> Vec<Run> {
+    let mut joined: Vec<Run> = Vec::new();
+    for run in runs.iter().filter(|run| run.len > 0) {
+        match joined.last_mut() {
+            Some(last) if last.goes_on_in(run) => last.len += run.len,
+            _ => joined.push(*run),
+        }
+    }
+    joined
 }
 
 /// Sizes that the plan must keep to.
@@ -51,9 +86,9 @@ pub(super) struct Limits {
 /// One part of a large file; ranges are offsets in the new content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The range of the base, copied on the server.
+    /// A range that lies in one piece in a stored version, copied on the server.
     Copy(Range<u64>),
-    /// Sent from here; base bytes within are downloaded first.
+    /// Sent from here; stored bytes within are downloaded first.
     Send(Range<u64>),
 }
 
@@ -75,15 +110,15 @@ pub(super) enum Plan {
 /// The cheapest way to store the content that `runs` describe from offset 0 on.
 pub(super) fn plan(runs: &[Run], limits: Limits) -> Plan {
     let size: u64 = runs.iter().map(|run| run.len).sum();
-    let base: u64 = total(runs, Source::Base);
-    if size <= MIN_PART || (size <= limits.large_file && base == 0) {
+    let stored: u64 = stored(runs);
+    if size <= MIN_PART || (size <= limits.large_file && stored == 0) {
         return Plan::Upload;
     }
     let parts = parts(0, runs, limits.part_size, MAX_PARTS, 2);
-    if size <= limits.large_file && base <= MIN_PART {
+    if size <= limits.large_file && stored <= MIN_PART {
         let sent: u64 = parts.iter().map(sent_bytes).sum();
-        let filled = sent.saturating_sub(size - base);
-        if size + base <= sent + filled + PARTS_COST {
+        let filled = sent.saturating_sub(size - stored);
+        if size + stored <= sent + filled + PARTS_COST {
             return Plan::Upload;
         }
     }
@@ -116,9 +151,9 @@ pub(super) fn parts(start: u64, runs: &[Run], part_size: u64, max: u64, min: u64
     }
 }
 
-fn total(runs: &[Run], source: Source) -> u64 {
+fn stored(runs: &[Run]) -> u64 {
     runs.iter()
-        .filter(|run| run.source == source)
+        .filter(|run| run.source.is_stored())
         .map(|run| run.len)
         .sum()
 }
@@ -134,7 +169,7 @@ fn sent_bytes(step: &Step) -> u64 {
 #[derive(Debug, Clone)]
 struct Span {
     copy: bool,
-    /// Sent, and holds base bytes that must be downloaded.
+    /// Sent, and holds stored bytes that must be downloaded.
     fill: bool,
     range: Range<u64>,
 }
@@ -172,25 +207,19 @@ impl Span {
     }
 }
 
-/// Alternating stretches; all but the last have at least `MIN_PART` bytes, copies in the middle
-/// at least `worth`.
+/// Stretches; all but the last have at least `MIN_PART` bytes, copies in the middle at least
+/// `worth`. No two that are sent follow one another; copies do where their sources differ.
 fn spans(start: u64, runs: &[Run], worth: u64) -> Vec<Span> {
-    let mut merged: Vec<Run> = Vec::new();
-    for run in runs.iter().filter(|run| run.len > 0) {
-        match merged.last_mut() {
-            Some(last) if last.source == run.source => last.len += run.len,
-            _ => merged.push(*run),
-        }
-    }
+    let merged = joined(runs);
     let mut spans: Vec<Span> = Vec::new();
     let mut at = start;
     for (i, run) in merged.iter().enumerate() {
         let range = at..at + run.len;
         at = range.end;
-        let base = run.source == Source::Base;
+        let stored = run.source.is_stored();
         // The last part may be of any length.
-        let copy = base && (run.len >= worth || i + 1 == merged.len());
-        let fill = base && !copy;
+        let copy = stored && (run.len >= worth || i + 1 == merged.len());
+        let fill = stored && !copy;
         push(&mut spans, Span { copy, fill, range });
     }
     fill_short(&mut spans, worth);
@@ -199,7 +228,7 @@ fn spans(start: u64, runs: &[Run], worth: u64) -> Vec<Span> {
 
 fn push(spans: &mut Vec<Span>, span: Span) {
     match spans.last_mut() {
-        Some(last) if last.copy == span.copy => {
+        Some(last) if !last.copy && !span.copy => {
             last.range.end = span.range.end;
             last.fill |= span.fill;
         }
@@ -279,8 +308,30 @@ mod tests {
     };
     const MB: u64 = 1_000_000;
 
+    const BASE: Source = other(0, 0);
+
+    const fn other(version: u64, at: u64) -> Source {
+        Source::Stored { version, at }
+    }
+
     fn run(source: Source, len: u64) -> Run {
         Run { source, len }
+    }
+
+    /// Base runs lie where they lie in the base.
+    fn placed(mut runs: Vec<Run>) -> Vec<Run> {
+        let mut offset = 0;
+        for run in &mut runs {
+            if let Source::Stored { version: 0, at } = &mut run.source {
+                *at = offset;
+            }
+            offset += run.len;
+        }
+        runs
+    }
+
+    fn plan(runs: &[Run], limits: Limits) -> Plan {
+        super::plan(&placed(runs.to_vec()), limits)
     }
 
     fn steps(plan: Plan) -> Vec<Step> {
@@ -293,10 +344,7 @@ mod tests {
     #[test]
     fn appending_to_a_large_file_sends_only_what_was_appended() {
         let base = 10 << 30;
-        let steps = steps(plan(
-            &[run(Source::Base, base), run(Source::Data, 1 << 20)],
-            LIMITS,
-        ));
+        let steps = steps(plan(&[run(BASE, base), run(Source::Data, 1 << 20)], LIMITS));
         assert_eq!(
             steps.last(),
             Some(&Step::Send(base..base + (1 << 20))),
@@ -309,11 +357,7 @@ mod tests {
     #[test]
     fn patching_a_byte_in_the_middle_sends_one_minimal_part() {
         let steps = steps(plan(
-            &[
-                run(Source::Base, 3 << 30),
-                run(Source::Data, 1),
-                run(Source::Base, 3 << 30),
-            ],
+            &[run(BASE, 3 << 30), run(Source::Data, 1), run(BASE, 3 << 30)],
             LIMITS,
         ));
         assert_eq!(steps.iter().map(sent_bytes).sum::<u64>(), MIN_PART);
@@ -324,7 +368,7 @@ mod tests {
         assert_eq!(plan(&[], LIMITS), Plan::Upload);
         assert_eq!(plan(&[run(Source::Data, 100 * MB)], LIMITS), Plan::Upload);
         assert_eq!(
-            plan(&[run(Source::Base, 4 * MB), run(Source::Data, 1)], LIMITS),
+            plan(&[run(BASE, 4 * MB), run(Source::Data, 1)], LIMITS),
             Plan::Upload
         );
     }
@@ -333,9 +377,9 @@ mod tests {
     fn a_patch_of_a_middling_file_does_not_download_it() {
         let steps = steps(plan(
             &[
-                run(Source::Base, 45 * MB),
+                run(BASE, 45 * MB),
                 run(Source::Data, 4096),
-                run(Source::Base, 45 * MB),
+                run(BASE, 45 * MB),
             ],
             LIMITS,
         ));
@@ -345,28 +389,66 @@ mod tests {
     #[test]
     fn a_cut_file_is_copied_in_two_parts() {
         assert_eq!(
-            plan(&[run(Source::Base, 7 * MB)], LIMITS),
+            plan(&[run(BASE, 7 * MB)], LIMITS),
             Plan::Parts(vec![Step::Copy(0..5 * MB), Step::Copy(5 * MB..7 * MB)])
         );
     }
 
     #[test]
     fn ten_terabytes_fit_in_ten_thousand_parts() {
-        for source in [Source::Base, Source::Data, Source::Zero] {
+        for source in [BASE, Source::Data, Source::Zero] {
             let steps = steps(plan(&[run(source, MAX_FILE)], LIMITS));
             assert!(steps.len() <= 10_000, "{source:?}: {}", steps.len());
         }
         let mut spotted = Vec::new();
         for _ in 0..30_000 {
-            spotted.push(run(Source::Base, 100 * MB));
+            spotted.push(run(BASE, 100 * MB));
             spotted.push(run(Source::Data, 1));
         }
         let steps = steps(plan(&spotted, LIMITS));
         assert!(steps.len() <= 10_000, "{}", steps.len());
     }
 
+    #[test]
+    fn what_comes_from_two_versions_is_copied_from_each() {
+        let head = run(other(1, 0), 30 * MB);
+        assert_eq!(
+            plan(&[head, run(other(2, 30 * MB), 10 * MB)], LIMITS),
+            Plan::Parts(vec![Step::Copy(0..30 * MB), Step::Copy(30 * MB..40 * MB)])
+        );
+        // The same version, but not the same place.
+        assert_eq!(
+            plan(&[head, run(other(1, 0), 30 * MB)], LIMITS),
+            Plan::Parts(vec![Step::Copy(0..30 * MB), Step::Copy(30 * MB..60 * MB)])
+        );
+        // In one piece, though it came in two.
+        assert_eq!(
+            plan(&[head, run(other(1, 30 * MB), 6 * MB)], LIMITS),
+            Plan::Parts(vec![Step::Copy(0..18 * MB), Step::Copy(18 * MB..36 * MB)])
+        );
+    }
+
+    #[test]
+    fn a_short_copy_between_two_versions_is_fetched_and_filled_up() {
+        let steps = steps(plan(
+            &[
+                run(other(1, 0), 50 * MB),
+                run(other(2, 0), 1000),
+                run(other(3, 0), 50 * MB),
+            ],
+            LIMITS,
+        ));
+        assert_eq!(steps.len(), 3, "{steps:?}");
+        assert_eq!(steps.iter().map(sent_bytes).sum::<u64>(), MIN_PART);
+    }
+
     fn runs() -> impl Strategy<Value = Vec<Run>> {
-        let source = prop_oneof![Just(Source::Base), Just(Source::Data), Just(Source::Zero)];
+        let source = prop_oneof![
+            3 => Just(BASE),
+            2 => (1u64..3, 0u64..4).prop_map(|(version, at)| other(version, at * MIN_PART)),
+            2 => Just(Source::Data),
+            1 => Just(Source::Zero),
+        ];
         let len = prop_oneof![1u64..10_000, 1u64..12_000_000, 1u64..3_000_000_000];
         proptest::collection::vec((source, len).prop_map(|(s, l)| run(s, l)), 1..30)
     }
@@ -375,6 +457,7 @@ mod tests {
         #[test]
         fn a_plan_covers_everything_once_within_the_limits(runs in runs(), part_size in MIN_PART..64_000_000) {
             let limits = Limits { part_size, ..LIMITS };
+            let runs = placed(runs);
             let size: u64 = runs.iter().map(|r| r.len).sum();
             let Plan::Parts(steps) = plan(&runs, limits) else {
                 prop_assert!(size <= MIN_PART || size <= limits.large_file);
@@ -390,24 +473,29 @@ mod tests {
                 prop_assert!(len >= MIN_PART || i + 1 == steps.len(), "part {} has {}", i, len);
                 at = range.end;
                 if let Step::Copy(range) = step {
-                    // Only unchanged bytes may be copied.
-                    let mut from = 0;
+                    // Only what lies in one piece in one version may be copied.
+                    let (mut from, mut place) = (0, None);
                     for run in &runs {
                         let to = from + run.len;
                         if from < range.end && to > range.start {
-                            prop_assert_eq!(run.source, Source::Base);
+                            let Source::Stored { version, at } = run.source else {
+                                panic!("{:?} is copied", run.source);
+                            };
+                            let here = (version, i128::from(at) - i128::from(from));
+                            prop_assert_eq!(*place.get_or_insert(here), here);
                         }
                         from = to;
                     }
                 }
             }
             prop_assert_eq!(at, size);
-            // Each changed stretch costs at most what fills it up on either side.
-            let changed: u64 = runs.iter().filter(|r| r.source != Source::Base).map(|r| r.len).sum();
-            let stretches = runs.iter().filter(|r| r.source != Source::Base).count() as u64;
-            let short: u64 = runs.iter().filter(|r| r.source == Source::Base).map(|r| if r.len < MIN_PART { r.len } else { 0 }).sum();
+            // Each stretch that must be sent costs at most what fills it up on either side.
+            let mut stretches = joined(&runs);
+            stretches.retain(|run| !run.source.is_stored() || run.len < MIN_PART);
+            let must: u64 = stretches.iter().map(|run| run.len).sum();
             let sent: u64 = steps.iter().map(sent_bytes).sum();
-            prop_assert!(sent <= changed + short + (stretches + 1) * 2 * MIN_PART, "sent {} of {}", sent, changed);
+            let fill = (stretches.len() as u64 + 1) * 2 * MIN_PART;
+            prop_assert!(sent <= must + fill, "sent {} of {}", sent, must);
         }
     }
 }

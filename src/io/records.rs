@@ -1,11 +1,17 @@
 //! What is known of stored versions: one shared record per file id, for all who read it.
 //!
 //! A record lives while some content or cached block uses it. Hashes that cost a download are
-//! kept longer, for the most recent versions. The lock is a leaf.
+//! kept longer, for the most recent versions.
+//!
+//! Bytes that were copied out of a version before it was stored again belong to that version still:
+//! whoever refers to them has a [`Hold`], and what would delete the version waits for the last one.
+//! The locks are leaves; what waited is called outside of them.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hashlink::LruCache;
 
@@ -16,16 +22,126 @@ use crate::b2::{FileId, Sha1};
 const HASHES: usize = 4096;
 
 /// One immutable version.
-#[derive(Debug)]
 pub(super) struct Record {
     pub(super) id: FileId,
     /// Stands for the id in the keys of cached blocks.
     pub(super) key: u64,
     pub(super) size: u64,
     sha1: Mutex<Option<Sha1>>,
+    holds: Mutex<Holds>,
+}
+
+#[derive(Default)]
+struct Holds {
+    count: usize,
+    /// To be done when there are none.
+    last: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.id)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Records are shared: one per id.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Record {}
+
+/// Keeps this mount from deleting a version.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hold(Arc<Record>);
+
+impl Hold {
+    pub(super) fn new(record: &Arc<Record>) -> Self {
+        record.holds().count += 1;
+        Self(Arc::clone(record))
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let last = {
+            let mut holds = self.0.holds();
+            holds.count -= 1;
+            if holds.count > 0 {
+                return;
+            }
+            std::mem::take(&mut holds.last)
+        };
+        for done in last {
+            done();
+        }
+    }
+}
+
+/// Bytes of a stored version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) record: Arc<Record>,
+    pub(super) range: Range<u64>,
+    /// Where the version is not the own base of whoever refers to it.
+    hold: Option<Hold>,
+}
+
+impl Stored {
+    pub(super) fn new(record: &Arc<Record>, range: Range<u64>) -> Self {
+        Self {
+            record: Arc::clone(record),
+            range,
+            hold: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// The bytes `from..to` of these.
+    pub(super) fn slice(&self, from: u64, to: u64) -> Self {
+        Self {
+            range: self.range.start + from..self.range.start + to,
+            ..self.clone()
+        }
+    }
+
+    /// The same, kept from being deleted.
+    pub(super) fn held(mut self) -> Self {
+        if self.hold.is_none() {
+            self.hold = Some(Hold::new(&self.record));
+        }
+        self
+    }
+
+    /// Takes in what comes next in the same version.
+    pub(super) fn join(&mut self, next: &Self) -> bool {
+        let follows = self.record == next.record && self.range.end == next.range.start;
+        if follows {
+            self.range.end = next.range.end;
+        }
+        follows
+    }
 }
 
 impl Record {
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn sha1(&self) -> Option<Sha1> {
         *self.sha1.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,9 +196,26 @@ impl Records {
             key,
             size: version.size,
             sha1: Mutex::new(known),
+            holds: Mutex::default(),
         });
         live.insert(version.id, Arc::downgrade(&record));
         record
+    }
+
+    /// While somebody holds the version, keeps `last` for the moment when nobody does any more, and
+    /// returns true. It is called wherever the last hold ends, so it must take no lock.
+    pub(super) fn when_free(&self, id: &FileId, last: impl FnOnce() + Send + 'static) -> bool {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = live.get(id).and_then(Weak::upgrade) else {
+            return false;
+        };
+        drop(live);
+        let mut holds = record.holds();
+        if holds.count == 0 {
+            return false;
+        }
+        holds.last.push(Box::new(last));
+        true
     }
 
     /// Remembers a hash that was computed from the version's bytes.
@@ -92,5 +225,40 @@ impl Records {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(record.id.clone(), sha1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn what_waits_for_a_version_is_done_once_nobody_holds_it() {
+        let records = Records::new();
+        let version = Version {
+            id: FileId::new("4_z"),
+            size: 1,
+            sha1: None,
+        };
+        let record = records.intern(version.clone());
+        let done = Arc::new(AtomicUsize::new(0));
+        let wait = || {
+            let done = Arc::clone(&done);
+            records.when_free(&version.id, move || {
+                done.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        assert!(!wait(), "nobody holds it");
+        let first = Hold::new(&record);
+        let second = first.clone();
+        assert!(wait() && wait());
+        drop(first);
+        assert_eq!(done.load(Ordering::Relaxed), 0);
+        drop(record);
+        drop(second);
+        assert_eq!(done.load(Ordering::Relaxed), 2);
+        assert!(!wait(), "nobody holds it any more");
+        assert_eq!(done.load(Ordering::Relaxed), 2);
     }
 }

@@ -10,9 +10,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::engine::Engine;
-use super::plan::{self, MAX_PART, MAX_PARTS, Run, Source};
+use super::plan::{self, MAX_PART, MAX_PARTS, MIN_PART};
+use super::records::{Record, Stored};
 use super::snapshot::{Snapshot, Span};
-use super::stream::id_of;
+use super::stream::{id_of, source_error};
 use super::{Error, Version};
 use crate::b2::{Action, CopyMetadata, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
 
@@ -145,24 +146,38 @@ impl Engine {
         Ok(version)
     }
 
+    /// What a commit does when all of a content is one version.
+    pub(super) async fn copy_whole(
+        self: &Arc<Self>,
+        record: &Arc<Record>,
+        target: &NewFile,
+    ) -> Result<FileVersion, Error> {
+        let mut target = small_target(target);
+        // B2 knows no hash of what went up in parts, and cannot carry what it does not know.
+        if let Some(sha1) = record.sha1().filter(|_| record.size > MIN_PART) {
+            target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
+        }
+        match self.copy(&record.version(), &target).await {
+            Err(Error::B2(error)) => Err(source_error(record, error)),
+            answer => answer,
+        }
+    }
+
     async fn copy_by_parts(
         self: &Arc<Self>,
         source: &Version,
         target: &NewFile,
         sha1: Option<Sha1>,
     ) -> Result<FileVersion, Error> {
-        let run = Run {
-            source: Source::Base,
-            len: source.size,
-        };
-        let steps = plan::parts(0, &[run], MAX_PART, MAX_PARTS, 2);
+        let record = self.records.intern(source.clone());
         let snapshot = Snapshot {
             start: 0,
             size: source.size,
             seq: 0,
-            base: Some(self.records.intern(source.clone())),
-            spans: vec![Span::Base(0..source.size)],
+            base: None,
+            spans: vec![Span::Stored(Stored::new(&record, 0..source.size))],
         };
+        let steps = plan::parts(0, &snapshot.runs(), MAX_PART, MAX_PARTS, 2);
         let large = self.start_large(target, sha1).await?;
         let copied = async {
             let hashes = self.send_parts(&large, 1, &steps, &snapshot).await?;
@@ -236,15 +251,23 @@ impl Engine {
         });
     }
 
-    /// Removes a version that was made here and has been copied to its place.
+    /// Removes a version that was made here and has been copied to its place, as soon as nobody
+    /// refers to it.
     pub(super) fn delete_twin(&self, version: &FileVersion) {
         let Some(id) = version.id.clone() else { return };
         let (client, name) = (self.client.clone(), version.name.clone());
-        self.rt.spawn(async move {
-            if let Err(error) = client.delete_file_version(&name, &id).await {
-                log::warn!("{name}: the copied version {id} stays in the bucket: {error}");
-            }
-        });
+        let runtime = self.rt.clone();
+        let held = id.clone();
+        let delete = move || {
+            runtime.spawn(async move {
+                if let Err(error) = client.delete_file_version(&name, &id).await {
+                    log::warn!("{name}: the copied version {id} stays in the bucket: {error}");
+                }
+            });
+        };
+        if !self.records.when_free(&held, delete.clone()) {
+            delete();
+        }
     }
 
     /// What was stored or hidden under a name, newest first.

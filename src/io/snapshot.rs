@@ -1,6 +1,6 @@
 //! A content at one moment: what a commit stores while the program goes on writing.
 //!
-//! Holds reference counts, no copies. Base bytes that a payload needs are downloaded when the
+//! Holds reference counts, no copies. Stored bytes that a payload needs are downloaded when the
 //! payload is made, and only they.
 
 use std::ops::Range;
@@ -11,19 +11,23 @@ use bytes::Bytes;
 use super::Error;
 use super::engine::Engine;
 use super::plan::{Run, Source};
-use super::records::Record;
+use super::records::{Record, Stored};
 use crate::b2::Payload;
 
 /// Zeros to send, shared by everybody.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-/// Base ranges nearer to each other than this are downloaded in one go: a round trip costs more.
+/// Ranges nearer to each other than this are downloaded in one go: a round trip costs more.
 const NEAR: u64 = 256 << 10;
+/// What may be downloaded in vain for that beside what is changed in a part: the reserve that pays for
+/// a part (below 10 MB) has room for it.
+const IN_VAIN: u64 = 2_000_000;
 
 /// A stretch of one kind.
 #[derive(Debug, Clone)]
 pub(super) enum Span {
     Bytes(Bytes),
-    Base(Range<u64>),
+    /// Of the base, or of what was copied from.
+    Stored(Stored),
     Zero(u64),
 }
 
@@ -31,10 +35,40 @@ impl Span {
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Base(range) => range.end - range.start,
+            Self::Stored(stored) => stored.len(),
             Self::Zero(len) => *len,
         }
     }
+}
+
+/// The versions that spans refer to, in order, by their keys.
+pub(super) fn versions(spans: &[Span]) -> Vec<u64> {
+    spans
+        .iter()
+        .filter_map(|span| match span {
+            Span::Stored(stored) => Some(stored.record.key),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The spans as one range of one version, if that is what they are.
+fn one_range(spans: &[Span]) -> Option<Stored> {
+    let mut whole: Option<Stored> = None;
+    for span in spans {
+        let Span::Stored(stored) = span else {
+            return None;
+        };
+        match &mut whole {
+            None => whole = Some(stored.clone()),
+            Some(whole) => {
+                if !whole.join(stored) {
+                    return None;
+                }
+            }
+        }
+    }
+    whole
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +98,10 @@ impl Snapshot {
             .map(|span| Run {
                 source: match span {
                     Span::Bytes(_) => Source::Data,
-                    Span::Base(_) => Source::Base,
+                    Span::Stored(stored) => Source::Stored {
+                        version: stored.record.key,
+                        at: stored.range.start,
+                    },
                     Span::Zero(_) => Source::Zero,
                 },
                 len: span.len(),
@@ -72,22 +109,25 @@ impl Snapshot {
             .collect()
     }
 
-    /// True when it is the base and nothing else.
-    pub(super) fn is_base(&self) -> bool {
-        let base = self.base.as_ref().map(|record| record.size);
-        self.start == 0
-            && base == Some(self.size)
-            && self.spans.iter().all(|span| matches!(span, Span::Base(_)))
+    /// The stored version that it is, from the first byte to the last.
+    pub(super) fn whole(&self) -> Option<Stored> {
+        one_range(&self.spans)
+            .filter(|stored| self.start == 0 && stored.range == (0..stored.record.size))
     }
 
-    /// All bytes, if none of them is in the base.
+    /// Where a range lies in a stored version, if it does so in one piece.
+    pub(super) fn source(&self, range: &Range<u64>) -> Option<Stored> {
+        one_range(&self.cut(range))
+    }
+
+    /// All bytes, if none of them is in a stored version.
     pub(super) fn in_memory(&self) -> Option<Vec<Bytes>> {
         let mut pieces = Vec::new();
         for span in &self.spans {
             match span {
                 Span::Bytes(bytes) => pieces.push(bytes.clone()),
                 Span::Zero(len) => pieces.extend(zeros(*len)),
-                Span::Base(_) => return None,
+                Span::Stored(_) => return None,
             }
         }
         Some(pieces)
@@ -100,28 +140,31 @@ impl Snapshot {
         range: Range<u64>,
     ) -> Result<Payload, Error> {
         let spans = self.cut(&range);
-        let wanted: Vec<Range<u64>> = spans
+        let wanted: Vec<Stored> = spans
             .iter()
             .filter_map(|span| match span {
-                Span::Base(range) => Some(range.clone()),
+                Span::Stored(stored) => Some(stored.clone()),
                 _ => None,
             })
             .collect();
-        let groups = join_near(&wanted);
-        let fetched = match &self.base {
-            Some(base) if !groups.is_empty() => engine.read_for_commit(base, &groups).await?,
-            _ => Vec::new(),
+        let useful: u64 = wanted.iter().map(Stored::len).sum();
+        let groups = join_near(wanted, range.end - range.start - useful + IN_VAIN);
+        let fetched = if groups.is_empty() {
+            Vec::new()
+        } else {
+            engine.read_for_commit(&groups).await?
         };
         let mut payload = Payload::default();
         for span in spans {
             match span {
                 Span::Bytes(bytes) => payload.push(bytes),
                 Span::Zero(len) => zeros(len).for_each(|piece| payload.push(piece)),
-                Span::Base(range) => {
-                    let group = groups.partition_point(|group| group.end <= range.start);
-                    let from = (range.start - groups[group].start) as usize;
-                    let to = (range.end - groups[group].start) as usize;
-                    payload.push(fetched[group].slice(from..to));
+                Span::Stored(Stored { record, range, .. }) => {
+                    let end = (record.key, range.end);
+                    let group = groups.partition_point(|g| (g.record.key, g.range.end) < end);
+                    let start = groups[group].range.start;
+                    let bytes = (range.start - start) as usize..(range.end - start) as usize;
+                    payload.push(fetched[group].slice(bytes));
                 }
             }
         }
@@ -140,7 +183,7 @@ impl Snapshot {
                     Span::Bytes(bytes) => {
                         Span::Bytes(bytes.slice((from - at) as usize..(to - at) as usize))
                     }
-                    Span::Base(_) => Span::Base(from..to),
+                    Span::Stored(stored) => Span::Stored(stored.slice(from - at, to - at)),
                     Span::Zero(_) => Span::Zero(to - from),
                 });
             }
@@ -150,13 +193,21 @@ impl Snapshot {
     }
 }
 
-/// Ranges in ascending order, with those that lie near each other made one.
-fn join_near(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut groups: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
+/// Ranges ordered by version and place; those that lie near each other are made one, as long as
+/// that takes in no more than `in_vain` bytes from between them.
+fn join_near(mut ranges: Vec<Stored>, mut in_vain: u64) -> Vec<Stored> {
+    ranges.sort_by_key(|stored| (stored.record.key, stored.range.start));
+    let mut groups: Vec<Stored> = Vec::new();
+    for next in ranges {
         match groups.last_mut() {
-            Some(last) if range.start <= last.end + NEAR => last.end = range.end,
-            _ => groups.push(range.clone()),
+            Some(last)
+                if last.record == next.record
+                    && next.range.start <= last.range.end + NEAR.min(in_vain) =>
+            {
+                in_vain -= next.range.start.saturating_sub(last.range.end);
+                last.range.end = last.range.end.max(next.range.end);
+            }
+            _ => groups.push(next),
         }
     }
     groups
@@ -164,12 +215,92 @@ fn join_near(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use super::super::Version;
+    use super::super::records::Records;
     use super::*;
+    use crate::b2::FileId;
+
+    fn record(name: &str) -> Arc<Record> {
+        static RECORDS: LazyLock<Records> = LazyLock::new(Records::new);
+        RECORDS.intern(Version {
+            id: FileId::new(name),
+            size: 100 << 20,
+            sha1: None,
+        })
+    }
 
     #[test]
     fn near_ranges_are_one_download() {
-        assert_eq!(join_near(&[0..10, 20..30]).first(), Some(&(0..30)));
-        assert_eq!(join_near(&[0..10, 10 << 20..11 << 20]).len(), 2);
+        let near = |ranges: &[(&str, Range<u64>)]| {
+            let all = ranges
+                .iter()
+                .map(|(name, range)| Stored::new(&record(name), range.clone()));
+            let groups = join_near(all.collect(), 1_000_000).into_iter();
+            let show = |group: Stored| (group.record.id.to_string(), group.range);
+            groups.map(show).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            near(&[("a", 0..10), ("a", 20..30)]),
+            [("a".to_owned(), 0..30)]
+        );
+        assert_eq!(near(&[("a", 0..10), ("a", 10 << 20..11 << 20)]).len(), 2);
+        let far: Vec<_> = (0..100)
+            .map(|i| ("a", i * 200_000..i * 200_000 + 10))
+            .collect();
+        assert_eq!(near(&far).len(), 95, "not twenty megabytes for a kilobyte");
+        // In any order, more than once, and never across two versions.
+        assert_eq!(
+            near(&[("a", 20..30), ("b", 10..20), ("a", 0..25), ("a", 0..5)]),
+            [("a".to_owned(), 0..30), ("b".to_owned(), 10..20)]
+        );
+    }
+
+    #[test]
+    fn a_range_is_copied_where_it_lies_in_one_piece() {
+        let (a, b) = (record("a"), record("b"));
+        let snapshot = Snapshot {
+            start: 10,
+            size: 80,
+            seq: 1,
+            base: None,
+            spans: vec![
+                Span::Stored(Stored::new(&a, 0..20)),
+                Span::Stored(Stored::new(&a, 20..30)),
+                Span::Stored(Stored::new(&b, 30..60)),
+                Span::Zero(10),
+            ],
+        };
+        let source = |range: Range<u64>| {
+            let stored = snapshot.source(&range)?;
+            Some((stored.record.id.to_string(), stored.range))
+        };
+        assert_eq!(source(15..40), Some(("a".to_owned(), 5..30)));
+        assert_eq!(source(41..60), Some(("b".to_owned(), 31..50)));
+        assert_eq!(source(39..41), None, "of two versions");
+        assert_eq!(source(60..75), None, "zeros");
+        assert_eq!(snapshot.whole(), None);
+    }
+
+    #[test]
+    fn a_snapshot_is_a_version_only_as_a_whole() {
+        let a = record("a");
+        let of = |start, ranges: Vec<(u64, u64)>| Snapshot {
+            start,
+            size: a.size,
+            seq: 1,
+            base: None,
+            spans: ranges
+                .into_iter()
+                .map(|(from, to)| Span::Stored(Stored::new(&a, from..to)))
+                .collect(),
+        };
+        let half = a.size / 2;
+        assert!(of(0, vec![(0, half), (half, a.size)]).whole().is_some());
+        assert!(of(0, vec![(0, half)]).whole().is_none());
+        assert!(of(0, vec![(half, a.size), (0, half)]).whole().is_none());
+        assert!(of(1, vec![(0, a.size)]).whole().is_none());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Sending parts of a large file while it is still being written.
 //!
 //! A content that is written in one run (new, cut to nothing, or appended to) starts a large file
-//! once the run is long enough, and sends full parts in order of file offset. What a part holds
+//! once the run is long enough, and sends full parts in order of file offset. What was copied on the
+//! server in the middle of a run ends the stream: the rest is for the commit. What a part holds
 //! must not change any more: `issued` is the offset up to which parts were made, and a change
 //! before it needs a commit first. A part that has landed gives back its memory; one that failed
 //! keeps it and is tried again by the commit. At least one byte stays behind what was issued, so
@@ -17,11 +18,12 @@ use tokio::time::timeout;
 
 use super::content::{Content, State};
 use super::engine::Engine;
-use super::plan::{self, MIN_PART, Run, Source, Step};
+use super::plan::{self, MIN_PART, Run, Step};
+use super::records::{Record, Stored};
 use super::snapshot::Snapshot;
 use super::sum::{Sum, UNHURRIED};
 use super::{Error, Owner};
-use crate::b2::{FileId, FileVersion, Sha1};
+use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Sha1};
 
 /// Parts that a stream may make; the rest is for the tail, which may copy 10 TB of base.
 const MAX_STREAMED: usize = 7_000;
@@ -49,7 +51,7 @@ pub(super) struct Stream {
     failed: usize,
     /// End of the last part made.
     pub(super) issued: u64,
-    /// Where the written run starts; the base is copied up to here.
+    /// Where the written run starts; what is stored is copied up to here.
     data_start: u64,
     /// End of what a commit that failed has already sent behind `issued`.
     pub(super) tail_end: u64,
@@ -211,9 +213,7 @@ impl Content {
         } else {
             self.engine.stream_from()
         };
-        let fits = unsent >= from
-            && state.overlay.first()? <= state.base_len
-            && state.overlay.is_one_run();
+        let fits = unsent >= from && state.overlay.is_one_run() && state.head().is_some();
         fits.then(|| state.owner.clone()).flatten()
     }
 
@@ -257,19 +257,12 @@ impl Content {
 
     /// A stream for what is written now; `None` when it is not one run behind the base any more.
     fn run_from(state: &State, large: FileId) -> Option<Stream> {
-        let first = state.overlay.first()?;
-        if first > state.base_len {
-            return None;
-        }
+        let (first, head) = state.head()?;
         let mut parts = Vec::new();
         let mut issued = 0;
         // A shorter head is downloaded and sent with the first part.
         if first >= MIN_PART {
-            let head = Run {
-                source: Source::Base,
-                len: first,
-            };
-            let steps = plan::parts(0, &[head], MIN_PART, MAX_STREAMED as u64, 1);
+            let steps = plan::parts(0, &head, MIN_PART, MAX_STREAMED as u64, 1);
             parts = steps
                 .into_iter()
                 .map(|step| Part {
@@ -305,7 +298,8 @@ impl Content {
         // Copies take nothing from here; what is sent is held by the snapshot until it landed.
         let (index, range, spans) = if let Some(index) = waiting {
             let range = stream.parts[index].step.range().clone();
-            (index, range, Vec::new())
+            let spans = state.spans(range.clone()).ok()?;
+            (index, range, spans)
         } else {
             let range = self.next_range(state, pressure)?;
             state.overlay.freeze();
@@ -410,6 +404,24 @@ impl Content {
     }
 }
 
+impl State {
+    /// Where the first changed bytes in memory start, and what is before them: nothing, or a
+    /// stretch of one version; `None` when it is more than can be copied in one.
+    fn head(&self) -> Option<(u64, Vec<Run>)> {
+        let first = self.overlay.first_unsent()?;
+        let before = Snapshot {
+            start: 0,
+            size: first,
+            seq: self.seq,
+            base: None,
+            spans: self.spans(0..first).ok()?,
+        };
+        let head = plan::joined(&before.runs());
+        let copied = head.iter().all(|run| run.source.is_stored());
+        (copied && head.len() <= 1).then_some((first, head))
+    }
+}
+
 impl Engine {
     /// Sends or copies one part.
     pub(super) async fn send_part(
@@ -419,17 +431,18 @@ impl Engine {
         step: &Step,
         snapshot: &Snapshot,
     ) -> Result<Sha1, Error> {
-        let done = match (step, &snapshot.base) {
-            (Step::Copy(range), Some(base)) => {
-                let range = range.clone();
-                self.client
-                    .copy_part(large, number, &base.id, range)
-                    .await?
-            }
-            (Step::Copy(range) | Step::Send(range), _) => {
-                let payload = snapshot.payload(self, range.clone()).await?;
-                self.client.upload_part(large, number, payload).await?
-            }
+        let source = match step {
+            Step::Copy(range) => snapshot.source(range),
+            Step::Send(_) => None,
+        };
+        let done = if let Some(Stored { record, range, .. }) = source {
+            self.client
+                .copy_part(large, number, &record.id, range)
+                .await
+                .map_err(|error| source_error(&record, error))?
+        } else {
+            let payload = snapshot.payload(self, step.range().clone()).await?;
+            self.client.upload_part(large, number, payload).await?
         };
         let want = step.range().end - step.range().start;
         if done.size != want {
@@ -439,6 +452,19 @@ impl Engine {
             )));
         }
         Ok(done.sha1)
+    }
+}
+
+/// What it means that a version could not be copied.
+pub(super) fn source_error(record: &Record, error: B2Error) -> Error {
+    if error.kind == ErrorKind::NotFound {
+        log::warn!(
+            "version {}, which unsent content refers to, was deleted in the bucket",
+            record.id
+        );
+        Error::Stale
+    } else {
+        Error::B2(error)
     }
 }
 

@@ -134,7 +134,7 @@ impl Content {
         Ok(())
     }
 
-    fn changed(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn changed(self: &Arc<Self>, state: &mut State) {
         if !state.listed {
             state.listed = true;
             self.engine.list(self);
@@ -143,7 +143,7 @@ impl Content {
     }
 
     /// Waits for memory for a write.
-    async fn make_room(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Error> {
+    pub(super) async fn make_room(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Error> {
         let engine = &self.engine;
         let mut granted = engine.budget.queue(Want::Write, bytes);
         let mut moves = engine.budget.unsent_moves();
@@ -171,7 +171,7 @@ impl Content {
 
 impl State {
     /// Whether bytes from `offset` on may be written: none of them has left as a part.
-    fn may_change(&mut self, offset: u64) -> Result<(), Error> {
+    pub(super) fn may_change(&mut self, offset: u64) -> Result<(), Error> {
         match &self.stream {
             Streaming::Running(stream) if offset < stream.issued => {
                 self.shy = true;

@@ -404,8 +404,13 @@ impl Vfs {
         }
     }
 
-    /// Deletes a version of this mount's own that has been superseded; true when it is gone.
+    /// Deletes a version of this mount's own that has been superseded; true when it is gone. While
+    /// unsent copies refer to it, it stays; it goes when the last of them is stored.
     pub(super) async fn delete_version(&self, full: &str, id: &FileId) -> bool {
+        if self.delete_when_free(full, id) {
+            debug!("the superseded version {id} of {full:?} stays: it is being copied from");
+            return false;
+        }
         let name = FileName::listed(full);
         match self.shared.client.delete_file_version(&name, id).await {
             Ok(()) => true,
@@ -414,6 +419,26 @@ impl Vfs {
                 false
             }
         }
+    }
+
+    /// While unsent copies refer to a version, puts its deletion off until they are stored, and
+    /// returns true.
+    fn delete_when_free(&self, full: &str, id: &FileId) -> bool {
+        let shared = Arc::downgrade(&self.shared);
+        let (full, gone) = (full.to_owned(), id.clone());
+        self.shared.io.when_free(id, move || {
+            if let Some(shared) = shared.upgrade() {
+                let (vfs, here) = (
+                    Self {
+                        shared: Arc::clone(&shared),
+                    },
+                    Self { shared },
+                );
+                here.delete_later(async move {
+                    vfs.delete_version(&full, &gone).await;
+                });
+            }
+        })
     }
 
     fn being_written(&self, ino: Ino) -> bool {
@@ -500,6 +525,7 @@ impl Vfs {
                     .await;
             }
         }
+        self.finish_deletions().await;
         self.unstored()
     }
 

@@ -1,4 +1,4 @@
-//! Open files: handles, reading, writing, truncation, attribute changes.
+//! Open files: handles, reading, writing, copying, truncation, attribute changes.
 //!
 //! All handles of one inode share one `io::Content`. It exists while the file is open or holds
 //! unsent bytes; its base version stays pinned while the file is open.
@@ -16,7 +16,16 @@ use super::queue::{Queue, Urgency};
 use super::tree::Tree;
 use super::{Attr, Error, Fh, FileKind, Ino, Invalidation, Opened, SetAttr, Shared, Vfs};
 use crate::b2::NewFile;
-use crate::io::{self, Content, Cursor, Owner};
+use crate::io::{self, Content, CopyError, Cursor, Owner};
+
+/// Commits that one operation may ask for: others may write to the same file meanwhile.
+const TRIES: u32 = 32;
+/// Bytes copied by one call: what the kernel's 32 bit of count hold in whole pages.
+const COPY_MAX: u64 = u32::MAX as u64 & !4095;
+
+fn too_fast() -> Error {
+    Error::Io("the file is changed faster than it can be stored".to_owned())
+}
 
 /// What an `Fh` stands for.
 pub(super) enum Handle {
@@ -204,24 +213,71 @@ impl Vfs {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, io::Error>>,
     {
-        // Others may write to the same file meanwhile, so one commit may not be enough.
-        const TRIES: u32 = 32;
         for _ in 0..TRIES {
             match operation().await {
-                Err(io::Error::NeedsCommit) => {
-                    if self.tree().path(ino).is_none() {
-                        return Err(Error::NoSpace(
-                            "a removed file has outgrown the memory limit".to_owned(),
-                        ));
-                    }
-                    self.commit_content(ino, Why::Provisional).await?;
-                }
+                Err(io::Error::NeedsCommit) => self.commit_to_go_on(ino).await?,
                 other => return Ok(other?),
             }
         }
-        Err(Error::Io(
-            "the file is changed faster than it can be stored".to_owned(),
-        ))
+        Err(too_fast())
+    }
+
+    async fn commit_to_go_on(&self, ino: Ino) -> Result<(), Error> {
+        if self.tree().path(ino).is_none() {
+            return Err(Error::NoSpace(
+                "a removed file has outgrown the memory limit".to_owned(),
+            ));
+        }
+        self.commit_content(ino, Why::Provisional).await
+    }
+
+    /// Copies a range between open files, or within one, as copy_file_range(2): what is stored is
+    /// copied by B2 when the target is stored, nothing is downloaded for it. Tells how many bytes,
+    /// fewer at the source's end and above `COPY_MAX`.
+    pub async fn copy_file_range(
+        &self,
+        from: Fh,
+        from_offset: u64,
+        to: Fh,
+        to_offset: u64,
+        len: u64,
+    ) -> Result<u32, Error> {
+        let (source, target) = (self.handle(from)?, self.handle(to)?);
+        let Handle::File(target) = &*target else {
+            return Err(Error::BadHandle);
+        };
+        if !target.write || target.append {
+            return Err(Error::BadHandle);
+        }
+        let source = match &*source {
+            Handle::File(source) => source,
+            // What it says is in no version: the kernel then copies by reading and writing.
+            Handle::Hash(_) => return Err(Error::CrossDevice),
+            Handle::Dir(_) => return Err(Error::IsDirectory),
+        };
+        let len = len.min(COPY_MAX);
+        for _ in 0..TRIES {
+            let copy = target
+                .content
+                .copy_from(&source.content, from_offset, to_offset, len);
+            match copy.await {
+                Ok(0) => return Ok(0),
+                Ok(copied) => {
+                    self.content_changed(target.ino)?;
+                    return Ok(copied as u32);
+                }
+                Err(CopyError::Source(io::Error::NeedsCommit)) => {
+                    self.commit_to_go_on(source.ino).await?;
+                }
+                Err(CopyError::Target(io::Error::NeedsCommit)) => {
+                    self.commit_to_go_on(target.ino).await?;
+                }
+                Err(CopyError::Source(error) | CopyError::Target(error)) => {
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(too_fast())
     }
 
     /// The content was changed just now.

@@ -1,18 +1,21 @@
 //! Removal: of files, of directories, and of versions in B2.
 //!
 //! Nothing comes back: removing the newest version would make the older one current again (API §8),
-//! so a name is hidden, or all its versions go, the oldest first.
+//! so a name is hidden, or all its versions go, the oldest first. A version that an unsent copy refers
+//! to stays, under a hidden name, until the copy is stored.
 
 use std::ffi::OsStr;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use log::warn;
+use tokio::task::JoinHandle;
 
 use super::commit::Why;
 use super::name::MARKER;
 use super::node::{Leftover, Marker, Stored};
 use super::pathlock::Claim;
 use super::{Delete, Error, Ino, Vfs};
-use crate::b2::{Action, ErrorKind, FileName, ListNames, ListVersions};
+use crate::b2::{Action, ErrorKind, FileId, FileName, ListNames, ListVersions};
 
 impl Vfs {
     /// Removes a file's name; who has it open goes on reading it.
@@ -216,10 +219,34 @@ impl Vfs {
         }
     }
 
+    /// Runs a deletion that nobody waits for.
+    pub(super) fn delete_later(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.shared.runtime.spawn(work);
+        let mut all = self.deletions();
+        all.retain(|task| !task.is_finished());
+        all.push(task);
+    }
+
+    /// Waits for the deletions under way.
+    pub(super) async fn finish_deletions(&self) {
+        let all = std::mem::take(&mut *self.deletions());
+        for task in all {
+            // One that ended in a panic has said so.
+            drop(task.await);
+        }
+    }
+
+    fn deletions(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.shared
+            .deletions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes what is left of a file that was removed while it was open.
     pub(super) fn clear_later(&self, leftover: Leftover) {
         let vfs = self.clone();
-        self.shared.runtime.spawn(async move {
+        self.delete_later(async move {
             let full = match leftover {
                 Leftover::One(full, id) => {
                     vfs.delete_version(&full, &id).await;
@@ -241,6 +268,17 @@ impl Vfs {
         });
     }
 
+    /// While unsent copies refer to a version, puts the purge of its name off until they are stored,
+    /// and returns true.
+    fn purge_when_free(&self, full: &str, id: &FileId) -> bool {
+        let (shared, full) = (Arc::downgrade(&self.shared), full.to_owned());
+        self.shared.io.when_free(id, move || {
+            if let Some(shared) = shared.upgrade() {
+                Self { shared }.clear_later(Leftover::All(full));
+            }
+        })
+    }
+
     async fn purge(&self, full: &str) -> Result<(), Error> {
         let mut versions = Vec::new();
         let mut start = Some((full.to_owned(), None));
@@ -259,6 +297,10 @@ impl Vfs {
                     .filter(|row| row.name.as_str() == full && row.action != Action::Start),
             );
             start = page.next.filter(|_| !others);
+        }
+        let ids = versions.iter().filter_map(|version| version.id.as_ref());
+        if ids.into_iter().any(|id| self.purge_when_free(full, id)) {
+            return self.hide(full).await;
         }
         for version in versions.into_iter().rev() {
             let Some(id) = version.id else { continue };

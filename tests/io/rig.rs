@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use b2fuse::b2::{self, Client, FileId, FileName, NewFile, Secret};
 use b2fuse::emulator::{self, Seed, Server};
-use b2fuse::io::{Committed, Content, Cursor, Error, Io, Owner, Settings, Version};
+use b2fuse::io::{Committed, Content, CopyError, Cursor, Error, Io, Owner, Settings, Version};
 use bytes::Bytes;
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -196,6 +196,25 @@ impl File {
             match self.content.write(offset, data.clone()).await {
                 Err(Error::NeedsCommit) => self.commit().await.map(drop)?,
                 answer => return answer,
+            }
+        }
+    }
+
+    /// Copies as `vfs` does: commits the side that is told to.
+    pub(crate) async fn copy_from(
+        &self,
+        source: &File,
+        from: u64,
+        offset: u64,
+        len: u64,
+    ) -> Result<u64, Error> {
+        loop {
+            let copy = self.content.copy_from(&source.content, from, offset, len);
+            match copy.await {
+                Err(CopyError::Source(Error::NeedsCommit)) => source.commit().await.map(drop)?,
+                Err(CopyError::Target(Error::NeedsCommit)) => self.commit().await.map(drop)?,
+                Err(CopyError::Source(error) | CopyError::Target(error)) => return Err(error),
+                Ok(copied) => return Ok(copied),
             }
         }
     }

@@ -280,6 +280,51 @@ impl<'a> Core<'a> {
         Ok(())
     }
 
+    /// What the kernel looks at before it asks: O_APPEND, the source's end, and overlaps.
+    fn copy_range(
+        &self,
+        from: Open,
+        from_offset: u64,
+        to: Open,
+        to_offset: u64,
+        len: u64,
+    ) -> Result<u64, i32> {
+        if to.append {
+            return Err(libc::EBADF);
+        }
+        let len = len.min(self.size(from.ino)?.saturating_sub(from_offset));
+        if from.ino == to.ino && from_offset.abs_diff(to_offset) < len {
+            return Err(libc::EINVAL);
+        }
+        self.copy(from.fh, from_offset, to.fh, to_offset, len)?;
+        Ok(len)
+    }
+
+    fn copy_all(&self, from: Ino, reading: Fh, to: Ino, writing: Fh) -> Result<(), i32> {
+        if from == to {
+            return Ok(());
+        }
+        let size = Some(0);
+        self.set(
+            to,
+            SetAttr {
+                size,
+                ..SetAttr::default()
+            },
+        )?;
+        let len = self.size(from)?;
+        self.copy(reading, 0, writing, 0, len)
+    }
+
+    fn copy(&self, from: Fh, at: u64, to: Fh, to_at: u64, len: u64) -> Result<(), i32> {
+        if len == 0 {
+            return Ok(());
+        }
+        let copied = self.on(self.vfs().copy_file_range(from, at, to, to_at, len))?;
+        assert_eq!(u64::from(copied), len, "a short copy");
+        Ok(())
+    }
+
     fn list(&self, ino: Ino) -> Result<Vec<String>, i32> {
         let fh = self.on(self.vfs().opendir(ino))?;
         let listed = self.entries(fh);
@@ -434,6 +479,28 @@ impl Backend for Core<'_> {
                         ..SetAttr::default()
                     },
                 )?;
+            }
+            Operation::CopyRange {
+                from,
+                from_offset,
+                to,
+                to_offset,
+                len,
+            } => {
+                let (source, target) = (self.slot(*from)?, self.slot(*to)?);
+                return self
+                    .copy_range(source, *from_offset, target, *to_offset, *len as u64)
+                    .map(Answer::Size);
+            }
+            Operation::Copy { from, to } => {
+                let (source, reading) = self.open(from, libc::O_RDONLY)?;
+                let copied =
+                    self.open(to, libc::O_WRONLY | libc::O_CREAT)
+                        .and_then(|(target, writing)| {
+                            let copied = self.copy_all(source, reading, target, writing);
+                            copied.and(self.shut(target, writing))
+                        });
+                copied.and(self.shut(source, reading))?;
             }
             Operation::Sync { slot } => {
                 let fh = self.slot(*slot)?.fh;

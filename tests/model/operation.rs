@@ -67,6 +67,19 @@ pub(crate) enum Operation {
         slot: usize,
         len: u64,
     },
+    /// copy_file_range(2) between two slots, or within one, until all is copied.
+    CopyRange {
+        from: usize,
+        from_offset: u64,
+        to: usize,
+        to_offset: u64,
+        len: usize,
+    },
+    /// As `cp --reflink=auto`: both opened, everything copied by copy_file_range(2), both closed.
+    Copy {
+        from: Name,
+        to: Name,
+    },
     Sync {
         slot: usize,
     },
@@ -129,7 +142,7 @@ pub(crate) enum Operation {
 impl Operation {
     /// Whether it writes to an open file, whatever has become of its name.
     pub(crate) fn writes_by_descriptor(&self) -> bool {
-        matches!(self, Self::WriteAt { .. })
+        matches!(self, Self::WriteAt { .. } | Self::CopyRange { .. })
     }
 }
 
@@ -179,9 +192,23 @@ impl Maker {
                 let (offset, len) = (self.offset(), self.len());
                 Operation::ReadAt { slot, offset, len }
             }
-            20..32 => {
+            20..28 => {
                 let (offset, data) = (self.offset(), self.data());
                 Operation::WriteAt { slot, offset, data }
+            }
+            28..32 => {
+                let from = if self.rng.u32(..4) == 0 {
+                    slot
+                } else {
+                    self.slot()
+                };
+                Operation::CopyRange {
+                    from,
+                    from_offset: self.offset(),
+                    to: slot,
+                    to_offset: self.offset(),
+                    len: self.len(),
+                }
             }
             32..35 => {
                 let len = self.offset();
@@ -189,10 +216,14 @@ impl Maker {
             }
             35..38 => Operation::Sync { slot },
             38..39 => Operation::StatSlot { slot },
-            39..50 => {
+            39..46 => {
                 let (name, data) = (self.any(), self.data());
                 Operation::Put { name, data }
             }
+            46..50 => Operation::Copy {
+                from: self.of(Kind::File),
+                to: self.any(),
+            },
             50..54 => {
                 let (name, data) = (self.of(Kind::File), self.data());
                 Operation::Append { name, data }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
+use rustix::fs::copy_file_range;
 use tempfile::TempDir;
 
 use crate::backend::Backend;
@@ -99,6 +100,36 @@ impl Calls {
                 }
             }
             Operation::SetLen { slot, len } => self.slot(*slot)?.0.set_len(*len)?,
+            Operation::CopyRange {
+                from,
+                from_offset,
+                to,
+                to_offset,
+                len,
+            } => {
+                let (source, target) = (&self.slot(*from)?.0, &self.slot(*to)?.0);
+                // More calls see the file longer if it is copied into itself.
+                let size = source.metadata()?.len();
+                let len = (*len as u64).min(size.saturating_sub(*from_offset)) as usize;
+                return copy(source, *from_offset, target, *to_offset, len).map(Answer::Size);
+            }
+            Operation::Copy { from, to } => {
+                let source = File::open(self.at(from))?;
+                if source.metadata()?.is_dir() {
+                    return Err(Error::from_raw_os_error(libc::EISDIR));
+                }
+                let target = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .mode(0o644)
+                    .open(self.at(to))?;
+                if source.metadata()?.ino() != target.metadata()?.ino() {
+                    target.set_len(0)?;
+                    copy(&source, 0, &target, 0, usize::MAX >> 1)?;
+                }
+                close(target)?;
+            }
             Operation::Sync { slot } => self.slot(*slot)?.0.sync_all()?,
             Operation::StatSlot { slot } => {
                 return Ok(Answer::Size(self.slot(*slot)?.0.metadata()?.len()));
@@ -181,6 +212,22 @@ impl Calls {
             Operation::Remount => self.slots = Default::default(),
         }
         Ok(Answer::Done)
+    }
+}
+
+/// By copy_file_range(2), called again while it copies less than asked for; tells how many bytes.
+fn copy(from: &File, at: u64, to: &File, to_at: u64, len: usize) -> Result<u64, Error> {
+    let (mut at, mut to_at) = (at, to_at);
+    let mut copied = 0;
+    loop {
+        let left = len - copied;
+        match copy_file_range(from, Some(&mut at), to, Some(&mut to_at), left)? {
+            0 => return Ok(copied as u64),
+            more => copied += more,
+        }
+        if copied == len {
+            return Ok(copied as u64);
+        }
     }
 }
 

@@ -220,6 +220,41 @@ impl Reference {
                 self.content_mut(id)?.resize(*len as usize, 0);
                 Ok(Answer::Done)
             }
+            Operation::CopyRange {
+                from,
+                from_offset,
+                to,
+                to_offset,
+                len,
+            } => {
+                let (source, _) = self.slot(*from)?;
+                let (target, append) = self.slot(*to)?;
+                if append {
+                    return Err(libc::EBADF);
+                }
+                let content = self.content(source)?;
+                let (start, len) = (*from_offset as usize, *len);
+                // The kernel shortens the range first, and then looks whether the ends overlap.
+                let bytes =
+                    content[content.len().min(start)..content.len().min(start + len)].to_vec();
+                let apart = from_offset.abs_diff(*to_offset) as usize >= bytes.len();
+                if source == target && !apart {
+                    return Err(libc::EINVAL);
+                }
+                if !bytes.is_empty() {
+                    write(self.content_mut(target)?, *to_offset as usize, &bytes);
+                }
+                Ok(Answer::Size(bytes.len() as u64))
+            }
+            Operation::Copy { from, to } => {
+                let source = self.open(from, false, false, false)?;
+                let bytes = self.content(source)?.clone();
+                let target = self.open(to, true, false, false)?;
+                if source != target {
+                    *self.content_mut(target)? = bytes;
+                }
+                Ok(Answer::Done)
+            }
             Operation::Sync { slot } => self.slot(*slot).map(|_| Answer::Done),
             Operation::StatSlot { slot } => {
                 let (id, _) = self.slot(*slot)?;

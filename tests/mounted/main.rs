@@ -9,6 +9,7 @@
 mod support;
 
 mod bad_lines;
+mod copying;
 mod counting;
 mod crowd;
 mod durability;
