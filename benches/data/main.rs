@@ -70,7 +70,11 @@ fn main() -> Result<()> {
         }
     }
     let (size, rounds) = (world.options.size() / MIB, world.options.rounds());
-    println!("Sequential rows move {size} MiB; medians of {rounds}.\n");
+    println!("Sequential rows move {size} MiB; medians of {rounds} rounds.\n");
     print!("{}", table::markdown(&rows));
+    let mut measured = rows.iter().flat_map(|row| &row.results);
+    if measured.any(|m| m.name.starts_with("b2fuse") && m.failure.is_some()) {
+        bail!("b2fuse failed in a row");
+    }
     Ok(())
 }

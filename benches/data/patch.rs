@@ -89,6 +89,7 @@ fn named(who: &str, size: u64) -> String {
 const RCLONE: &[&str] = &[
     "--vfs-write-back=0s",
     "--b2-disable-checksum",
+    "--transfers=8",
     "--b2-upload-concurrency=8",
     "--b2-chunk-size=16Mi",
     "--b2-upload-cutoff=32Mi",

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,7 +12,6 @@ use anyhow::{Context, Result, bail};
 use b2fuse::emulator::seeded_content;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
-use tempfile::TempDir;
 
 use super::frame::MIB;
 use super::frame::bare::FILE;
@@ -25,7 +25,7 @@ const STEP: usize = MIB as usize;
 /// B2 takes no more in one upload.
 const LARGEST_UPLOAD: u64 = 5_000_000_000;
 
-/// What rclone is good at depends on its mode; these settings were the best of those tried.
+/// rclone's `--vfs-cache-mode`; each row names the settings that were the best of those tried for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Off,
@@ -58,7 +58,7 @@ pub(crate) struct World {
     pub(crate) options: Options,
     /// The seeded content of [`FILE`]; also what is written.
     content: OnceCell<(Bytes, String)>,
-    files: OnceCell<(Upload, TempDir)>,
+    files: OnceCell<(Upload, Vec<File>)>,
     rclone: PathBuf,
 }
 
@@ -82,24 +82,17 @@ impl World {
         })
     }
 
-    /// The same in files for curl, in memory where the machine has `/dev/shm`.
+    /// The same in files for curl, in memory where the machine has `/dev/shm`. They have no names, so that none is
+    /// left behind whatever happens.
     pub(crate) fn files(&self) -> Result<&Upload> {
         if self.files.get().is_none() {
             let (content, sha1) = self.content();
-            let memory = Path::new("/dev/shm");
-            let folder = if memory.is_dir() {
-                TempDir::new_in(memory)?
-            } else {
-                TempDir::new()?
-            };
-            let whole = folder.path().join("whole");
-            File::create(&whole)?.write_all(content)?;
+            let mut files = Vec::new();
+            let whole = nameless(content, &mut files)?;
             let mut parts = Vec::new();
             let part = content.len().div_ceil(self.options.streams.max(1) as usize);
-            for (number, bytes) in content.chunks(part).enumerate() {
-                let path = folder.path().join(format!("part-{number}"));
-                File::create(&path)?.write_all(bytes)?;
-                parts.push((path, self::sha1(bytes)));
+            for bytes in content.chunks(part) {
+                parts.push((nameless(bytes, &mut files)?, self::sha1(bytes)));
             }
             let upload = Upload {
                 whole,
@@ -107,7 +100,7 @@ impl World {
                 parts,
                 size: content.len() as u64,
             };
-            let _ = self.files.set((upload, folder));
+            let _ = self.files.set((upload, files));
         }
         let (upload, _) = self.files.get().context("just set")?;
         Ok(upload)
@@ -134,7 +127,12 @@ impl World {
 
     pub(crate) fn rclone(&self, server: &Server, mode: Mode, flags: &[&str]) -> Result<Mount> {
         let common = ["--vfs-cache-mode", mode.flag(), "--poll-interval", "0"];
-        let flags = [&common, flags].concat();
+        let given = self.options.rclone_flag.iter().map(String::as_str);
+        let flags: Vec<&str> = common
+            .into_iter()
+            .chain(flags.iter().copied())
+            .chain(given)
+            .collect();
         Mount::rclone(server, &self.rclone, &flags)
     }
 }
@@ -148,6 +146,20 @@ fn rclone() -> Result<PathBuf> {
     programs
         .find(|program| program.is_file())
         .context("rclone is needed: run benches/run, or set B2FUSE_TEST_BIN to its directory")
+}
+
+/// A file without a name, and the path by which others can open it while we hold it.
+fn nameless(bytes: &[u8], held: &mut Vec<File>) -> Result<PathBuf> {
+    let memory = Path::new("/dev/shm");
+    let mut file = if memory.is_dir() {
+        tempfile::tempfile_in(memory)?
+    } else {
+        tempfile::tempfile()?
+    };
+    file.write_all(bytes)?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    held.push(file);
+    Ok(path.into())
 }
 
 fn sha1(bytes: &[u8]) -> String {

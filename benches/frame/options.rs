@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// A line of b2fuse's config.yaml, as KEY=VALUE; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// One more flag for rclone, where it beats the one chosen here; may be given several times
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub(crate) rclone_flag: Vec<String>,
     /// Small sizes and one round: shows that everything runs, not how fast
     #[arg(long)]
     quick: bool,
@@ -72,7 +75,7 @@ impl Options {
     }
 
     pub(crate) fn peer_patched_size(&self) -> u64 {
-        self.size_or(self.peer_patched_size.as_ref(), GIB, 128 * MIB)
+        self.size_or(self.peer_patched_size.as_ref(), GIB, 96 * MIB)
     }
 
     pub(crate) fn many_size(&self) -> u64 {
