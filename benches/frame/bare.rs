@@ -219,8 +219,8 @@ fn raise_read_ahead(point: &Path) {
         let mut fields = line.split(' ');
         Some((fields.nth(2)?.to_owned(), fields.nth(1)?.to_owned()))
     };
-    let mounts = table.lines().filter_map(fields);
-    let device = mounts.filter(|(_, at)| Path::new(at) == point).last();
+    let mut mounts = table.lines().filter_map(fields);
+    let device = mounts.rfind(|(_, at)| Path::new(at) == point);
     if let Some((device, _)) = device {
         let path = format!("/sys/class/bdi/{device}/read_ahead_kb");
         let _ = std::fs::write(path, "1024");

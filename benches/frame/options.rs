@@ -1,5 +1,6 @@
 //! The options that every bench has.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -100,7 +101,7 @@ impl Options {
         let mut config = lines.to_owned();
         for line in &self.set {
             let (key, value) = line.split_once('=').context("--set wants KEY=VALUE")?;
-            config.push_str(&format!("\n{key}: {value}"));
+            write!(config, "\n{key}: {value}")?;
         }
         Ok(config)
     }
