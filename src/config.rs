@@ -206,6 +206,10 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+/// Reads that somebody waits for and that no read-ahead has foreseen: as many at once as a busy
+/// program may have threads.
+const WAITING_READS: usize = 32;
+
 impl Config {
     /// Joins options, environment and file. With `emulated`, account and bucket come from the emulator
     /// and a file is read only where `named` says so.
@@ -326,8 +330,9 @@ impl Config {
                 bucket_name,
                 timeout: self.timeout,
                 uploads: self.uploads,
-                // Read-ahead may use all of `downloads`; who waits for bytes must never queue behind it.
-                downloads: self.downloads + 4,
+                // Read-ahead keeps to `downloads`, but begins the next one while the last bytes of
+                // another come; who waits for bytes must never queue behind it.
+                downloads: 2 * self.downloads + WAITING_READS,
             },
             io: io::Settings {
                 memory: self.memory,

@@ -9,6 +9,7 @@
 //! The lock is a leaf: nothing else is locked, and no reservation dropped, while it is held.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub(super) enum Want {
 /// Smallest reserve: the fill of one part (below 10 MB) and some reads beside it.
 const MIN_RESERVE: u64 = 12 << 20;
 const MAX_RESERVE: u64 = 64 << 20;
+/// The part that writes leave to read-ahead is one in this many.
+const AHEAD_SHARE: u64 = 4;
 /// Below this nothing works: the reserve and two parts' worth of writes.
 pub(super) const MIN_CEILING: u64 = 24 << 20;
 
@@ -46,6 +49,8 @@ pub(super) const MIN_CEILING: u64 = 24 << 20;
 pub(super) struct Budget {
     ceiling: u64,
     reserve: u64,
+    /// Sequential readers: while there are any, writes leave them a part.
+    pub(super) readers: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
 
@@ -88,6 +93,7 @@ impl Budget {
         Arc::new(Self {
             ceiling,
             reserve: (ceiling / 8).clamp(MIN_RESERVE, MAX_RESERVE),
+            readers: Arc::default(),
             state: Mutex::default(),
         })
     }
@@ -230,7 +236,12 @@ impl Budget {
             Want::Demand => self.ceiling,
             Want::Write | Want::Ahead => self.ceiling - self.reserve,
         };
-        state.unsent + state.fetch + bytes <= limit
+        // Else writers, who wait in line, would take all of it again and again.
+        let left = match want {
+            Want::Write if self.readers.load(Ordering::Relaxed) > 0 => limit / AHEAD_SHARE,
+            _ => 0,
+        };
+        state.unsent + state.fetch.max(left) + bytes <= limit
     }
 
     fn take(self: &Arc<Self>, state: &mut State, want: Want, bytes: u64) -> Reservation {

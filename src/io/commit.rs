@@ -205,13 +205,51 @@ impl Content {
         }
     }
 
-    /// Waits for the parts under way, sends what failed and the tail, finishes the large file.
+    /// Sends the tail while the last parts of the stream land, and what failed of them again;
+    /// finishes the large file.
     async fn finish_stream(
         self: &Arc<Self>,
     ) -> Result<(Snapshot, FileVersion, Option<Sha1>), Error> {
         let engine = &self.engine;
+        let (large, snapshot, parts, sum) = {
+            let mut state = self.lock();
+            state.must_be_wanted()?;
+            state.low = state.size;
+            let size = state.size;
+            let Streaming::Running(stream) = &mut state.stream else {
+                return Err(Error::NeedsCommit);
+            };
+            stream.tail_end = stream.tail_end.max(size);
+            let (large, issued) = (stream.large.clone(), stream.issued);
+            let (parts, sum) = (stream.parts.len(), stream.sum.clone());
+            (large, state.snapshot(issued)?, parts, sum)
+        };
+        let tail = snapshot.size - snapshot.start;
+        let steps = plan::parts(
+            snapshot.start,
+            &snapshot.runs(),
+            plan::even(tail, engine.settings.part_size, engine.settings.uploads),
+            MAX_PARTS - parts as u64,
+            1,
+        );
+        let landing = async {
+            let hashes = self.land(&large).await?;
+            let sum = async { hash_after(sum?.of(parts).await?, &snapshot).await };
+            Ok((hashes, sum.await))
+        };
+        let sending = engine.send_parts(&large, parts as u32 + 1, &steps, &snapshot);
+        let ((mut hashes, sha1), tail) = futures_util::future::try_join(landing, sending).await?;
+        hashes.extend(tail);
+        let version = engine.client.finish_large_file(&large, &hashes).await?;
+        engine.forget_large(&large);
+        self.lock().stream = Streaming::Off;
+        Ok((snapshot, version, sha1))
+    }
+
+    /// Waits for the parts under way and sends those again that failed; the hashes of all of them.
+    async fn land(self: &Arc<Self>, large: &FileId) -> Result<Vec<Sha1>, Error> {
         let mut landed = self.landed.subscribe();
-        let (large, missing) = loop {
+        let missing = loop {
             landed.mark_unchanged();
             {
                 let mut state = self.lock();
@@ -220,7 +258,6 @@ impl Content {
                     return Err(Error::NeedsCommit);
                 };
                 if !stream.is_flying() {
-                    let large = stream.large.clone();
                     let missing: Vec<(usize, Step)> = stream
                         .parts
                         .iter()
@@ -230,64 +267,29 @@ impl Content {
                         .collect();
                     let seq = state.seq;
                     state.overlay.freeze();
-                    let missing = missing
-                        .into_iter()
-                        .map(|(index, step)| {
-                            let range = step.range().clone();
-                            let snapshot = Snapshot {
-                                start: range.start,
-                                size: range.end,
-                                seq,
-                                base: state.base.clone(),
-                                spans: state.spans(range)?,
-                            };
-                            Ok((index, step, snapshot))
-                        })
-                        .collect::<Result<Vec<_>, Error>>()?;
-                    break (large, missing);
+                    let with_bytes = missing.into_iter().map(|(index, step)| {
+                        let range = step.range().clone();
+                        let snapshot = Snapshot {
+                            start: range.start,
+                            size: range.end,
+                            seq,
+                            base: state.base.clone(),
+                            spans: state.spans(range)?,
+                        };
+                        Ok((index, step, snapshot))
+                    });
+                    break with_bytes.collect::<Result<Vec<_>, Error>>()?;
                 }
             }
             if landed.changed().await.is_err() {
                 return Err(Error::NeedsCommit);
             }
         };
-        self.send_missing(&large, missing).await?;
-        let (snapshot, mut hashes, sum) = {
-            let mut state = self.lock();
-            state.must_be_wanted()?;
-            state.low = state.size;
-            let size = state.size;
-            let Streaming::Running(stream) = &mut state.stream else {
-                return Err(Error::NeedsCommit);
-            };
-            stream.tail_end = stream.tail_end.max(size);
-            let issued = stream.issued;
-            let hashes = stream.hashes().ok_or(Error::NeedsCommit)?;
-            let sum = stream.sum.clone();
-            (state.snapshot(issued)?, hashes, sum)
-        };
-        let steps = plan::parts(
-            snapshot.start,
-            &snapshot.runs(),
-            engine.settings.part_size,
-            MAX_PARTS - hashes.len() as u64,
-            1,
-        );
-        let first = hashes.len() as u32 + 1;
-        let sent = hashes.len();
-        let (tail, sha1) = futures_util::future::join(
-            engine.send_parts(&large, first, &steps, &snapshot),
-            async {
-                let before = sum?.of(sent).await?;
-                hash_after(before, &snapshot).await
-            },
-        )
-        .await;
-        hashes.extend(tail?);
-        let version = engine.client.finish_large_file(&large, &hashes).await?;
-        engine.forget_large(&large);
-        self.lock().stream = Streaming::Off;
-        Ok((snapshot, version, sha1))
+        self.send_missing(large, missing).await?;
+        match &self.lock().stream {
+            Streaming::Running(stream) => stream.hashes().ok_or(Error::NeedsCommit),
+            _ => Err(Error::NeedsCommit),
+        }
     }
 
     async fn send_missing(

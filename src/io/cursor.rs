@@ -98,7 +98,7 @@ impl Cursor {
         });
         let limits = Limits {
             window: engine.window(),
-            streams: engine.settings.downloads as u64,
+            streams: engine.streams(),
             block: BLOCK,
         };
         let len = range.end - range.start;

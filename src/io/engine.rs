@@ -55,15 +55,16 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(client: Client, settings: Settings) -> Arc<Self> {
+        let budget = Budget::new(settings.memory);
         Arc::new(Self {
-            budget: Budget::new(settings.memory),
             ahead: Semaphore::new(settings.downloads.max(1)),
             client,
             settings,
             rt: Handle::current(),
             cache: Cache::default(),
             records: Records::new(),
-            readers: Arc::default(),
+            readers: Arc::clone(&budget.readers),
+            budget,
             filling: Arc::new(Semaphore::new(1)),
             contents: Mutex::default(),
             failures: AtomicU64::new(0),
@@ -202,6 +203,12 @@ impl Engine {
                 .spawn(async move { fetch::run(&engine, &fetch, share).await });
         }
         Some(fetches)
+    }
+
+    /// Downloads that one reader needs at once: many readers use the line with one each.
+    pub(super) fn streams(&self) -> u64 {
+        let readers = self.readers.load(Ordering::Relaxed).max(1);
+        (self.settings.downloads / readers).max(1) as u64
     }
 
     /// The largest window of one reader now.

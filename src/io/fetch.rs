@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -198,6 +199,38 @@ impl Drop for Ending<'_> {
     }
 }
 
+/// How fast a download goes. The next one takes a round trip before its first byte comes; begun
+/// that much before this one ends, it leaves no gap on the line.
+struct Pace {
+    asked: Instant,
+    /// When the answer began, and how long that took.
+    first: (Instant, Duration),
+    len: u64,
+}
+
+impl Pace {
+    fn new(len: u64) -> Self {
+        let asked = Instant::now();
+        Self {
+            asked,
+            first: (asked, Duration::ZERO),
+            len,
+        }
+    }
+
+    fn answered(mut self) -> Self {
+        self.first = (Instant::now(), self.asked.elapsed());
+        self
+    }
+
+    /// Whether the last `left` bytes will be here within the time that an answer takes.
+    fn is_ending(&self, left: u64) -> bool {
+        let (since, wait) = self.first;
+        let came = (self.len - left.min(self.len)) as f64;
+        left as f64 * since.elapsed().as_secs_f64() <= came * wait.as_secs_f64()
+    }
+}
+
 /// Downloads the blocks of a fetch, paid by `room`.
 pub(super) async fn run(engine: &Arc<Engine>, fetch: &Arc<Fetch>, mut room: Reservation) {
     let mut ending = Ending {
@@ -222,18 +255,19 @@ async fn fill(
 ) -> Result<(), Error> {
     let record = &fetch.record;
     let range = cache::bytes_of(record, &fetch.blocks);
-    let mut left = range.end - range.start;
+    let len = range.end - range.start;
     let opening = async {
         let slot = if fetch.ahead {
             engine.ahead.acquire().await.ok()
         } else {
             None
         };
+        let pace = Pace::new(len);
         let download = engine.client.download(&record.id, range).await;
-        download.map(|download| (download, slot))
+        download.map(|download| (download, slot, pace.answered()))
     };
     tokio::pin!(opening);
-    let (mut download, _slot) = loop {
+    let (mut download, mut slot, pace) = loop {
         tokio::select! {
             opened = &mut opening => break opened.map_err(read_error)?,
             () = fetch.leave.notified() => {
@@ -243,10 +277,14 @@ async fn fill(
             }
         }
     };
+    let mut left = len;
     let mut block = Vec::new();
     while let Some(chunk) = download.chunk().await.map_err(read_error)? {
         let mut chunk = &chunk[..];
         left = left.saturating_sub(chunk.len() as u64);
+        if slot.is_some() && pace.is_ending(left) {
+            slot = None;
+        }
         while !chunk.is_empty() && *next < fetch.count() {
             let number = fetch.blocks.start + *next as u64;
             let size = (record.size - number * BLOCK).min(BLOCK) as usize;
@@ -275,4 +313,34 @@ async fn fill(
         return Err(lost(record));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A download of `len` bytes whose answer took `wait` ms and began `since` ms ago.
+    fn pace(len: u64, wait: u64, since: u64) -> Pace {
+        let ago = |ms| Instant::now().checked_sub(Duration::from_millis(ms));
+        let first = ago(since).expect("the machine runs for longer");
+        Pace {
+            asked: first,
+            first: (first, Duration::from_millis(wait)),
+            len,
+        }
+    }
+
+    #[test]
+    fn a_download_ends_when_the_rest_takes_no_longer_than_an_answer() {
+        // 900 KB came in 900 ms; the answer took 50 ms, in which 50 KB come.
+        let pace = pace(1_000_000, 50, 900);
+        assert!(!pace.is_ending(100_000));
+        assert!(pace.is_ending(40_000));
+    }
+
+    #[test]
+    fn on_a_line_faster_than_its_answers_the_next_begins_at_once() {
+        assert!(pace(16 << 20, 50, 1).is_ending(15 << 20));
+        assert!(!pace(16 << 20, 50, 1).is_ending(16 << 20), "nothing came");
+    }
 }

@@ -297,6 +297,16 @@ fn halve(steps: &mut Vec<Step>) {
     }
 }
 
+/// The size of parts, at most `part_size`, that `streams` uploads at once finish `len` bytes with
+/// at the same time.
+pub(super) fn even(len: u64, part_size: u64, streams: usize) -> u64 {
+    let streams = streams.max(1) as u64;
+    let rounds = len.div_ceil(part_size.max(1) * streams).max(1);
+    len.div_ceil(rounds * streams)
+        .max(MIN_PART)
+        .min(part_size.max(MIN_PART))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,6 +402,21 @@ mod tests {
             plan(&[run(BASE, 7 * MB)], LIMITS),
             Plan::Parts(vec![Step::Copy(0..5 * MB), Step::Copy(5 * MB..7 * MB)])
         );
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_shared_evenly() {
+        for (len, part) in [
+            (0, MIN_PART),
+            (10 * MB, MIN_PART),
+            (80 * MB, 10 * MB),
+            (128 * MB, 16 * MB),
+            (136 * MB, 8_500_000),
+            (256 * MB, 16 * MB),
+        ] {
+            assert_eq!(even(len, 16 * MB, 8), part, "{len}");
+        }
+        assert_eq!(even(30 * MB, 4 * MB, 3), MIN_PART);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::content::{Content, State};
 use super::engine::Engine;
-use super::plan::{self, MIN_PART, Run, Step};
+use super::plan::{self, MAX_PART, MIN_PART, Run, Step};
 use super::records::{Record, Stored};
 use super::snapshot::Snapshot;
 use super::sum::{Sum, UNHURRIED};
@@ -151,7 +151,7 @@ impl Engine {
             .settings
             .part_size
             .saturating_mul(1 << (n / 1000).min(16));
-        wanted.min(memory).max(MIN_PART)
+        wanted.min(memory).clamp(MIN_PART, MAX_PART)
     }
 }
 

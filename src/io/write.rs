@@ -236,7 +236,9 @@ impl Engine {
             if unsent == 0 {
                 continue;
             }
-            let committing = content.committing.load(Ordering::Acquire);
+            // A stream that is about to begin takes all of it: no commit is as short.
+            let begins = matches!(content.lock().stream, Streaming::Starting(_));
+            let committing = begins || content.committing.load(Ordering::Acquire);
             on_the_way |= committing || flying > 0;
             if committing || waited.is_some_and(|ms| ms < SOON_MS) {
                 leaving += unsent;

@@ -94,6 +94,8 @@ async fn what_leaves_slowly_is_hashed_on_the_way() {
     }
     let expected = hash.finalize();
     let committed = file.commit().await.expect("stored").expect("dirty");
+    let calls = rig.server.counters().calls;
+    assert_eq!(calls.get("b2_start_large_file"), Some(&1), "{calls:?}");
     assert_eq!(committed.sha1.expect("known").0[..], expected[..]);
     assert_eq!(committed.version.whole_sha1(), None, "its start was before");
     // Also for who opens it anew, and without a download.
@@ -256,6 +258,9 @@ async fn what_left_as_a_part_needs_a_commit_to_be_read_or_changed() {
         file.write(i as u64 * 1_000_000, piece.to_vec())
             .await
             .expect("written");
+    }
+    while !rig.server.counters().calls.contains_key("b2_upload_part") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // As a muxer does: the header last.
     let direct = file
