@@ -1,9 +1,10 @@
 //! Results of `vfs` into fuser's replies, one small function each, and fuser's numbers into ours.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fuser::{
     Errno, FileHandle, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
@@ -75,6 +76,12 @@ pub(super) fn attributes(reply: ReplyAttr, (found, ttl): (vfs::Attr, Duration)) 
     reply.attr(&ttl, &attr::to_fuse(&found));
 }
 
+thread_local! {
+    /// Where a reply is put together. A fresh buffer for each would cost more than the copy: the
+    /// system clears its pages every time.
+    static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// fuser takes one slice: joins only when there is more than one piece.
 #[allow(
     clippy::needless_pass_by_value,
@@ -84,13 +91,13 @@ pub(super) fn content(reply: ReplyData, pieces: Vec<Bytes>) {
     match pieces.as_slice() {
         [] => reply.data(&[]),
         [piece] => reply.data(piece),
-        pieces => {
-            let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+        pieces => JOINED.with_borrow_mut(|joined| {
+            joined.clear();
             for piece in pieces {
                 joined.extend_from_slice(piece);
             }
-            reply.data(&joined);
-        }
+            reply.data(joined);
+        }),
     }
 }
 

@@ -160,7 +160,7 @@ impl Cache {
             .collect()
     }
 
-    /// Block `index` of a fetch has come.
+    /// Block `index` of a fetch has come; `Fetch::advance` then wakes who waits for it.
     pub(super) fn arrived(&self, fetch: &Arc<Fetch>, index: usize, data: Bytes) {
         let key = (fetch.record().key, fetch.blocks().start + index as u64);
         let entry = Entry {
@@ -185,7 +185,6 @@ impl Cache {
             }
         };
         drop((old, data));
-        fetch.advance(index);
     }
 
     /// Blocks of a fetch from `index` on will not come.
@@ -251,6 +250,18 @@ impl Cache {
                 inner.used.insert_front(key, entry);
             }
         }
+    }
+
+    /// Drops blocks that were read and will not be read again.
+    pub(super) fn drop_used(&self, record: &Record, blocks: Range<u64>) {
+        let mut dropped = Vec::new();
+        {
+            let mut inner = self.lock();
+            for block in blocks {
+                dropped.extend(inner.used.remove(&(record.key, block)));
+            }
+        }
+        drop(dropped);
     }
 
     /// Drops all cached blocks of a version.

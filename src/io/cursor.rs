@@ -43,14 +43,25 @@ struct State {
     ahead: ReadAhead,
     fetches: Vec<Arc<Fetch>>,
     open: Option<OpenWindow>,
+    /// Blocks before this one were dropped behind the reader.
+    dropped: u64,
 }
 
-/// Counts readers with an open window.
-struct OpenWindow(Arc<AtomicUsize>);
+/// Counts readers with an open window: all, and of this version.
+struct OpenWindow(Arc<AtomicUsize>, Arc<Record>);
+
+impl OpenWindow {
+    fn new(engine: &Engine, record: &Arc<Record>) -> Self {
+        engine.readers.fetch_add(1, Ordering::Relaxed);
+        record.readers.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&engine.readers), Arc::clone(record))
+    }
+}
 
 impl Drop for OpenWindow {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+        self.1.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -75,6 +86,29 @@ impl State {
     }
 }
 
+impl State {
+    /// What one reader has read of a file that is larger than the memory is out of it before
+    /// somebody reads the file again: dropped at once, it makes room without growing into all of it.
+    fn drop_behind(&mut self) {
+        const STEP: u64 = (1 << 20) / BLOCK;
+        if self.record.size <= self.engine.budget.write_limit() {
+            return;
+        }
+        let alone = self.record.readers.load(Ordering::Relaxed) == 1;
+        let Some(behind) = self.ahead.behind().filter(|_| alone) else {
+            return;
+        };
+        let behind = behind / BLOCK;
+        if behind < self.dropped {
+            self.dropped = behind; // it went back
+        } else if behind >= self.dropped + STEP {
+            let blocks = self.dropped..behind;
+            self.engine.cache.drop_used(&self.record, blocks);
+            self.dropped = behind;
+        }
+    }
+}
+
 impl Drop for State {
     fn drop(&mut self) {
         let unread = self.ahead.unread();
@@ -95,6 +129,7 @@ impl Cursor {
             ahead: ReadAhead::default(),
             fetches: Vec::new(),
             open: None,
+            dropped: 0,
         });
         let limits = Limits {
             window: engine.window(),
@@ -116,11 +151,12 @@ impl Cursor {
         }
         state.fetches.retain(|fetch| !fetch.is_over());
         if state.ahead.is_open() != state.open.is_some() {
-            state.open = state.ahead.is_open().then(|| {
-                engine.readers.fetch_add(1, Ordering::Relaxed);
-                OpenWindow(Arc::clone(&engine.readers))
-            });
+            state.open = state
+                .ahead
+                .is_open()
+                .then(|| OpenWindow::new(engine, record));
         }
+        state.drop_behind();
     }
 
     /// Hashes what is about to be handed out; what comes back may be handed out.

@@ -150,6 +150,12 @@ impl ReadAhead {
         self.run.as_ref().and_then(Run::unread)
     }
 
+    /// Up to where a sequential reader is done with the file.
+    pub(super) fn behind(&self) -> Option<u64> {
+        let run = self.run.as_ref().filter(|run| run.window > 0)?;
+        Some(run.frontier.saturating_sub(2 * LATE))
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.run.as_ref().is_some_and(|run| run.window > 0)
     }

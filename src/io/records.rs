@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hashlink::LruCache;
@@ -29,6 +29,8 @@ pub(super) struct Record {
     pub(super) size: u64,
     sha1: Mutex<Option<Sha1>>,
     holds: Mutex<Holds>,
+    /// Sequential readers with an open window.
+    pub(super) readers: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -197,6 +199,7 @@ impl Records {
             size: version.size,
             sha1: Mutex::new(known),
             holds: Mutex::default(),
+            readers: AtomicUsize::new(0),
         });
         live.insert(version.id, Arc::downgrade(&record));
         record
@@ -231,7 +234,6 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn what_waits_for_a_version_is_done_once_nobody_holds_it() {

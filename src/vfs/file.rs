@@ -29,7 +29,7 @@ fn too_fast() -> Error {
 
 /// What an `Fh` stands for.
 pub(super) enum Handle {
-    File(FileHandle),
+    File(Box<FileHandle>),
     Hash(HashHandle),
     Dir(DirHandle),
 }
@@ -87,13 +87,13 @@ impl Vfs {
             let keep_cache = std::mem::replace(&mut object.pages_valid, true);
             (content, keep_cache)
         };
-        let fh = self.add_handle(Handle::File(FileHandle {
+        let fh = self.add_handle(Handle::File(Box::new(FileHandle {
             ino,
             content,
             cursor: Cursor::default(),
             write,
             append: flags & libc::O_APPEND != 0,
-        }));
+        })));
         if truncate && let Err(error) = self.truncate_at_open(ino).await {
             self.release(fh);
             return Err(error);
