@@ -184,6 +184,37 @@ async fn a_deleted_version_is_stale() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_larger_than_memory_is_dropped_behind_its_reader_and_a_smaller_one_kept() {
+    let rig = Rig::new(Settings {
+        memory: 64 * MIB,
+        ..settings()
+    })
+    .await;
+    for (size, kept) in [(200 * MIB, false), (40 * MIB, true)] {
+        let name = format!("file-{size}");
+        let version = rig.seed(&name, size).await;
+        let content = rig.open(&name, version);
+        for _ in 0..2 {
+            let cursor = Cursor::default();
+            let mut offset = 0;
+            while offset < size {
+                offset += content
+                    .read(&cursor, offset, MIB)
+                    .await
+                    .expect("read")
+                    .len() as u64;
+            }
+        }
+        let used = rig.io.memory_used();
+        assert_eq!(used >= 40 * MIB, kept, "{used} after {size}");
+        let downloaded = rig.server.counters().bytes_out;
+        assert_eq!(downloaded == size, kept, "{downloaded} of {size}");
+        assert!(downloaded <= 2 * size, "{downloaded} of {size}");
+        rig.server.reset_counters();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequential_reading_is_fast() {
     let size = 1u64 << 30;
     for verify_reads in [false, true] {
