@@ -306,10 +306,22 @@ impl Overlay {
         at.is_some()
     }
 
-    /// The range was acknowledged as a part: its memory is given back, the change stays known.
-    pub(super) fn mark_sent(&mut self, range: Range<u64>, seq: u64) {
+    /// The range was acknowledged as a part: its memory is given back, the change stays known, and
+    /// no newer than it was.
+    pub(super) fn mark_sent(&mut self, range: Range<u64>) {
+        let from = self.start_at_or_before(range.start);
+        let changes = self.map.range(from..range.end.max(from));
+        let seq = changes
+            .filter(|(start, extent)| **start + extent.len > range.start)
+            .map(|(_, extent)| extent.seq)
+            .max();
         self.cut(range.clone());
-        self.insert(range.start, range.end - range.start, seq, Kind::Sent);
+        self.insert(
+            range.start,
+            range.end - range.start,
+            seq.unwrap_or_default(),
+            Kind::Sent,
+        );
     }
 
     /// Drops every change that is not newer than `seq`: a commit has stored them.
@@ -500,7 +512,7 @@ mod tests {
                         model[*size as usize..].fill(None);
                     }
                     Step::Sent(at, len) => {
-                        overlay.mark_sent(*at..at + len, seq);
+                        overlay.mark_sent(*at..at + len);
                         set(*at, &vec![0; *len as usize]);
                     }
                     Step::Copy(..) | Step::CopyOn(_) => {

@@ -395,7 +395,7 @@ impl Content {
                 if let (Step::Send(range), Some(_)) = (&stream.parts[index].step, sha1) {
                     // The base bytes in front of the run can still be read from the base.
                     let from = range.start.max(stream.data_start);
-                    state.overlay.mark_sent(from..range.end, state.seq);
+                    state.overlay.mark_sent(from..range.end);
                 }
                 self.count(state);
             }

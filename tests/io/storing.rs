@@ -114,6 +114,44 @@ async fn what_leaves_slowly_is_hashed_on_the_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_while_the_last_parts_land_is_stored_by_the_next_commit() {
+    let slow = emulator::Options {
+        latency: Duration::from_millis(100),
+        ..emulator::Options::default()
+    };
+    let rig = Rig::with(settings(), Duration::from_secs(60), slow).await;
+    let file = rig.create("growing");
+    let mut model = noise(1, 44 << 20);
+    for (i, piece) in model.chunks(1 << 20).enumerate() {
+        file.write(i as u64 * MIB, piece.to_vec())
+            .await
+            .expect("written");
+    }
+    while !rig.server.counters().calls.contains_key("b2_upload_part") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let commit = {
+        let file = std::sync::Arc::clone(&file);
+        tokio::spawn(async move { file.commit().await })
+    };
+    while !commit.is_finished() {
+        let data = noise(model.len() as u64, 1000);
+        file.write(model.len() as u64, data.clone())
+            .await
+            .expect("written");
+        model.extend_from_slice(&data);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    commit.await.expect("no panic").expect("stored");
+    assert!(file.content.is_dirty(), "some came after it");
+    file.commit().await.expect("stored").expect("dirty");
+    assert!(!file.content.is_dirty());
+    assert!(file.all().await.expect("read") == model);
+    let base = file.content.base().expect("stored");
+    assert!(rig.bytes_of(&base.id, base.size).await == model);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_an_appender_copies_the_base() {
     let rig = Rig::new(settings()).await;
     for base in [3_000_000, 60_000_000] {
