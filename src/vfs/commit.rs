@@ -428,13 +428,8 @@ impl Vfs {
         let (full, gone) = (full.to_owned(), id.clone());
         self.shared.io.when_free(id, move || {
             if let Some(shared) = shared.upgrade() {
-                let (vfs, here) = (
-                    Self {
-                        shared: Arc::clone(&shared),
-                    },
-                    Self { shared },
-                );
-                here.delete_later(async move {
+                let vfs = Self { shared };
+                vfs.clone().delete_later(async move {
                     vfs.delete_version(&full, &gone).await;
                 });
             }

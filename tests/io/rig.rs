@@ -107,6 +107,18 @@ impl Rig {
             .collect()
     }
 
+    /// Waits until a part of some large file has come.
+    pub(crate) async fn part_left(&self) {
+        for _ in 0..10_000 {
+            let calls = self.server.counters().calls;
+            if calls.contains_key("b2_upload_part") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("no part ever leaves");
+    }
+
     /// What is stored under an id, read past the io layer.
     pub(crate) async fn bytes_of(&self, id: &FileId, size: u64) -> Vec<u8> {
         let mut bytes = Vec::new();

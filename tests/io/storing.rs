@@ -127,9 +127,7 @@ async fn what_is_written_while_the_last_parts_land_is_stored_by_the_next_commit(
             .await
             .expect("written");
     }
-    while !rig.server.counters().calls.contains_key("b2_upload_part") {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    rig.part_left().await;
     let commit = {
         let file = std::sync::Arc::clone(&file);
         tokio::spawn(async move { file.commit().await })
@@ -297,9 +295,7 @@ async fn what_left_as_a_part_needs_a_commit_to_be_read_or_changed() {
             .await
             .expect("written");
     }
-    while !rig.server.counters().calls.contains_key("b2_upload_part") {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    rig.part_left().await;
     // As a muxer does: the header last.
     let direct = file
         .content
