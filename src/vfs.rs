@@ -7,9 +7,9 @@
 //! Locks, in this order: a path lock (`pathlock`, held across calls to B2), a directory's flight
 //! (one listing at a time), then for map work only and never across an await: `tree`, `handles`.
 //! `io` locks its contents itself and must not call back while it does; from under the tree lock
-//! only `Content::size`, `is_dirty` and `discard` are called.
+//! only methods of `Content` that wait for nothing are called.
 //!
-//! Rooms: `tree` and `node` (inodes), `listing` (what B2 is asked), `merge` (its rows into the
+//! Rooms: `tree` and `node` (inodes), `listing` and `walk` (what B2 is asked), `merge` (its rows into the
 //! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
 
 mod attr;
@@ -30,6 +30,7 @@ mod remove;
 mod rename;
 mod tree;
 mod types;
+mod walk;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +68,7 @@ struct Shared {
     queue: Arc<Queue>,
     invalidations: Invalidations,
     warned: listing::Warned,
+    walks: walk::Walks,
     unlinked_hashes: hashfile::Unlinked,
     /// Deletions that nobody waits for but the end of the mount.
     deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
@@ -91,6 +93,7 @@ impl Vfs {
                 queue: Arc::default(),
                 invalidations: Invalidations::default(),
                 warned: listing::Warned::default(),
+                walks: walk::Walks::default(),
                 unlinked_hashes: hashfile::Unlinked::default(),
                 deletions: Mutex::default(),
                 mounted,

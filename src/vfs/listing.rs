@@ -1,8 +1,8 @@
 //! What B2 is asked for, and when: whole directories, first pages, single names.
 //!
-//! One listing of a directory at a time (its flight). What the rows then change is `merge`'s.
+//! One listing of a directory at a time (its flight); recursive ones are `walk`'s. What the rows then change is `merge`'s.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -48,6 +48,15 @@ pub(super) struct Flight {
     pub(super) at: Instant,
 }
 
+/// While it lives, what is removed here is remembered for the rows to come.
+pub(super) struct UnderWay<'a>(&'a Vfs);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.tree().end_flight();
+    }
+}
+
 /// Which names a set of rows speaks for: those it does not hold do not exist.
 pub(super) enum Covers {
     /// Every name of the directory.
@@ -56,56 +65,56 @@ pub(super) enum Covers {
     UpTo(String),
     /// One name.
     Name(String),
+    /// No other names than those of the rows.
+    Rows,
 }
 
 impl Vfs {
     /// Makes sure that all names of a directory are known and fresh.
     pub(super) async fn ensure_listed(&self, dir: Ino) -> Result<(), Error> {
+        self.pass(dir);
         if self.listing_fresh(dir)? {
             return Ok(());
         }
+        self.walk(dir, || self.listing_fresh(dir)).await?;
         let _one = self.flight_lock(dir)?.lock_owned().await;
         if self.listing_fresh(dir)? {
             return Ok(());
         }
-        let flight = self.begin(dir)?;
-        let result = self.list_all(&flight).await;
-        self.end(&flight);
-        result
+        let (flight, _under_way) = self.begin(dir)?;
+        self.list_all(&flight).await
     }
 
     /// The first page of the root: authorises the whole mount, and is all of a small bucket.
     pub(super) async fn ensure_first_page(&self, dir: Ino) -> Result<(), Error> {
         let _one = self.flight_lock(dir)?.lock_owned().await;
-        let flight = self.begin(dir)?;
-        let result = self.list_first_page(&flight).await;
-        self.end(&flight);
-        result.map(drop)
+        let (flight, _under_way) = self.begin(dir)?;
+        self.list_first_page(&flight).await.map(drop)
     }
 
     /// Makes sure that a directory's own attributes are known: its marker stands in its first page.
-    /// When several neighbours are asked for (`ls -l`), those that follow are fetched meanwhile.
+    /// Where a walk does not help, neighbours that follow are fetched meanwhile (`ls -l`).
     pub(super) async fn ensure_attributes(&self, ino: Ino) -> Result<(), Error> {
-        const FROM: u32 = 2;
         const AHEAD: usize = 16;
+        self.pass(ino);
+        if self.attributes_known(ino) {
+            return Ok(());
+        }
+        self.walk(ino, || Ok(self.attributes_known(ino))).await?;
         if self.attributes_known(ino) {
             return Ok(());
         }
         let ahead: Vec<Ino> = {
-            let mut tree = self.tree();
+            let tree = self.tree();
             let node = tree.get(ino)?;
-            let (parent, name) = (node.parent, Arc::clone(&node.name));
             let ttl = self.settings().metadata_ttl;
-            let dir = tree.dir_mut(parent)?;
-            dir.asked = dir.asked.saturating_add(1);
-            let enough = dir.asked > FROM;
-            let after = (Bound::Excluded(name), Bound::Unbounded);
-            let dir = tree.dir(parent)?;
+            let dir = tree.dir(node.parent)?;
+            let after = (Bound::Excluded(Arc::clone(&node.name)), Bound::Unbounded);
             dir.children
                 .range::<Arc<str>, _>(after)
                 .map(|(_, child)| *child)
                 .filter(|child| tree.dir(*child).is_ok_and(|dir| !dir.attributes_known(ttl)))
-                .take(if enough { AHEAD } else { 0 })
+                .take(if dir.asked.often() { AHEAD } else { 0 })
                 .collect()
         };
         for next in ahead {
@@ -123,10 +132,8 @@ impl Vfs {
         if self.attributes_known(ino) {
             return Ok(());
         }
-        let flight = self.begin(ino)?;
-        let result = self.list_first_page(&flight).await;
-        self.end(&flight);
-        result.map(drop)
+        let (flight, _under_way) = self.begin(ino)?;
+        self.list_first_page(&flight).await.map(drop)
     }
 
     fn attributes_known(&self, ino: Ino) -> bool {
@@ -146,10 +153,8 @@ impl Vfs {
         if self.name_fresh(dir, name)? {
             return Ok(());
         }
-        let flight = self.begin(dir)?;
-        let result = self.list_name(&flight, name).await;
-        self.end(&flight);
-        result
+        let (flight, _under_way) = self.begin(dir)?;
+        self.list_name(&flight, name).await
     }
 
     fn listing_fresh(&self, dir: Ino) -> Result<bool, Error> {
@@ -183,23 +188,19 @@ impl Vfs {
         Ok(Arc::clone(&self.tree().dir(dir)?.flight))
     }
 
-    fn begin(&self, dir: Ino) -> Result<Flight, Error> {
+    /// A listing begins, until the guard is dropped.
+    pub(super) fn begin(&self, dir: Ino) -> Result<(Flight, UnderWay<'_>), Error> {
         let mut tree = self.tree();
         let path = tree.path(dir).ok_or(Error::NotFound)?;
-        let began = tree.tick();
-        tree.dir_mut(dir)?.removed = Some(BTreeSet::new());
-        Ok(Flight {
+        tree.dir(dir)?;
+        let began = tree.begin_flight();
+        let flight = Flight {
             dir,
             prefix: self.full(&path),
             began,
             at: Instant::now(),
-        })
-    }
-
-    fn end(&self, flight: &Flight) {
-        if let Ok(dir) = self.tree().dir_mut(flight.dir) {
-            dir.removed = None;
-        }
+        };
+        Ok((flight, UnderWay(self)))
     }
 
     async fn page(

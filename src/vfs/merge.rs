@@ -1,10 +1,10 @@
 //! What a row of a listing may change in the tree.
 //!
 //! It never undoes what this mount did after the listing began: such nodes carry a later tick, and
-//! names removed meanwhile are remembered while the listing is under way (`Dir::removed`). A file
+//! names removed meanwhile are remembered while listings are under way (`Tree::removed_since`). A file
 //! that is open keeps its inode and its version; a newer version in B2 gets a new inode.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::attr::{self, Meta};
@@ -15,7 +15,16 @@ use super::tree::Tree;
 use super::{FileKind, Ino, Invalidation, Vfs};
 use crate::b2::{Action, FileVersion};
 
+/// Rows of one directory.
+#[derive(Default)]
+struct Rows {
+    files: Vec<(Arc<str>, FileVersion)>,
+    folders: HashSet<Arc<str>>,
+    marker: Option<FileVersion>,
+}
+
 impl Vfs {
+    /// Takes over rows of a directory that was listed by itself.
     pub(super) fn apply(
         &self,
         flight: &Flight,
@@ -23,7 +32,143 @@ impl Vfs {
         covers: &Covers,
         large: bool,
     ) {
-        let mut tree = self.tree();
+        let mut sorted = Rows::default();
+        for row in rows {
+            self.sort_row(&mut sorted, &flight.prefix, row);
+        }
+        self.apply_rows(&mut self.tree(), flight, sorted, covers, large);
+    }
+
+    fn sort_row(&self, rows: &mut Rows, prefix: &str, row: FileVersion) {
+        match name::row(row.name.as_str(), prefix) {
+            Row::Marker => rows.marker = Some(row),
+            Row::Dir(component) => {
+                rows.folders.insert(Arc::from(component));
+            }
+            Row::File(component) if row.action == Action::Upload => {
+                let component = Arc::from(component);
+                rows.files.push((component, row));
+            }
+            Row::File(_) => {}
+            Row::Unshowable => self.shared.warned.unshowable(row.name.as_str()),
+        }
+    }
+
+    /// Takes over rows of a recursive listing, which began at the name `start` and would go on at
+    /// `next`. Returns the directories that are known completely now, in B2's order, and the one
+    /// where it is best to go on.
+    pub(super) fn apply_walk(
+        &self,
+        flight: &Flight,
+        start: &str,
+        rows: Vec<FileVersion>,
+        next: Option<&str>,
+    ) -> (Vec<Ino>, Option<String>) {
+        // Directories before what is in them.
+        let mut all: BTreeMap<String, Rows> = BTreeMap::new();
+        for row in rows {
+            self.sort_deep(&mut all, &flight.prefix, row);
+        }
+        let complete = |prefix: &str| {
+            start <= prefix && next.is_none_or(|next| prefix < next && !next.starts_with(prefix))
+        };
+        let mut known = Vec::new();
+        for (prefix, rows) in all {
+            // In steps: others want the tree, too.
+            let mut tree = self.tree();
+            let Some(dir) = self.directory_at(&tree, flight, &prefix) else {
+                continue;
+            };
+            if tree
+                .dir(dir)
+                .is_ok_and(|dir| dir.listed.is_some_and(|at| at >= flight.at))
+            {
+                continue;
+            }
+            let whole = complete(&prefix);
+            let covers = if whole { Covers::All } else { Covers::Rows };
+            let here = Flight {
+                dir,
+                prefix,
+                ..*flight
+            };
+            self.apply_rows(&mut tree, &here, rows, &covers, false);
+            if whole {
+                known.push(dir);
+            }
+        }
+        let on = next.and_then(|next| {
+            // The first directory that is known in part: whoever walks will ask for all of it.
+            let tree = self.tree();
+            let beneath = next.strip_prefix(&flight.prefix)?;
+            let mut ends = beneath.match_indices('/').map(|(at, _)| at + 1);
+            ends.find_map(|end| {
+                let prefix = &next[..flight.prefix.len() + end];
+                let dir = self.directory_at(&tree, flight, prefix)?;
+                let unknown = tree
+                    .dir(dir)
+                    .is_ok_and(|dir| dir.listed.is_none_or(|at| at < flight.at));
+                (prefix > start && unknown).then(|| prefix.to_owned())
+            })
+        });
+        (known, on)
+    }
+
+    fn sort_deep(&self, all: &mut BTreeMap<String, Rows>, root: &str, row: FileVersion) {
+        let full = row.name.as_str();
+        let Some(beneath) = full.strip_prefix(root) else {
+            return;
+        };
+        let mut from = root.len();
+        for (at, _) in beneath.match_indices('/') {
+            let end = root.len() + at + 1;
+            let (parent, folder) = (&full[..from], &full[..end]);
+            let Row::Dir(component) = name::row(folder, parent) else {
+                self.shared.warned.unshowable(folder);
+                return;
+            };
+            if !all.contains_key(folder) {
+                let component = Arc::from(component);
+                all.entry(parent.to_owned())
+                    .or_default()
+                    .folders
+                    .insert(component);
+                all.insert(folder.to_owned(), Rows::default());
+            }
+            from = end;
+        }
+        let parent = full[..from].to_owned();
+        let rows = all.entry(parent.clone()).or_default();
+        self.sort_row(rows, &parent, row);
+    }
+
+    /// The directory that has a full name now, if it is the one that the listing speaks of.
+    fn directory_at(&self, tree: &Tree, flight: &Flight, prefix: &str) -> Option<Ino> {
+        let root = tree.path(flight.dir).map(|path| self.full(&path));
+        let beneath = prefix.strip_prefix(root.as_ref()?)?;
+        if root.as_ref() != Some(&flight.prefix) {
+            return None;
+        }
+        let mut here = flight.dir;
+        for component in beneath.split_terminator('/') {
+            let child = tree.child(here, component)?;
+            // Made, or moved here, after the listing began.
+            if tree.get(child).ok()?.changed > flight.began {
+                return None;
+            }
+            here = child;
+        }
+        tree.dir(here).ok().map(|_| here)
+    }
+
+    fn apply_rows(
+        &self,
+        tree: &mut Tree,
+        flight: &Flight,
+        rows: Rows,
+        covers: &Covers,
+        large: bool,
+    ) {
         // Renamed or removed meanwhile: the rows speak of another place.
         if tree
             .path(flight.dir)
@@ -34,59 +179,47 @@ impl Vfs {
             return;
         }
         let mut seen: BTreeSet<Arc<str>> = BTreeSet::new();
-        let mut folders: HashSet<Arc<str>> = HashSet::new();
-        let mut marker = None;
-        let mut files = Vec::new();
-        for row in rows {
-            match name::row(row.name.as_str(), &flight.prefix) {
-                Row::Marker => marker = Some(row),
-                Row::Dir(component) => {
-                    folders.insert(Arc::from(component));
-                }
-                Row::File(component) if row.action == Action::Upload => {
-                    let component = Arc::from(component);
-                    files.push((component, row));
-                }
-                Row::File(_) => {}
-                Row::Unshowable => self.shared.warned.unshowable(row.name.as_str()),
-            }
+        for component in &rows.folders {
+            self.apply_folder(tree, flight, component);
+            seen.insert(Arc::clone(component));
         }
-        for component in folders.iter().cloned() {
-            self.apply_folder(&mut tree, flight, &component);
-            seen.insert(component);
-        }
-        for (component, row) in files {
-            if folders.contains(&component) {
+        for (component, row) in rows.files {
+            if rows.folders.contains(&component) {
                 self.shared.warned.shadowed(row.name.as_str());
                 continue;
             }
-            self.apply_file(&mut tree, flight, &component, &row);
+            self.apply_file(tree, flight, &component, &row);
             seen.insert(component);
         }
-        if let Some(row) = marker {
-            self.apply_marker(&mut tree, flight.dir, &row);
+        if let Some(row) = rows.marker {
+            self.apply_marker(tree, flight.dir, &row);
         }
-        self.apply_absence(&mut tree, flight, &seen, covers);
+        self.apply_absence(tree, flight, &seen, covers);
         if let Ok(dir) = tree.dir_mut(flight.dir) {
-            dir.large = large;
             match covers {
                 Covers::All => {
+                    dir.large = large;
                     dir.listed = Some(flight.at);
                     dir.paged = Some(flight.at);
                     dir.absent.clear();
                 }
-                Covers::UpTo(_) => dir.paged = Some(flight.at),
+                Covers::UpTo(_) => {
+                    dir.large = large;
+                    dir.paged = Some(flight.at);
+                }
                 Covers::Name(name) => {
+                    dir.large = large;
                     if !seen.contains(name.as_str()) {
                         dir.remember_absent(name, flight.at);
                     }
                 }
+                Covers::Rows => {}
             }
         }
     }
 
     /// Whether a row of this name must be ignored because this mount changed it after the listing began.
-    fn overruled(tree: &Tree, flight: &Flight, name: &str) -> bool {
+    fn overruled(tree: &Tree, flight: &Flight, name: &Arc<str>) -> bool {
         let Ok(dir) = tree.dir(flight.dir) else {
             return true;
         };
@@ -94,10 +227,7 @@ impl Vfs {
             Some(child) => tree
                 .get(*child)
                 .is_ok_and(|node| node.changed > flight.began),
-            None => dir
-                .removed
-                .as_ref()
-                .is_some_and(|removed| removed.contains(name)),
+            None => tree.removed_since(flight.dir, name, flight.began),
         }
     }
 
@@ -124,6 +254,7 @@ impl Vfs {
             && let Ok(node) = tree.get_mut(ino)
         {
             node.checked = Some(flight.at);
+            node.changed = flight.began;
         }
     }
 
@@ -171,6 +302,7 @@ impl Vfs {
             && let Ok(node) = tree.get_mut(ino)
         {
             node.checked = Some(flight.at);
+            node.changed = flight.began;
         }
     }
 
@@ -205,6 +337,7 @@ impl Vfs {
                 .map(|(name, ino)| (Arc::clone(name), *ino))
                 .into_iter()
                 .collect(),
+            Covers::Rows => Vec::new(),
             Covers::All | Covers::UpTo(_) => dir
                 .children
                 .iter()
@@ -214,6 +347,7 @@ impl Vfs {
         for (name, child) in gone {
             let covered = match covers {
                 Covers::All | Covers::Name(_) => true,
+                Covers::Rows => false,
                 Covers::UpTo(last) => format!("{}{name}/", flight.prefix) <= *last,
             };
             if covered
@@ -234,19 +368,7 @@ impl Vfs {
                 name: Arc::clone(&node.name),
             });
         }
-        let removed = tree
-            .get(ino)
-            .map(|node| node.parent)
-            .and_then(|parent| tree.dir_mut(parent))
-            .map(|dir| dir.removed.take());
-        let parent = tree.get(ino).map(|node| node.parent);
-        tree.detach(ino);
-        // What a listing removes is no local removal.
-        if let (Ok(removed), Ok(parent)) = (removed, parent)
-            && let Ok(dir) = tree.dir_mut(parent)
-        {
-            dir.removed = removed;
-        }
+        tree.forget_name(ino);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! States only; `tree` holds them together, the other rooms change them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,17 +120,68 @@ pub(super) struct Dir {
     pub(super) listed: Option<Instant>,
     /// When its first page was last asked for: there the marker with its attributes stands.
     pub(super) paged: Option<Instant>,
-    /// Directories in it whose attributes were asked for one by one.
-    pub(super) asked: u32,
+    /// Directories in it that were asked for one by one.
+    pub(super) asked: Asked,
     /// The last listing did not fit one page: single names are asked for instead.
     pub(super) large: bool,
     /// Names that B2 was asked for one by one and does not have.
     pub(super) absent: HashMap<Box<str>, Instant>,
     /// Serialises the calls that list this directory.
     pub(super) flight: Arc<tokio::sync::Mutex<()>>,
-    /// While a listing is under way: names removed meanwhile, which its rows must not bring back.
-    pub(super) removed: Option<BTreeSet<Arc<str>>>,
+    /// Where a walk goes on once it has come to this directory.
+    pub(super) milestone: Option<Box<Milestone>>,
     pub(super) marker: Marker,
+}
+
+/// How often somebody asked for one of several neighbours, lately.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asked {
+    count: u32,
+    last: Option<Instant>,
+    /// Walking was tried, and led nowhere: not again before this moment.
+    rests_until: Option<Instant>,
+}
+
+impl Asked {
+    /// Neighbours asked for by one by one that make a walk.
+    const WALK: u32 = 3;
+    /// Longer apart than this they have nothing to do with each other.
+    const LATELY: Duration = Duration::from_secs(10);
+
+    pub(super) fn note(&mut self, now: Instant) {
+        let lately = self.last.is_some_and(|last| now - last < Self::LATELY);
+        self.count = if lately {
+            self.count.saturating_add(1)
+        } else {
+            1
+        };
+        self.last = Some(now);
+    }
+
+    /// Whether several have been asked for in a row.
+    pub(super) fn often(&self) -> bool {
+        self.count >= Self::WALK
+    }
+
+    /// Whether somebody walks through the neighbours.
+    pub(super) fn walks(&self, now: Instant) -> bool {
+        self.often()
+            && self.last.is_some_and(|last| now - last < Self::LATELY)
+            && self.rests_until.is_none_or(|until| until <= now)
+    }
+
+    pub(super) fn rest(&mut self, until: Instant) {
+        self.rests_until = Some(until);
+    }
+}
+
+/// The rest of a walk.
+#[derive(Debug)]
+pub(super) struct Milestone {
+    /// The directory whose recursive listing it is.
+    pub(super) root: Ino,
+    /// The full name at which it goes on.
+    pub(super) start: String,
 }
 
 impl Dir {

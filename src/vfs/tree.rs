@@ -22,6 +22,10 @@ pub(super) struct Tree {
     tick: Tick,
     /// Nodes that may have something not in B2 yet; the truth is `Node::pending`.
     pending: BTreeSet<Ino>,
+    /// Listings under way.
+    flights: usize,
+    /// Names removed here while listings are under way, which their rows must not bring back.
+    removed: HashMap<(Ino, Arc<str>), Tick>,
 }
 
 impl Tree {
@@ -32,6 +36,8 @@ impl Tree {
             next: Ino::ROOT.next(),
             tick: 0,
             pending: BTreeSet::new(),
+            flights: 0,
+            removed: HashMap::new(),
         };
         tree.nodes.insert(
             Ino::ROOT,
@@ -54,6 +60,32 @@ impl Tree {
     pub(super) fn tick(&mut self) -> Tick {
         self.tick += 1;
         self.tick
+    }
+
+    /// A listing begins; `end_flight` must follow.
+    pub(super) fn begin_flight(&mut self) -> Tick {
+        self.flights += 1;
+        self.tick()
+    }
+
+    pub(super) fn end_flight(&mut self) {
+        self.flights = self.flights.saturating_sub(1);
+        if self.flights == 0 {
+            self.removed = HashMap::new();
+        }
+    }
+
+    /// Whether a name was removed here after a listing that is still under way began.
+    pub(super) fn removed_since(&self, dir: Ino, name: &Arc<str>, began: Tick) -> bool {
+        let removed = self.removed.get(&(dir, Arc::clone(name)));
+        removed.is_some_and(|at| *at > began)
+    }
+
+    fn note_removed(&mut self, dir: Ino, name: Arc<str>) {
+        if self.flights > 0 {
+            let now = self.tick();
+            self.removed.insert((dir, name), now);
+        }
     }
 
     pub(super) fn get(&self, ino: Ino) -> Result<&Node, Error> {
@@ -130,7 +162,7 @@ impl Tree {
         body: Body,
     ) -> Result<Ino, Error> {
         if let Some(old) = self.child(parent, &name) {
-            self.detach(old);
+            self.forget_name(old);
         }
         let ino = self.next;
         let changed = self.tick;
@@ -164,8 +196,21 @@ impl Tree {
         }
     }
 
-    /// Takes a node out of its directory, and all that is below it; it lives on while somebody uses it.
+    /// Takes a node out of its directory, and all that is below it, because it was removed here; it
+    /// lives on while somebody uses it.
     pub(super) fn detach(&mut self, ino: Ino) {
+        let Some(node) = self.nodes.get(&ino) else {
+            return;
+        };
+        if node.linked && ino != Ino::ROOT {
+            let (parent, name) = (node.parent, Arc::clone(&node.name));
+            self.note_removed(parent, name);
+        }
+        self.forget_name(ino);
+    }
+
+    /// The same because B2 does not have it any more.
+    pub(super) fn forget_name(&mut self, ino: Ino) {
         let Some(node) = self.nodes.get_mut(&ino) else {
             return;
         };
@@ -182,12 +227,9 @@ impl Tree {
             if dir.children.get(&name) == Some(&ino) {
                 dir.children.remove(&name);
             }
-            if let Some(removed) = &mut dir.removed {
-                removed.insert(name);
-            }
         }
         for child in below {
-            self.detach(child);
+            self.forget_name(child);
         }
         self.free_if_unused(ino);
     }
@@ -203,16 +245,11 @@ impl Tree {
         let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
         if let Ok(dir) = self.dir_mut(old_parent) {
             dir.children.remove(&old_name);
-            if let Some(removed) = &mut dir.removed {
-                removed.insert(old_name);
-            }
         }
+        self.note_removed(old_parent, old_name);
         let dir = self.dir_mut(parent)?;
         dir.children.insert(Arc::clone(&name), ino);
         dir.absent.remove(&*name);
-        if let Some(removed) = &mut dir.removed {
-            removed.remove(&name);
-        }
         let node = self.get_mut(ino)?;
         node.parent = parent;
         node.name = name;
@@ -399,9 +436,22 @@ mod tests {
     fn removals_during_a_listing_are_remembered_for_it() {
         let mut tree = tree();
         let f = add(&mut tree, Ino::ROOT, "f", false);
-        tree.dir_mut(Ino::ROOT).expect("root").removed = Some(BTreeSet::new());
+        let g = add(&mut tree, Ino::ROOT, "g", false);
+        let h = add(&mut tree, Ino::ROOT, "h", false);
+        let before = tree.begin_flight();
         tree.detach(f);
-        let removed = tree.dir(Ino::ROOT).expect("root").removed.as_ref();
-        assert!(removed.is_some_and(|names| names.contains("f")));
+        let after = tree.begin_flight();
+        tree.relocate(g, Ino::ROOT, Arc::from("moved"))
+            .expect("moves");
+        tree.forget_name(h);
+        let removed =
+            |tree: &Tree, name, began| tree.removed_since(Ino::ROOT, &Arc::from(name), began);
+        assert!(removed(&tree, "f", before) && removed(&tree, "g", before));
+        assert!(!removed(&tree, "f", after) && removed(&tree, "g", after));
+        assert!(!removed(&tree, "h", before), "B2 removed it");
+        tree.end_flight();
+        assert!(removed(&tree, "f", before));
+        tree.end_flight();
+        assert!(!removed(&tree, "f", before), "nothing is under way");
     }
 }
