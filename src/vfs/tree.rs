@@ -223,10 +223,10 @@ impl Tree {
             Body::Dir(dir) => dir.children.values().copied().collect(),
             Body::Object(_) => Vec::new(),
         };
-        if let Ok(dir) = self.dir_mut(parent) {
-            if dir.children.get(&name) == Some(&ino) {
-                dir.children.remove(&name);
-            }
+        if let Ok(dir) = self.dir_mut(parent)
+            && dir.children.get(&name) == Some(&ino)
+        {
+            dir.children.remove(&name);
         }
         for child in below {
             self.forget_name(child);

@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::Write;
 
+use b2fuse::emulator::Seed;
+
 use crate::support::emulator::Emulator;
 use crate::support::mount::{Mount, Settings};
 use crate::support::tools::{program, run, shell};
@@ -169,4 +171,39 @@ fn a_directory_of_2500_files_is_three_pages() {
     let before = emulator.counters().calls;
     shell("ls -l \"$1\"/d | wc -l", [mount.path()]);
     assert_eq!(emulator.counters().calls, before);
+}
+
+#[test]
+fn programs_that_walk_through_thousands_of_directories_make_a_few_calls() {
+    let emulator = Emulator::start();
+    let seeds: Vec<Seed> = (0..60)
+        .flat_map(|a| (0..60).map(move |b| format!("a{a:02}/b{b:02}/c")))
+        .map(|name| Seed {
+            name,
+            size: 1000,
+            ..Seed::default()
+        })
+        .collect();
+    emulator
+        .server()
+        .seed(emulator.bucket_name(), &seeds)
+        .expect("seeded");
+    for (walker, lines) in [
+        ("find . -type f", 3600),
+        ("find . -printf '%s %p\\n'", 3600 + 60 * 60 + 60 + 1),
+        ("du -a --apparent-size .", 3600 + 60 * 60 + 60 + 1),
+        ("ls -lR . | grep -c ' c$' | xargs seq", 3600),
+    ] {
+        let mount = Mount::new(&emulator);
+        emulator.forget_counters();
+        let line = format!("cd \"$1\" && {walker} | wc -l");
+        let found = shell(&line, [mount.path()]);
+        assert_eq!(found.trim(), lines.to_string(), "{walker}");
+        // Six before the walk is recognised, and 3,600 names in one page, or two.
+        assert!(
+            lists(&emulator) <= 12,
+            "{walker}: {:?}",
+            emulator.counters()
+        );
+    }
 }
