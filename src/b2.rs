@@ -20,6 +20,7 @@ mod counters;
 mod download;
 mod error;
 mod http;
+mod id;
 mod large;
 mod list;
 mod name;
@@ -39,8 +40,9 @@ pub use client::{
 pub use counters::Counters;
 pub use download::Download;
 pub use error::{Error, ErrorKind};
+pub use id::FileId;
 pub use name::encoded_len;
 pub use types::{
-    Action, ContentSha1, FileId, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload,
+    Action, ContentSha1, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload,
     Secret, Sha1,
 };

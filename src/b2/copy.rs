@@ -18,7 +18,7 @@ impl Client {
     ) -> Result<FileVersion, Error> {
         let mut tries = self.tries(Call::CopyFile, name.as_str());
         let mut request = json!({
-            "sourceFileId": source.as_str(),
+            "sourceFileId": source.to_string(),
             "fileName": name.as_str(),
             "destinationBucketId": self.session().account.bucket_id,
         });
@@ -61,7 +61,7 @@ impl Client {
         let original = self
             .call::<Row>(
                 tries.within(Call::GetFileInfo),
-                &json!({"fileId": source.as_str()}),
+                &json!({"fileId": source.to_string()}),
             )
             .await
             .ok()?

@@ -34,7 +34,7 @@ pub struct Download {
 impl Client {
     /// Starts reading `range` (not empty, within the file) of a version.
     pub async fn download(&self, id: &FileId, range: Range<u64>) -> Result<Download, Error> {
-        let tries = self.tries(Call::DownloadFileById, id.as_str());
+        let tries = self.tries(Call::DownloadFileById, &id.to_string());
         let mut download = Download {
             client: self.clone(),
             id: id.clone(),
@@ -132,7 +132,7 @@ impl Download {
             .get(format!(
                 "{}/b2api/v4/b2_download_file_by_id?fileId={}",
                 session.download_url,
-                encode(self.id.as_str())
+                encode(&self.id.to_string())
             ))
             .header(AUTHORIZATION, session.token.clone())
             .header(

@@ -141,11 +141,11 @@ impl Client {
         source: &FileId,
         range: Range<u64>,
     ) -> Result<PartDone, Error> {
-        let tries = self.tries(Call::CopyPart, large.as_str());
+        let tries = self.tries(Call::CopyPart, &large.to_string());
         let request = json!({
-            "largeFileId": large.as_str(),
+            "largeFileId": large.to_string(),
             "partNumber": number,
-            "sourceFileId": source.as_str(),
+            "sourceFileId": source.to_string(),
             "range": format!("bytes={}-{}", range.start, range.end.saturating_sub(1)),
         });
         let ended = tries.within(Call::CopyPart);
@@ -171,11 +171,11 @@ impl Client {
         large: &FileId,
         parts: &[Sha1],
     ) -> Result<FileVersion, Error> {
-        let mut tries = self.tries(Call::FinishLargeFile, large.as_str());
+        let mut tries = self.tries(Call::FinishLargeFile, &large.to_string());
         let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
         let body = write_json(
             &tries,
-            &json!({"fileId": large.as_str(), "partSha1Array": parts}),
+            &json!({"fileId": large.to_string(), "partSha1Array": parts}),
         )?;
         loop {
             let failure = match self.call_once::<Row>(&mut tries, &body).await? {
@@ -191,7 +191,7 @@ impl Client {
                 let info = self
                     .call::<Row>(
                         tries.within(Call::GetFileInfo),
-                        &json!({"fileId": large.as_str()}),
+                        &json!({"fileId": large.to_string()}),
                     )
                     .await
                     .map(Row::into_version);
@@ -210,8 +210,8 @@ impl Client {
     /// Gives up a large file and the parts that were stored.
     pub async fn cancel_large_file(&self, large: &FileId) -> Result<(), Error> {
         self.end_large(large);
-        let mut tries = self.tries(Call::CancelLargeFile, large.as_str());
-        let body = write_json(&tries, &json!({"fileId": large.as_str()}))?;
+        let mut tries = self.tries(Call::CancelLargeFile, &large.to_string());
+        let body = write_json(&tries, &json!({"fileId": large.to_string()}))?;
         let mut lost = false;
         loop {
             match self.call_once::<Row>(&mut tries, &body).await? {

@@ -19,7 +19,7 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     start_file_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    start_file_id: Option<&'a str>,
+    start_file_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delimiter: Option<&'a str>,
     max_file_count: u32,
@@ -33,7 +33,7 @@ struct Unfinished<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name_prefix: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    start_file_id: Option<&'a str>,
+    start_file_id: Option<String>,
     max_file_count: u32,
 }
 
@@ -90,7 +90,7 @@ impl Client {
                     bucket_id: &session.account.bucket_id,
                     prefix: &request.prefix,
                     start_file_name: start.map(|(name, _)| name.as_str()),
-                    start_file_id: start.and_then(|(_, id)| id.as_ref().map(FileId::as_str)),
+                    start_file_id: start.and_then(|(_, id)| Some(id.as_ref()?.to_string())),
                     delimiter: request.delimiter.then_some("/"),
                     max_file_count: page_size(request.max),
                 },
@@ -119,7 +119,7 @@ impl Client {
                     &Unfinished {
                         bucket_id: &session.account.bucket_id,
                         name_prefix: Some(prefix).filter(|prefix| !prefix.is_empty()),
-                        start_file_id: start.as_deref(),
+                        start_file_id: start.clone(),
                         max_file_count: 100,
                     },
                 )

@@ -8,33 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The opaque id of one immutable version of a file (at most 200 characters, API §1).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(Arc<str>);
-
-impl FileId {
-    /// Takes an id as B2 gave it.
-    pub fn new(id: &str) -> Self {
-        Self(Arc::from(id))
-    }
-
-    /// The id as B2 gave it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for FileId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for FileId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileId({})", self.0)
-    }
-}
+use super::FileId;
 
 /// A name that B2 accepts: 1 to 1,024 bytes of UTF-8 without control characters (API §10).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -61,7 +61,7 @@ impl Client {
         body: Payload,
     ) -> Result<PartDone, Error> {
         let headers = HeaderMap::from_iter([(PART_NUMBER, HeaderValue::from(number))]);
-        let tries = self.tries(Call::UploadPart, large.as_str());
+        let tries = self.tries(Call::UploadPart, &large.to_string());
         let size = body.len();
         let target = Target::Large(large.clone());
         match self.upload(tries, &target, &headers, body, None).await? {
@@ -122,7 +122,7 @@ impl Client {
                 Call::GetUploadUrl,
                 json!({"bucketId": self.session().account.bucket_id}),
             ),
-            Target::Large(id) => (Call::GetUploadPartUrl, json!({"fileId": id.as_str()})),
+            Target::Large(id) => (Call::GetUploadPartUrl, json!({"fileId": id.to_string()})),
         };
         let born = Instant::now();
         let answer: wire::UploadUrl = self.call(tries.within(call), &request).await?;

@@ -24,7 +24,7 @@ impl Client {
 
     /// `Ok` also when it is gone already.
     pub async fn delete_file_version(&self, name: &FileName, id: &FileId) -> Result<(), Error> {
-        let request = json!({"fileName": name.as_str(), "fileId": id.as_str()});
+        let request = json!({"fileName": name.as_str(), "fileId": id.to_string()});
         let tries = self.tries(Call::DeleteFileVersion, name.as_str());
         match self.call::<Row>(tries, &request).await {
             Err(error) if error.code != "file_not_present" => Err(error),
@@ -34,8 +34,8 @@ impl Client {
 
     /// What a listing would say of one version; `NotFound` when it is gone.
     pub async fn get_file_info(&self, id: &FileId) -> Result<FileVersion, Error> {
-        let tries = self.tries(Call::GetFileInfo, id.as_str());
-        self.call::<Row>(tries, &json!({"fileId": id.as_str()}))
+        let tries = self.tries(Call::GetFileInfo, &id.to_string());
+        self.call::<Row>(tries, &json!({"fileId": id.to_string()}))
             .await
             .map(Row::into_version)
     }

@@ -186,7 +186,7 @@ mod tests {
         );
         assert_eq!(version.info["src_last_modified_millis"], "1641308478123");
         assert_eq!(version.uploaded_ms, 1_641_308_478_000);
-        assert_eq!(version.id.expect("an id").as_str(), "4_zF");
+        assert_eq!(version.id.expect("an id").to_string(), "4_zF");
     }
 
     #[test]

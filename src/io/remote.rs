@@ -289,6 +289,6 @@ impl Engine {
     }
 }
 
-fn show(id: Option<&FileId>) -> &str {
-    id.map_or("a folder", FileId::as_str)
+fn show(id: Option<&FileId>) -> String {
+    id.map_or_else(|| "a folder".to_owned(), FileId::to_string)
 }
