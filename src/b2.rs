@@ -43,6 +43,6 @@ pub use error::{Error, ErrorKind};
 pub use id::FileId;
 pub use name::encoded_len;
 pub use types::{
-    Action, ContentSha1, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload,
-    Secret, Sha1,
+    Action, ContentSha1, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload, Secret,
+    Sha1,
 };

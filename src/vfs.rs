@@ -9,7 +9,7 @@
 //! `io` locks its contents itself and must not call back while it does; from under the tree lock
 //! only methods of `Content` that wait for nothing are called.
 //!
-//! Rooms: `tree` and `node` (inodes), `listing` and `walk` (what B2 is asked), `merge` (its rows into the
+//! Rooms: `tree`, `table` and `node` (inodes), `listing` and `walk` (what B2 is asked), `merge` (its rows into the
 //! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
 
 mod attr;
@@ -28,6 +28,7 @@ mod pathlock;
 mod queue;
 mod remove;
 mod rename;
+mod table;
 mod tree;
 mod types;
 mod walk;

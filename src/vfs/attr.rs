@@ -27,7 +27,8 @@ pub(super) type Nanos = i64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) kind: FileKind,
-    pub(super) mode: u32,
+    /// Permission bits.
+    pub(super) mode: u16,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) rdev: u32,
@@ -38,7 +39,7 @@ pub(super) struct Meta {
 impl Meta {
     /// What a thing without attributes of its own shows.
     pub(super) fn default_for(kind: FileKind, settings: &Settings, mtime: Nanos) -> Self {
-        let full = if kind == FileKind::Directory {
+        let full: u16 = if kind == FileKind::Directory {
             0o777
         } else {
             0o666
@@ -46,7 +47,7 @@ impl Meta {
         let mode = if kind == FileKind::Symlink {
             0o777
         } else {
-            full & !settings.umask
+            full & !permissions(settings.umask)
         };
         Self {
             kind,
@@ -78,7 +79,7 @@ impl Meta {
         };
         let mut meta = Self::default_for(kind, settings, mtime);
         if let Some(mode) = st_mode {
-            meta.mode = mode & 0o7777;
+            meta.mode = permissions(mode);
         }
         meta.uid = number(UID).unwrap_or(meta.uid);
         meta.gid = number(GID).unwrap_or(meta.gid);
@@ -114,7 +115,7 @@ impl Meta {
         if self.mode != default.mode || !implied {
             info.insert(
                 MODE.to_owned(),
-                format!("{:o}", type_bits(self.kind) | self.mode),
+                format!("{:o}", type_bits(self.kind) | u32::from(self.mode)),
             );
         }
         if self.uid != default.uid {
@@ -135,15 +136,18 @@ impl Meta {
     }
 }
 
-/// The keys that b2fuse does not understand, to be carried along; `None` when there are none.
-pub(super) fn foreign_keys(info: &FileInfo) -> Option<Box<FileInfo>> {
+/// The keys that b2fuse does not understand, to be carried along.
+pub(super) fn foreign_keys(info: &FileInfo) -> FileInfo {
     let own = [MTIME_MS, MTIME_NS, MODE, UID, GID, RDEV];
-    let foreign: FileInfo = info
-        .iter()
+    info.iter()
         .filter(|(key, _)| !own.contains(&key.as_str()) && !PER_VERSION.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    (!foreign.is_empty()).then(|| Box::new(foreign))
+        .collect()
+}
+
+/// The permission bits of a mode.
+pub(super) fn permissions(mode: u32) -> u16 {
+    (mode & 0o7777) as u16
 }
 
 fn kind_of_mode(st_mode: u32) -> FileKind {
@@ -226,7 +230,7 @@ mod tests {
     proptest! {
         #[test]
         fn attributes_survive_storage(
-            kind in kinds(), mode in 0u32..0o10000, uid: u32, gid: u32, rdev: u32, mtime: i64,
+            kind in kinds(), mode in 0u16..0o10000, uid: u32, gid: u32, rdev: u32, mtime: i64,
         ) {
             let settings = super::super::tests::settings();
             let meta = Meta { kind, mode, uid, gid, rdev, mtime, ctime: mtime };
@@ -271,7 +275,7 @@ mod tests {
             (UID, "3"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let foreign = foreign_keys(&info.into_iter().collect()).expect("one key is foreign");
+        let foreign = foreign_keys(&info.into_iter().collect());
         assert_eq!(foreign.keys().collect::<Vec<_>>(), ["b2-cache-control"]);
     }
 }

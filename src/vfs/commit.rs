@@ -78,12 +78,14 @@ impl Vfs {
     pub(super) fn target_at(&self, tree: &Tree, ino: Ino, full: &str) -> Option<NewFile> {
         let node = tree.get(ino).ok()?;
         let stored = node.object()?.stored.as_ref();
-        let foreign = stored.and_then(|stored| stored.foreign.as_deref());
-        let content_type = stored
-            .and_then(|stored| stored.content_type.as_deref())
+        let carried = stored.map(|stored| &stored.carried);
+        let content_type = carried
+            .and_then(|carried| carried.content_type.as_deref())
             .filter(|known| *known != UNKNOWN_TYPE)
             .unwrap_or(AUTO_TYPE);
-        let mut info = node.meta.to_info(foreign, self.settings());
+        let mut info = node
+            .meta
+            .to_info(carried.map(|carried| &carried.foreign), self.settings());
         if let Some(stored) = stored
             && let Some(sha1) = stored.sha1
             && !stored.hashed_by_b2

@@ -149,7 +149,7 @@ impl Vfs {
         let now = attr::now();
         let meta = Meta {
             kind: new.kind,
-            mode: new.mode & 0o7777,
+            mode: attr::permissions(new.mode),
             uid: new.uid,
             gid: new.gid,
             rdev: new.rdev,
@@ -159,11 +159,11 @@ impl Vfs {
         let body = if new.kind == FileKind::Directory {
             Body::Dir(Box::new(Dir::made_here()))
         } else {
-            Body::Object(Box::new(Object {
+            Body::Object(Object {
                 only_opened: true,
                 bare_name: true,
                 ..Object::default()
-            }))
+            })
         };
         let ino = tree.insert(parent, Arc::clone(name), meta, body)?;
         tree.touch(ino);

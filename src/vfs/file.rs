@@ -351,7 +351,7 @@ impl Vfs {
         let mut tree = self.tree();
         let node = tree.get_mut(ino)?;
         let mut meta = node.meta;
-        meta.mode = set.mode.map_or(meta.mode, |mode| mode & 0o7777);
+        meta.mode = set.mode.map_or(meta.mode, attr::permissions);
         meta.uid = set.uid.unwrap_or(meta.uid);
         meta.gid = set.gid.unwrap_or(meta.gid);
         if let Some(mtime) = set.mtime {
@@ -478,7 +478,7 @@ impl Vfs {
                 content.discard();
             }
             if let Some(leftover) = object.leftover.take() {
-                self.clear_later(leftover);
+                self.clear_later(*leftover);
             }
         }
         tree.free_if_unused(ino);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::attr::{self, Meta};
 use super::listing::{Covers, Flight};
 use super::name::{self, Row};
-use super::node::{Body, Marker, Object, Stored};
+use super::node::{Body, Carried, Marker, Object, Stored};
 use super::tree::Tree;
 use super::{FileKind, Ino, Invalidation, Vfs};
 use crate::b2::{Action, FileVersion};
@@ -238,7 +238,7 @@ impl Vfs {
         if let Some(child) = tree.child(flight.dir, name) {
             if tree.dir(child).is_ok() {
                 if let Ok(node) = tree.get_mut(child) {
-                    node.checked = Some(flight.at);
+                    node.checked = Some(flight.at.into());
                 }
                 return;
             }
@@ -253,7 +253,7 @@ impl Vfs {
         if let Ok(ino) = tree.insert(flight.dir, Arc::clone(name), meta, body)
             && let Ok(node) = tree.get_mut(ino)
         {
-            node.checked = Some(flight.at);
+            node.checked = Some(flight.at.into());
             node.changed = flight.began;
         }
     }
@@ -273,7 +273,7 @@ impl Vfs {
             let Ok(node) = tree.get_mut(child) else {
                 return;
             };
-            node.checked = Some(flight.at);
+            node.checked = Some(flight.at.into());
             let (opens, kind) = (node.opens, node.meta.kind);
             if let Some(object) = node.object_mut() {
                 let same = object
@@ -297,11 +297,11 @@ impl Vfs {
             stored: Some(stored),
             ..Object::default()
         };
-        let body = Body::Object(Box::new(object));
+        let body = Body::Object(object);
         if let Ok(ino) = tree.insert(flight.dir, Arc::clone(name), meta, body)
             && let Ok(node) = tree.get_mut(ino)
         {
-            node.checked = Some(flight.at);
+            node.checked = Some(flight.at.into());
             node.changed = flight.began;
         }
     }
@@ -379,8 +379,11 @@ pub(super) fn stored_of(row: &FileVersion, ours: bool, bare: bool) -> Option<Sto
         size: row.size,
         sha1: row.whole_sha1(),
         hashed_by_b2: row.sha1.known().is_some(),
-        content_type: row.content_type.as_deref().map(Arc::from),
-        foreign: attr::foreign_keys(&row.info),
+        carried: Carried {
+            content_type: row.content_type.clone(),
+            foreign: attr::foreign_keys(&row.info),
+        }
+        .shared(),
         ours,
         bare,
         provisional: false,

@@ -2,8 +2,9 @@
 //!
 //! States only; `tree` holds them together, the other rooms change them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Ino;
@@ -20,9 +21,7 @@ pub(super) struct Stored {
     pub(super) sha1: Option<Sha1>,
     /// B2 itself knows the SHA-1; if not, copies have to carry it in `large_file_sha1` (API §6).
     pub(super) hashed_by_b2: bool,
-    pub(super) content_type: Option<Arc<str>>,
-    /// File info keys that are not b2fuse's.
-    pub(super) foreign: Option<Box<FileInfo>>,
+    pub(super) carried: Arc<Carried>,
     /// Made by this mount: it may remove the version once it has superseded it without loss.
     pub(super) ours: bool,
     /// Nothing visible lies under this version: deleting it exposes nothing (API §8).
@@ -38,6 +37,33 @@ impl Stored {
             size: self.size,
             sha1: self.sha1,
         }
+    }
+}
+
+/// What the next version of an object has to carry on, although it means nothing to b2fuse.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Carried {
+    pub(super) content_type: Option<String>,
+    /// File info keys that are not b2fuse's.
+    pub(super) foreign: FileInfo,
+}
+
+impl Carried {
+    /// The same once for all that have it: most objects of a bucket are of a few types.
+    pub(super) fn shared(self) -> Arc<Self> {
+        /// More different ones than that are not worth remembering.
+        const MAX: usize = 1024;
+        static KNOWN: Mutex<Option<HashSet<Arc<Carried>>>> = Mutex::new(None);
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get_or_insert_default();
+        if let Some(same) = known.get(&self) {
+            return Arc::clone(same);
+        }
+        let new = Arc::new(self);
+        if known.len() < MAX {
+            known.insert(Arc::clone(&new));
+        }
+        new
     }
 }
 
@@ -57,7 +83,7 @@ pub(super) struct Object {
     /// The kernel's pages are those of the present content.
     pub(super) pages_valid: bool,
     /// Removed while it was open: what goes from B2 when nobody reads it any more.
-    pub(super) leftover: Option<Leftover>,
+    pub(super) leftover: Option<Box<Leftover>>,
     /// Nothing visible lay under the name when the file came to it (see `Stored::bare`).
     pub(super) bare_name: bool,
 }
@@ -131,6 +157,30 @@ pub(super) struct Dir {
     /// Where a walk goes on once it has come to this directory.
     pub(super) milestone: Option<Box<Milestone>>,
     pub(super) marker: Marker,
+}
+
+/// An `Instant` in eight bytes, also when it may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(NonZeroU64);
+
+impl Moment {
+    /// All moments are counted from the first that was noted, in nanoseconds, beginning with 1.
+    fn zero(first: Instant) -> Instant {
+        static ZERO: OnceLock<Instant> = OnceLock::new();
+        *ZERO.get_or_init(|| first)
+    }
+
+    pub(super) fn instant(self) -> Instant {
+        Self::zero(Instant::now()) + Duration::from_nanos(self.0.get() - 1)
+    }
+}
+
+impl From<Instant> for Moment {
+    fn from(at: Instant) -> Self {
+        let since = at.saturating_duration_since(Self::zero(at)).as_nanos();
+        let count = u64::try_from(since).unwrap_or(u64::MAX - 1);
+        Self(NonZeroU64::MIN.saturating_add(count))
+    }
 }
 
 /// How often somebody asked for one of several neighbours, lately.
@@ -222,7 +272,7 @@ impl Dir {
 /// What a node is.
 pub(super) enum Body {
     Dir(Box<Dir>),
-    Object(Box<Object>),
+    Object(Object),
 }
 
 /// One inode.
@@ -237,7 +287,7 @@ pub(super) struct Node {
     /// Last local change of the name or of what it means.
     pub(super) changed: Tick,
     /// When B2 was last asked for this very name.
-    pub(super) checked: Option<Instant>,
+    pub(super) checked: Option<Moment>,
     pub(super) meta: Meta,
     /// Why the last try to store it failed.
     pub(super) failed: Option<String>,
@@ -305,5 +355,25 @@ impl Node {
             Body::Dir(_) => self.pending(),
             Body::Object(object) => object.stored.is_none() || self.pending(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_small() {
+        assert_eq!(size_of::<Option<Node>>(), 224);
+    }
+
+    #[test]
+    fn moments_are_instants() {
+        let early = Instant::now();
+        let first = Moment::from(early);
+        let later = Moment::from(early + Duration::from_secs(5));
+        assert_eq!(later.instant() - first.instant(), Duration::from_secs(5));
+        assert!(later > first);
+        assert_eq!(size_of::<Option<Moment>>(), 8);
     }
 }

@@ -70,7 +70,7 @@ impl Vfs {
         }
         if open && self.settings().delete == Delete::Purge {
             self.hide(full).await?;
-            self.tree().object_mut(ino)?.leftover = Some(Leftover::All(full.to_owned()));
+            self.tree().object_mut(ino)?.leftover = Some(Box::new(Leftover::All(full.to_owned())));
             return Ok(());
         }
         self.remove_name(full).await
@@ -101,7 +101,7 @@ impl Vfs {
             && stored.provisional
             && stored.ours
         {
-            object.leftover = Some(Leftover::One(full.to_owned(), stored.id.clone()));
+            object.leftover = Some(Box::new(Leftover::One(full.to_owned(), stored.id.clone())));
         }
         Ok(())
     }

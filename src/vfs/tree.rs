@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attr::{Meta, to_time};
-use super::node::{Body, Dir, Node, Object};
+use super::node::{Body, Dir, Moment, Node, Object};
+use super::table::Table;
 use super::{Attr, Error, FileKind, Ino};
 
 /// Counts local changes and the beginnings of listings, so that it can be told which came first.
@@ -17,7 +18,7 @@ pub(super) type Tick = u64;
 
 /// The inode table.
 pub(super) struct Tree {
-    nodes: HashMap<Ino, Node>,
+    nodes: Table,
     next: Ino,
     tick: Tick,
     /// Nodes that may have something not in B2 yet; the truth is `Node::pending`.
@@ -32,7 +33,7 @@ impl Tree {
     /// A table with only the root.
     pub(super) fn new(root: Meta) -> Self {
         let mut tree = Self {
-            nodes: HashMap::new(),
+            nodes: Table::default(),
             next: Ino::ROOT.next(),
             tick: 0,
             pending: BTreeSet::new(),
@@ -89,11 +90,11 @@ impl Tree {
     }
 
     pub(super) fn get(&self, ino: Ino) -> Result<&Node, Error> {
-        self.nodes.get(&ino).ok_or(Error::Stale)
+        self.nodes.get(ino).ok_or(Error::Stale)
     }
 
     pub(super) fn get_mut(&mut self, ino: Ino) -> Result<&mut Node, Error> {
-        self.nodes.get_mut(&ino).ok_or(Error::Stale)
+        self.nodes.get_mut(ino).ok_or(Error::Stale)
     }
 
     pub(super) fn dir(&self, ino: Ino) -> Result<&Dir, Error> {
@@ -116,7 +117,7 @@ impl Tree {
     /// `None` once it, or a directory above it, is no longer linked.
     pub(super) fn path(&self, ino: Ino) -> Option<String> {
         let mut names = Vec::new();
-        let mut at = self.nodes.get(&ino)?;
+        let mut at = self.nodes.get(ino)?;
         let directory = matches!(at.body, Body::Dir(_));
         let mut here = ino;
         while here != Ino::ROOT {
@@ -125,7 +126,7 @@ impl Tree {
             }
             names.push(&*at.name);
             here = at.parent;
-            at = self.nodes.get(&here)?;
+            at = self.nodes.get(here)?;
         }
         let mut path = String::new();
         for (i, name) in names.iter().rev().enumerate() {
@@ -146,7 +147,7 @@ impl Tree {
             if ino == ancestor {
                 return true;
             }
-            match self.nodes.get(&ino) {
+            match self.nodes.get(ino) {
                 Some(node) if ino != Ino::ROOT => ino = node.parent,
                 _ => return false,
             }
@@ -191,7 +192,7 @@ impl Tree {
     /// Marks a local change of a name: listings that began before lose against it.
     pub(super) fn touch(&mut self, ino: Ino) {
         let tick = self.tick();
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             node.changed = tick;
         }
     }
@@ -199,7 +200,7 @@ impl Tree {
     /// Takes a node out of its directory, and all that is below it, because it was removed here; it
     /// lives on while somebody uses it.
     pub(super) fn detach(&mut self, ino: Ino) {
-        let Some(node) = self.nodes.get(&ino) else {
+        let Some(node) = self.nodes.get(ino) else {
             return;
         };
         if node.linked && ino != Ino::ROOT {
@@ -211,7 +212,7 @@ impl Tree {
 
     /// The same because B2 does not have it any more.
     pub(super) fn forget_name(&mut self, ino: Ino) {
-        let Some(node) = self.nodes.get_mut(&ino) else {
+        let Some(node) = self.nodes.get_mut(ino) else {
             return;
         };
         if !node.linked || ino == Ino::ROOT {
@@ -259,7 +260,7 @@ impl Tree {
 
     /// Removes a node that nobody can reach any more.
     pub(super) fn free_if_unused(&mut self, ino: Ino) {
-        if let Some(node) = self.nodes.get(&ino)
+        if let Some(node) = self.nodes.get(ino)
             && !node.linked
             && node.lookups == 0
             && node.opens == 0
@@ -267,14 +268,14 @@ impl Tree {
             if let Some(content) = node.object().and_then(|object| object.content.as_ref()) {
                 content.discard();
             }
-            self.nodes.remove(&ino);
+            self.nodes.remove(ino);
             self.pending.remove(&ino);
         }
     }
 
     /// Whether the subtree holds anything that a listing which began at `began` cannot know of.
     pub(super) fn newer_than(&self, ino: Ino, began: Tick) -> bool {
-        let Some(node) = self.nodes.get(&ino) else {
+        let Some(node) = self.nodes.get(ino) else {
             return false;
         };
         let below = || {
@@ -291,7 +292,7 @@ impl Tree {
         let mut all = vec![ino];
         let mut at = 0;
         while let Some(one) = all.get(at).copied() {
-            if let Some(dir) = self.nodes.get(&one).and_then(Node::dir) {
+            if let Some(dir) = self.nodes.get(one).and_then(Node::dir) {
                 all.extend(dir.children.values());
             }
             at += 1;
@@ -308,7 +309,7 @@ impl Tree {
     pub(super) fn pending(&mut self) -> Vec<Ino> {
         let nodes = &self.nodes;
         self.pending
-            .retain(|ino| nodes.get(ino).is_some_and(Node::pending));
+            .retain(|ino| nodes.get(*ino).is_some_and(Node::pending));
         self.pending
             .iter()
             .copied()
@@ -325,7 +326,7 @@ impl Tree {
         Ok(Attr {
             ino,
             kind: meta.kind,
-            mode: meta.mode,
+            mode: u32::from(meta.mode),
             uid: meta.uid,
             gid: meta.gid,
             size: node.size(),
@@ -343,14 +344,14 @@ impl Tree {
 
     /// How much longer B2 need not be asked about a node.
     pub(super) fn fresh_for(&self, ino: Ino, ttl: Duration, now: Instant) -> Duration {
-        let Some(node) = self.nodes.get(&ino) else {
+        let Some(node) = self.nodes.get(ino) else {
             return Duration::ZERO;
         };
         if ino == Ino::ROOT || node.local() {
             return ttl;
         }
         let listed = self.dir(node.parent).ok().and_then(|dir| dir.listed);
-        let Some(known) = listed.max(node.checked) else {
+        let Some(known) = listed.max(node.checked.map(Moment::instant)) else {
             return Duration::ZERO;
         };
         ttl.saturating_sub(now.saturating_duration_since(known))
@@ -371,7 +372,7 @@ mod tests {
         let (kind, body) = if directory {
             (FileKind::Directory, Body::Dir(Box::default()))
         } else {
-            (FileKind::File, Body::Object(Box::default()))
+            (FileKind::File, Body::Object(Object::default()))
         };
         let meta = Meta::default_for(kind, &settings, 0);
         tree.insert(parent, Arc::from(name), meta, body)
