@@ -24,6 +24,7 @@
 //! | `corrupt` | a download's first byte is wrong |
 //! | `stall=SECONDS` | nothing happens for so long, then the call goes on |
 //! | `stall-mid=SECONDS` | so long a pause after half of an upload or download |
+//! | `late=SECONDS` | the call takes effect at once, and is answered so much later |
 //! | `short-page[=ROWS]` `empty-page` | a list page ends early, with a next name |
 //!
 //! Words without a colon are switches: `no-md5` (contentMd5 null, for speed), `no-encryption` (buckets without SSE-B2; also

@@ -9,7 +9,7 @@
 //! `io` locks its contents itself and must not call back while it does; from under the tree lock
 //! only methods of `Content` that wait for nothing are called.
 //!
-//! Rooms: `tree`, `table` and `node` (inodes), `listing` and `walk` (what B2 is asked), `merge` (its rows into the
+//! Rooms: `tree`, `table` and `node` (inodes), `listing`, `pages` and `walk` (what B2 is asked), `merge` (its rows into the
 //! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
 
 mod attr;
@@ -24,6 +24,7 @@ mod lookup;
 mod merge;
 mod name;
 mod node;
+mod pages;
 mod pathlock;
 mod queue;
 mod remove;

@@ -21,6 +21,7 @@ pub(super) enum Fault {
     Corrupt,
     Stall(Duration),
     StallMid(Duration),
+    Late(Duration),
     ShortPage(usize),
 }
 
@@ -260,12 +261,13 @@ fn parse_kind(kind: &str) -> Result<Fault, String> {
         "corrupt" => Fault::Corrupt,
         "stall" => Fault::Stall(seconds()?),
         "stall-mid" => Fault::StallMid(seconds()?),
+        "late" => Fault::Late(seconds()?),
         "short-page" => Fault::ShortPage(value.unwrap_or(1) as usize),
         "empty-page" => Fault::ShortPage(0),
         _ => {
             return Err(format!(
                 "{name:?} is no kind of fault; kinds are 503 429 500 408 502 401 bad-token 403 storage-cap \
-                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall stall-mid short-page empty-page"
+                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall stall-mid late short-page empty-page"
             ));
         }
     })

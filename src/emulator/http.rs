@@ -304,6 +304,9 @@ async fn answer(request: &mut Request) -> std::result::Result<Reply, Failure> {
     if request.fault == Some(Fault::LostReply) {
         return Err(Failure::Cut);
     }
+    if let Some(Fault::Late(pause)) = request.fault {
+        tokio::time::sleep(pause).await;
+    }
     Ok(reply)
 }
 

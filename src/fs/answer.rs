@@ -136,15 +136,17 @@ pub(super) fn space(reply: ReplyStatfs, s: StatFs) {
 
 /// readdir: as many names as fit.
 pub(super) async fn names(vfs: Vfs, fh: Fh, offset: u64, mut reply: ReplyDirectory) {
-    let mut result = vfs.readdir_fill(fh, offset).await;
-    if result.is_ok() {
-        result = vfs.readdir_emit(fh, offset, false, &mut |entry, _| {
-            let (node, kind) = (INodeNo(entry.ino.0), attr::kind(entry.kind));
-            full(reply.add(node, entry.next, kind, &*entry.name))
+    let mut result = Ok(Some(offset));
+    while let Ok(Some(offset)) = result {
+        result = vfs.readdir_fill(fh, offset).await.and_then(|()| {
+            vfs.readdir_emit(fh, offset, false, &mut |entry, _| {
+                let (node, kind) = (INodeNo(entry.ino.0), attr::kind(entry.kind));
+                full(reply.add(node, entry.next, kind, &*entry.name))
+            })
         });
     }
     match result {
-        Ok(()) => reply.ok(),
+        Ok(_) => reply.ok(),
         Err(error) => reply.error(errno::report("readdir", &error)),
     }
 }
@@ -156,20 +158,22 @@ pub(super) async fn names_with_attributes(
     offset: u64,
     mut reply: ReplyDirectoryPlus,
 ) {
-    let mut result = vfs.readdir_fill(fh, offset).await;
-    if result.is_ok() {
-        result = vfs.readdir_emit(fh, offset, true, &mut |entry, known| {
-            // Node 0 is a name without attributes: the kernel takes no reference.
-            let (node, ttl, attr) = match &known {
-                Some(known) => (entry.ino.0, known.ttl, attr::to_fuse(&known.attr)),
-                None => (0, Duration::ZERO, attr::name_only(entry.ino, entry.kind)),
-            };
-            let (node, name) = (INodeNo(node), &*entry.name);
-            full(reply.add(node, entry.next, name, &ttl, &attr, GENERATION))
+    let mut result = Ok(Some(offset));
+    while let Ok(Some(offset)) = result {
+        result = vfs.readdir_fill(fh, offset).await.and_then(|()| {
+            vfs.readdir_emit(fh, offset, true, &mut |entry, known| {
+                // Node 0 is a name without attributes: the kernel takes no reference.
+                let (node, ttl, attr) = match &known {
+                    Some(known) => (entry.ino.0, known.ttl, attr::to_fuse(&known.attr)),
+                    None => (0, Duration::ZERO, attr::name_only(entry.ino, entry.kind)),
+                };
+                let (node, name) = (INodeNo(node), &*entry.name);
+                full(reply.add(node, entry.next, name, &ttl, &attr, GENERATION))
+            })
         });
     }
     match result {
-        Ok(()) => reply.ok(),
+        Ok(_) => reply.ok(),
         Err(error) => reply.error(errno::report("readdirplus", &error)),
     }
 }

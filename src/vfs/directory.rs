@@ -1,17 +1,25 @@
-//! Open directories: a handle keeps a snapshot of inode numbers, so that offsets stay valid while
-//! entries come and go (telldir, seekdir); what is gone by then is left out.
+//! Open directories: a handle reads a list of inode numbers that only grows, so that offsets stay valid
+//! while entries come and go (telldir, seekdir); what is gone by then is left out.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::file::Handle;
+use super::hashfile;
+use super::pages::Pages;
 use super::{DirEntry, Entry, Error, Fh, FileKind, Ino, Vfs};
 
 /// An open directory.
 pub(super) struct DirHandle {
     pub(super) ino: Ino,
-    /// Inode numbers in the order of offsets, after `.` and `..`; `None` before the first read.
-    snapshot: Mutex<Option<Arc<[Ino]>>>,
+    /// What is being read; `None` before the first read.
+    pages: Mutex<Option<Arc<Pages>>>,
+}
+
+impl DirHandle {
+    fn pages(&self) -> MutexGuard<'_, Option<Arc<Pages>>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Offsets of `.` and `..` come first.
@@ -28,7 +36,7 @@ impl Vfs {
         }
         let handle = DirHandle {
             ino,
-            snapshot: Mutex::new(None),
+            pages: Mutex::default(),
         };
         Ok(self.add_handle(Handle::Dir(handle)))
     }
@@ -39,61 +47,83 @@ impl Vfs {
         let Handle::Dir(dir) = &*handle else {
             return Err(Error::NotDirectory);
         };
-        let have = dir
-            .snapshot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some();
-        if have && offset != 0 {
-            return Ok(());
-        }
-        self.ensure_listed(dir.ino).await?;
-        let entries = self.snapshot(dir.ino)?;
-        *dir.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(entries);
+        let before = dir.pages().clone().filter(|_| offset != 0);
+        let pages = match before {
+            Some(pages) => pages,
+            None => self.begin_reading(dir).await?,
+        };
+        let first = first_entry(offset);
+        self.more_pages(&pages, first).await?;
+        self.page_ahead(&pages, first);
         Ok(())
     }
 
-    fn snapshot(&self, ino: Ino) -> Result<Arc<[Ino]>, Error> {
-        let tree = self.tree();
-        let dir = tree.dir(ino)?;
-        let hashes = self.settings().enable_hashfiles && self.settings().list_hashfiles;
-        let mut entries = Vec::with_capacity(dir.children.len() * if hashes { 2 } else { 1 });
-        for (name, child) in &dir.children {
-            // Before its file: `rm -r` removes in this order, and with the file its hash file is gone.
-            if hashes
-                && tree
-                    .get(*child)
-                    .is_ok_and(|node| node.meta.kind == FileKind::File)
-                && has_hash_file(name)
-                && !dir.children.contains_key(hash_name(name).as_str())
-            {
-                entries.push(child.hash_file());
-            }
-            entries.push(*child);
-        }
-        Ok(entries.into())
+    async fn begin_reading(&self, dir: &DirHandle) -> Result<Arc<Pages>, Error> {
+        self.walk_to_listing(dir.ino).await?;
+        let pages = if self.listing_fresh(dir.ino)? {
+            let pages = Arc::new(Pages::new(dir.ino));
+            self.finish_pages(&pages)?;
+            pages
+        } else {
+            self.pages(dir.ino)?
+        };
+        *dir.pages() = Some(Arc::clone(&pages));
+        Ok(pages)
     }
 
     /// Gives entries from `offset` until `emit` breaks. With `plus`, `emit` gets attributes, and the
     /// kernel's reference count rises for each entry for which it continues, except `.` and `..`.
+    ///
+    /// When none of the entries at hand is there any more, but others may follow, returns the offset to
+    /// fill and go on at.
     pub fn readdir_emit(
         &self,
         fh: Fh,
         offset: u64,
         plus: bool,
         emit: &mut dyn FnMut(DirEntry, Option<Entry>) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<u64>, Error> {
         let handle = self.handle(fh)?;
         let Handle::Dir(dir) = &*handle else {
             return Err(Error::NotDirectory);
         };
-        let snapshot = dir
-            .snapshot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .unwrap_or_default();
-        let mut tree = self.tree();
+        let Some(pages) = dir.pages().clone() else {
+            return Ok(Some(0));
+        };
+        let mut emitted = false;
+        let mut emit = |entry, with| {
+            emitted = true;
+            emit(entry, with)
+        };
+        if offset < DOTS && self.emit_dots(dir, offset, plus, &mut emit)?.is_break() {
+            return Ok(None);
+        }
+        let mut first = first_entry(offset);
+        loop {
+            let some = pages.some(first);
+            if some.is_empty() {
+                let more = !emitted && !pages.done();
+                return Ok(more.then_some(first as u64 + DOTS));
+            }
+            let next = first as u64 + DOTS + 1;
+            if self
+                .emit_some(dir, &some, next, plus, &mut emit)?
+                .is_break()
+            {
+                return Ok(None);
+            }
+            first += some.len();
+        }
+    }
+
+    fn emit_dots(
+        &self,
+        dir: &DirHandle,
+        offset: u64,
+        plus: bool,
+        emit: &mut dyn FnMut(DirEntry, Option<Entry>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let tree = self.tree();
         let parent = tree.get(dir.ino)?.parent;
         for (at, (ino, name)) in [(dir.ino, "."), (parent, "..")].into_iter().enumerate() {
             if (at as u64) < offset {
@@ -111,11 +141,23 @@ impl Vfs {
                 ttl: std::time::Duration::ZERO,
             });
             if emit(entry, with).is_break() {
-                return Ok(());
+                return Ok(ControlFlow::Break(()));
             }
         }
-        let first = usize::try_from(offset.saturating_sub(DOTS)).unwrap_or(usize::MAX);
-        for (at, ino) in snapshot.iter().enumerate().skip(first) {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// `next` is the offset after the first of them.
+    fn emit_some(
+        &self,
+        dir: &DirHandle,
+        some: &[Ino],
+        next: u64,
+        plus: bool,
+        emit: &mut dyn FnMut(DirEntry, Option<Entry>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let mut tree = self.tree();
+        for (ino, next) in some.iter().zip(next..) {
             let real = ino.hashed().unwrap_or(*ino);
             let Ok(node) = tree.get(real) else { continue };
             if !node.linked || node.parent != dir.ino {
@@ -123,7 +165,7 @@ impl Vfs {
             }
             let kind = node.meta.kind;
             let name = if ino.hashed().is_some() {
-                let name = hash_name(&node.name);
+                let name = hashfile::name_of(&node.name);
                 if self.shared.unlinked_hashes.contains(real)
                     || tree.child(dir.ino, &name).is_some()
                 {
@@ -135,13 +177,13 @@ impl Vfs {
             };
             let entry = DirEntry {
                 ino: *ino,
-                next: at as u64 + DOTS + 1,
+                next,
                 kind,
                 name,
             };
             if !plus {
                 if emit(entry, None).is_break() {
-                    return Ok(());
+                    return Ok(ControlFlow::Break(()));
                 }
                 continue;
             }
@@ -153,10 +195,10 @@ impl Vfs {
                 {
                     node.lookups = node.lookups.saturating_sub(1);
                 }
-                return Ok(());
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Closes a directory.
@@ -185,11 +227,7 @@ impl Vfs {
     }
 }
 
-fn has_hash_file(name: &str) -> bool {
-    super::name::hashed_name(&hash_name(name)).is_some()
-        && hash_name(name).len() <= super::name::NAME_MAX
-}
-
-fn hash_name(name: &str) -> String {
-    format!("{name}{}", super::name::HASH_SUFFIX)
+/// The place of an offset among the entries.
+fn first_entry(offset: u64) -> usize {
+    usize::try_from(offset.saturating_sub(DOTS)).unwrap_or(usize::MAX)
 }

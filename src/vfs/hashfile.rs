@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
+use super::name;
+use super::node::Node;
 use super::{Attr, Error, FileKind, Ino, Vfs};
 use crate::io::Content;
 
@@ -24,6 +26,19 @@ pub(super) fn attr(file: &Attr) -> Attr {
         size: SIZE,
         ..file.clone()
     }
+}
+
+/// Whether a node has a hash file, where no real object takes its name.
+pub(super) fn has_one(node: &Node) -> bool {
+    let name = name_of(&node.name);
+    node.meta.kind == FileKind::File
+        && name::hashed_name(&name).is_some()
+        && name.len() <= name::NAME_MAX
+}
+
+/// The name of a file's hash file.
+pub(super) fn name_of(name: &str) -> String {
+    format!("{name}{}", name::HASH_SUFFIX)
 }
 
 /// An open hash file: what it says is settled at the first read.

@@ -59,30 +59,58 @@ impl Drop for UnderWay<'_> {
 
 /// Which names a set of rows speaks for: those it does not hold do not exist.
 pub(super) enum Covers {
-    /// Every name of the directory.
-    All,
-    /// Names whose file and folder rows would stand at or before this full name.
-    UpTo(String),
+    /// Names whose rows would stand after one full name and up to another; without them, from the
+    /// directory's first name, and to its last. A name may have been in an earlier part of the same
+    /// listing, which began at `since`.
+    Range {
+        after: Option<String>,
+        upto: Option<String>,
+        since: Instant,
+    },
     /// One name.
     Name(String),
     /// No other names than those of the rows.
     Rows,
 }
 
+impl Covers {
+    /// Everything in the directory, by a listing that began at `since`.
+    pub(super) fn all(since: Instant) -> Self {
+        Self::Range {
+            after: None,
+            upto: None,
+            since,
+        }
+    }
+
+    /// Whether a row of this full name would be among the rows, or have been in an earlier part.
+    pub(super) fn reach(&self, row: &str) -> bool {
+        match self {
+            Self::Range { upto, .. } => upto.as_deref().is_none_or(|upto| row <= upto),
+            Self::Name(_) => true,
+            Self::Rows => false,
+        }
+    }
+}
+
 impl Vfs {
     /// Makes sure that all names of a directory are known and fresh.
     pub(super) async fn ensure_listed(&self, dir: Ino) -> Result<(), Error> {
+        self.walk_to_listing(dir).await?;
+        if self.listing_fresh(dir)? {
+            return Ok(());
+        }
+        let pages = self.pages(dir)?;
+        self.more_pages(&pages, usize::MAX).await
+    }
+
+    /// A directory is about to be listed: that may be a step of a walk.
+    pub(super) async fn walk_to_listing(&self, dir: Ino) -> Result<(), Error> {
         self.pass(dir);
         if self.listing_fresh(dir)? {
             return Ok(());
         }
-        self.walk(dir, || self.listing_fresh(dir)).await?;
-        let _one = self.flight_lock(dir)?.lock_owned().await;
-        if self.listing_fresh(dir)? {
-            return Ok(());
-        }
-        let (flight, _under_way) = self.begin(dir)?;
-        self.list_all(&flight).await
+        self.walk(dir, || self.listing_fresh(dir)).await
     }
 
     /// The first page of the root: authorises the whole mount, and is all of a small bucket.
@@ -157,7 +185,7 @@ impl Vfs {
         self.list_name(&flight, name).await
     }
 
-    fn listing_fresh(&self, dir: Ino) -> Result<bool, Error> {
+    pub(super) fn listing_fresh(&self, dir: Ino) -> Result<bool, Error> {
         let tree = self.tree();
         if tree.path(dir).is_none() {
             return Ok(true); // removed: what it holds is what memory says
@@ -184,7 +212,7 @@ impl Vfs {
         })
     }
 
-    fn flight_lock(&self, dir: Ino) -> Result<Arc<tokio::sync::Mutex<()>>, Error> {
+    pub(super) fn flight_lock(&self, dir: Ino) -> Result<Arc<tokio::sync::Mutex<()>>, Error> {
         Ok(Arc::clone(&self.tree().dir(dir)?.flight))
     }
 
@@ -215,49 +243,49 @@ impl Vfs {
             delimiter: true,
             max,
         };
-        Ok(self.shared.client.list_file_names(&request).await?)
+        let page = self.shared.client.list_file_names(&request).await?;
+        if page.next.is_some() && page.next <= request.start {
+            let where_to = page.next.unwrap_or_default();
+            return Err(Error::Io(format!(
+                "B2 lists {prefix:?} in circles: it goes on at {where_to:?} again"
+            )));
+        }
+        Ok(page)
     }
 
-    async fn list_all(&self, flight: &Flight) -> Result<(), Error> {
-        let mut rows = Vec::new();
-        let mut start = None;
-        let mut pages = 0;
+    /// One page of a directory's rows, and where the next one starts.
+    pub(super) async fn rows(
+        &self,
+        flight: &Flight,
+        mut start: Option<String>,
+        max: u32,
+    ) -> Result<(Vec<FileVersion>, Option<String>), Error> {
         loop {
-            let mut page = self.page(&flight.prefix, start, PAGE).await?;
-            pages += 1;
-            rows.append(&mut page.files);
-            start = page.next;
-            if start.is_none() {
-                break;
+            let page = self.page(&flight.prefix, start, max).await?;
+            // A page may be short or empty and still not be the last (API §4.1).
+            if page.files.is_empty() && page.next.is_some() {
+                start = page.next;
+                continue;
             }
+            return Ok((page.files, page.next));
         }
-        self.apply(flight, rows, &Covers::All, pages > 1);
-        Ok(())
     }
 
     /// Returns up to which full name everything is known; `None` when that is everything.
     async fn list_first_page(&self, flight: &Flight) -> Result<Option<String>, Error> {
-        let mut start = None;
-        let mut rows = Vec::new();
-        // A page may be short or empty and still not be the last (API §4.1).
-        while rows.is_empty() {
-            let mut page = self.page(&flight.prefix, start, PAGE).await?;
-            rows.append(&mut page.files);
-            start = page.next;
-            if start.is_none() {
-                self.apply(flight, rows, &Covers::All, false);
-                return Ok(None);
-            }
-        }
-        let last = rows
-            .last()
-            .map(|row| row.name.as_str().to_owned())
-            .unwrap_or_default();
-        self.apply(flight, rows, &Covers::UpTo(last.clone()), true);
-        Ok(Some(last))
+        let (rows, next) = self.rows(flight, None, PAGE).await?;
+        let last = rows.last().map(|row| row.name.as_str().to_owned());
+        let upto = next.and(last);
+        let covers = Covers::Range {
+            after: None,
+            upto: upto.clone(),
+            since: flight.at,
+        };
+        self.apply(flight, rows, &covers);
+        Ok(upto)
     }
 
-    async fn list_name(&self, flight: &Flight, name: &str) -> Result<(), Error> {
+    pub(super) async fn list_name(&self, flight: &Flight, name: &str) -> Result<(), Error> {
         let large = self.tree().dir(flight.dir)?.large;
         let full = format!("{}{name}", flight.prefix);
         if !large {
@@ -287,7 +315,7 @@ impl Vfs {
         if !known {
             rows.extend(self.folder_row(&folder).await?);
         }
-        self.apply(flight, rows, &Covers::Name(name.to_owned()), true);
+        self.apply(flight, rows, &Covers::Name(name.to_owned()));
         Ok(())
     }
 

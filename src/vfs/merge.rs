@@ -4,13 +4,14 @@
 //! names removed meanwhile are remembered while listings are under way (`Tree::removed_since`). A file
 //! that is open keeps its inode and its version; a newer version in B2 gets a new inode.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::attr::{self, Meta};
 use super::listing::{Covers, Flight};
 use super::name::{self, Row};
-use super::node::{Body, Carried, Marker, Object, Stored};
+use super::node::{Body, Carried, Marker, Moment, Object, Stored};
 use super::tree::Tree;
 use super::{FileKind, Ino, Invalidation, Vfs};
 use crate::b2::{Action, FileVersion};
@@ -23,20 +24,29 @@ struct Rows {
     marker: Option<FileVersion>,
 }
 
+/// What rows have changed.
+#[derive(Default)]
+pub(super) struct Applied {
+    /// The inodes that they stand for.
+    pub(super) seen: Vec<Ino>,
+    /// Files whose row was not believed, because a directory is known by that name, and whether B2
+    /// still has it is for later rows to say.
+    pub(super) doubtful: Vec<Arc<str>>,
+}
+
 impl Vfs {
-    /// Takes over rows of a directory that was listed by itself.
+    /// Takes over rows of a directory that was listed by itself; `None` when it has moved meanwhile.
     pub(super) fn apply(
         &self,
         flight: &Flight,
         rows: Vec<FileVersion>,
         covers: &Covers,
-        large: bool,
-    ) {
+    ) -> Option<Applied> {
         let mut sorted = Rows::default();
         for row in rows {
             self.sort_row(&mut sorted, &flight.prefix, row);
         }
-        self.apply_rows(&mut self.tree(), flight, sorted, covers, large);
+        self.apply_rows(&mut self.tree(), flight, sorted, covers)
     }
 
     fn sort_row(&self, rows: &mut Rows, prefix: &str, row: FileVersion) {
@@ -86,13 +96,17 @@ impl Vfs {
                 continue;
             }
             let whole = complete(&prefix);
-            let covers = if whole { Covers::All } else { Covers::Rows };
+            let covers = if whole {
+                Covers::all(flight.at)
+            } else {
+                Covers::Rows
+            };
             let here = Flight {
                 dir,
                 prefix,
                 ..*flight
             };
-            self.apply_rows(&mut tree, &here, rows, &covers, false);
+            self.apply_rows(&mut tree, &here, rows, &covers);
             if whole {
                 known.push(dir);
             }
@@ -167,55 +181,56 @@ impl Vfs {
         flight: &Flight,
         rows: Rows,
         covers: &Covers,
-        large: bool,
-    ) {
+    ) -> Option<Applied> {
         // Renamed or removed meanwhile: the rows speak of another place.
-        if tree
-            .path(flight.dir)
-            .map(|path| self.full(&path))
-            .as_deref()
-            != Some(&flight.prefix)
-        {
-            return;
+        if self.full(&tree.path(flight.dir)?) != flight.prefix {
+            return None;
         }
-        let mut seen: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut applied = Applied::default();
         for component in &rows.folders {
-            self.apply_folder(tree, flight, component);
-            seen.insert(Arc::clone(component));
+            let ino = self.apply_folder(tree, flight, component);
+            applied.seen.extend(ino);
         }
         for (component, row) in rows.files {
             if rows.folders.contains(&component) {
                 self.shared.warned.shadowed(row.name.as_str());
                 continue;
             }
-            self.apply_file(tree, flight, &component, &row);
-            seen.insert(component);
+            let directory = tree.child(flight.dir, &component);
+            let directory = directory.filter(|ino| tree.dir(*ino).is_ok());
+            if directory.is_some() && !covers.reach(&format!("{}/", row.name)) {
+                applied.doubtful.push(component);
+                continue;
+            }
+            let ino = self.apply_file(tree, flight, &component, &row);
+            applied.seen.extend(ino);
         }
         if let Some(row) = rows.marker {
             self.apply_marker(tree, flight.dir, &row);
         }
-        self.apply_absence(tree, flight, &seen, covers);
-        if let Ok(dir) = tree.dir_mut(flight.dir) {
-            match covers {
-                Covers::All => {
-                    dir.large = large;
-                    dir.listed = Some(flight.at);
+        self.apply_absence(tree, flight, &applied.seen, covers);
+        let dir = tree.dir_mut(flight.dir).ok()?;
+        match covers {
+            Covers::Range { after, upto, since } => {
+                if after.is_none() {
+                    dir.large = upto.is_some();
                     dir.paged = Some(flight.at);
+                }
+                if upto.is_none() {
+                    dir.listed = Some(*since);
                     dir.absent.clear();
+                    dir.compact();
                 }
-                Covers::UpTo(_) => {
-                    dir.large = large;
-                    dir.paged = Some(flight.at);
-                }
-                Covers::Name(name) => {
-                    dir.large = large;
-                    if !seen.contains(name.as_str()) {
-                        dir.remember_absent(name, flight.at);
-                    }
-                }
-                Covers::Rows => {}
             }
+            Covers::Name(name) => {
+                dir.large = true;
+                if !dir.children.contains_key(name.as_str()) {
+                    dir.remember_absent(name, flight.at);
+                }
+            }
+            Covers::Rows => {}
         }
+        Some(applied)
     }
 
     /// Whether a row of this name must be ignored because this mount changed it after the listing began.
@@ -231,48 +246,45 @@ impl Vfs {
         }
     }
 
-    fn apply_folder(&self, tree: &mut Tree, flight: &Flight, name: &Arc<str>) {
+    /// Returns the inode that the row stands for; `None` when this mount knows better.
+    fn apply_folder(&self, tree: &mut Tree, flight: &Flight, name: &Arc<str>) -> Option<Ino> {
         if Self::overruled(tree, flight, name) {
-            return;
+            return None;
         }
         if let Some(child) = tree.child(flight.dir, name) {
             if tree.dir(child).is_ok() {
-                if let Ok(node) = tree.get_mut(child) {
-                    node.checked = Some(flight.at.into());
-                }
-                return;
+                tree.get_mut(child).ok()?.checked = Some(flight.at.into());
+                return Some(child);
             }
             if tree.newer_than(child, flight.began) {
-                return;
+                return None;
             }
             self.forget_entry(tree, child);
         }
         let mounted = self.shared.mounted;
         let meta = Meta::default_for(FileKind::Directory, self.settings(), mounted);
         let body = Body::Dir(Box::default());
-        if let Ok(ino) = tree.insert(flight.dir, Arc::clone(name), meta, body)
-            && let Ok(node) = tree.get_mut(ino)
-        {
-            node.checked = Some(flight.at.into());
-            node.changed = flight.began;
-        }
+        Self::insert_row(tree, flight, name, meta, body)
     }
 
-    fn apply_file(&self, tree: &mut Tree, flight: &Flight, name: &Arc<str>, row: &FileVersion) {
+    /// The same for a file.
+    fn apply_file(
+        &self,
+        tree: &mut Tree,
+        flight: &Flight,
+        name: &Arc<str>,
+        row: &FileVersion,
+    ) -> Option<Ino> {
         if Self::overruled(tree, flight, name) {
-            return;
+            return None;
         }
-        let Some(stored) = stored_of(row, false, false) else {
-            return;
-        };
+        let stored = stored_of(row, false, false)?;
         let meta = Meta::of_version(row, self.settings());
         if let Some(child) = tree.child(flight.dir, name) {
             if tree.newer_than(child, flight.began) {
-                return;
+                return None;
             }
-            let Ok(node) = tree.get_mut(child) else {
-                return;
-            };
+            let node = tree.get_mut(child).ok()?;
             node.checked = Some(flight.at.into());
             let (opens, kind) = (node.opens, node.meta.kind);
             if let Some(object) = node.object_mut() {
@@ -281,14 +293,14 @@ impl Vfs {
                     .as_ref()
                     .is_some_and(|old| old.id == stored.id);
                 if same {
-                    return;
+                    return Some(child);
                 }
                 if opens == 0 && kind == meta.kind {
                     object.stored = Some(stored);
                     object.pages_valid = false;
                     node.meta = meta;
                     self.shared.invalidations.push(Invalidation::Inode(child));
-                    return;
+                    return Some(child);
                 }
             }
             self.forget_entry(tree, child);
@@ -297,13 +309,21 @@ impl Vfs {
             stored: Some(stored),
             ..Object::default()
         };
-        let body = Body::Object(object);
-        if let Ok(ino) = tree.insert(flight.dir, Arc::clone(name), meta, body)
-            && let Ok(node) = tree.get_mut(ino)
-        {
-            node.checked = Some(flight.at.into());
-            node.changed = flight.began;
-        }
+        Self::insert_row(tree, flight, name, meta, Body::Object(object))
+    }
+
+    fn insert_row(
+        tree: &mut Tree,
+        flight: &Flight,
+        name: &Arc<str>,
+        meta: Meta,
+        body: Body,
+    ) -> Option<Ino> {
+        let ino = tree.insert(flight.dir, Arc::clone(name), meta, body).ok()?;
+        let node = tree.get_mut(ino).ok()?;
+        node.checked = Some(flight.at.into());
+        node.changed = flight.began;
+        Some(ino)
     }
 
     fn apply_marker(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
@@ -320,41 +340,59 @@ impl Vfs {
         }
     }
 
-    fn apply_absence(
-        &self,
-        tree: &mut Tree,
-        flight: &Flight,
-        seen: &BTreeSet<Arc<str>>,
-        covers: &Covers,
-    ) {
+    fn apply_absence(&self, tree: &mut Tree, flight: &Flight, seen: &[Ino], covers: &Covers) {
         let Ok(dir) = tree.dir(flight.dir) else {
             return;
         };
-        let gone: Vec<(Arc<str>, Ino)> = match covers {
-            Covers::Name(name) => dir
-                .children
-                .get_key_value(name.as_str())
-                .map(|(name, ino)| (Arc::clone(name), *ino))
-                .into_iter()
-                .collect(),
-            Covers::Rows => Vec::new(),
-            Covers::All | Covers::UpTo(_) => dir
-                .children
-                .iter()
-                .map(|(name, ino)| (Arc::clone(name), *ino))
-                .collect(),
+        let candidates: Vec<Ino> = match covers {
+            Covers::Rows => return,
+            Covers::Name(name) => {
+                let child = dir.children.get(name.as_str());
+                child
+                    .filter(|child| !seen.contains(child))
+                    .copied()
+                    .into_iter()
+                    .collect()
+            }
+            Covers::Range { after, upto, since } => {
+                let within = |full: &Option<String>| {
+                    let within = full.as_deref()?.strip_prefix(&flight.prefix)?;
+                    Some(within.to_owned())
+                };
+                let (after, upto) = (within(after), within(upto));
+                // The last row of a name is that of the directory: up to there it may still come.
+                let covered = |name: &str| {
+                    let row = format!("{name}/");
+                    after.as_ref().is_none_or(|after| row > *after)
+                        && upto.as_ref().is_none_or(|upto| row <= *upto)
+                };
+                let since = Moment::from(*since);
+                let fresh = |ino: &Ino| {
+                    let checked = tree.get(*ino).ok().and_then(|node| node.checked);
+                    checked.is_some_and(|at| at >= since)
+                };
+                // Names before `after` whose directory's row comes after it begin it.
+                let mut all: Vec<Ino> = after
+                    .iter()
+                    .flat_map(|after| after.char_indices().map(|(at, _)| &after[..at]))
+                    .filter(|name| covered(name))
+                    .filter_map(|name| dir.children.get(name).copied())
+                    .collect();
+                let first = after.as_deref().map_or(Bound::Unbounded, Bound::Included);
+                let range = dir.children.range::<str, _>((first, Bound::Unbounded));
+                all.extend(
+                    range
+                        .take_while(|(name, _)| upto.as_ref().is_none_or(|upto| ***name <= **upto))
+                        .filter(|(name, _)| covered(name))
+                        .map(|(_, ino)| *ino),
+                );
+                all.retain(|ino| !fresh(ino));
+                all
+            }
         };
-        for (name, child) in gone {
-            let covered = match covers {
-                Covers::All | Covers::Name(_) => true,
-                Covers::Rows => false,
-                Covers::UpTo(last) => format!("{}{name}/", flight.prefix) <= *last,
-            };
-            if covered
-                && !seen.contains(&name)
-                && !Self::overruled(tree, flight, &name)
-                && !tree.newer_than(child, flight.began)
-            {
+        for child in candidates {
+            // The row was there, but this mount knew better.
+            if !tree.newer_than(child, flight.began) {
                 self.forget_entry(tree, child);
             }
         }

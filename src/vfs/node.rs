@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Ino;
 use super::attr::Meta;
+use super::pages::Pages;
 use super::tree::Tick;
 use crate::b2::{FileId, FileInfo, Sha1};
 use crate::io::{Content, Version};
@@ -152,6 +153,8 @@ pub(super) struct Dir {
     pub(super) large: bool,
     /// Names that B2 was asked for one by one and does not have.
     pub(super) absent: HashMap<Box<str>, Instant>,
+    /// The listing that is being read, as long as somebody reads it.
+    pub(super) pages: Weak<Pages>,
     /// Serialises the calls that list this directory.
     pub(super) flight: Arc<tokio::sync::Mutex<()>>,
     /// Where a walk goes on once it has come to this directory.
@@ -243,6 +246,14 @@ impl Dir {
             self.absent.clear();
         }
         self.absent.insert(name.into(), began);
+    }
+
+    /// A large directory is known now: names that came in order leave a B-tree half empty.
+    pub(super) fn compact(&mut self) {
+        const LARGE: usize = 1000;
+        if self.children.len() >= LARGE {
+            self.children = std::mem::take(&mut self.children).into_iter().collect();
+        }
     }
 }
 

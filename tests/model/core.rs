@@ -343,7 +343,8 @@ impl<'a> Core<'a> {
             self.on(self.vfs().readdir_fill(fh, offset))?;
             let mut helping = 0;
             let mut references = Vec::new();
-            self.vfs()
+            let more = self
+                .vfs()
                 .readdir_emit(fh, offset, true, &mut |entry, plus| {
                     if helping == 3 {
                         return ControlFlow::Break(());
@@ -361,8 +362,10 @@ impl<'a> Core<'a> {
             for ino in references {
                 self.forget(ino);
             }
-            if helping == 0 {
-                return Ok(names);
+            match more {
+                Some(more) => offset = more,
+                None if helping == 0 => return Ok(names),
+                None => {}
             }
         }
     }

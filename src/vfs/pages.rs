@@ -1,0 +1,250 @@
+//! Listings of whole directories, page by page.
+//!
+//! Whoever reads a directory gets entries with its first page; the next one is fetched when he comes to
+//! it, from the third on while he still reads the one before. Readers who come meanwhile share the
+//! pages. The order of entries is that in which they became known, so that offsets stay.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::listing::{Covers, Flight};
+use super::tree::Tree;
+use super::{Error, Ino, Vfs};
+
+/// Rows of the first page: B2 bills a call by started thousands (API §4.1).
+const FIRST: u32 = 1000;
+/// Rows of a later page: the most that B2 gives.
+const NEXT: u32 = 10_000;
+/// How often the directory may be renamed while one page is fetched.
+const RENAMES: u32 = 8;
+
+/// One listing of a directory.
+pub(super) struct Pages {
+    dir: Ino,
+    /// One page at a time.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the first page was asked for.
+    began: Option<Instant>,
+    /// In the order of offsets; hash files included.
+    entries: Vec<Ino>,
+    /// Name within the directory at which the next page starts.
+    next: Option<String>,
+    /// Everything up to this row, as a name within the directory, is known.
+    upto: Option<String>,
+    fetched: usize,
+    done: bool,
+    /// Files whose row was not believed because a directory is known by that name.
+    doubtful: Vec<Arc<str>>,
+}
+
+impl Pages {
+    pub(super) fn new(dir: Ino) -> Self {
+        Self {
+            dir,
+            turn: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When its first page was asked for; `None` as long as it was not.
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.state().began
+    }
+
+    /// Whether every entry is there.
+    pub(super) fn done(&self) -> bool {
+        self.state().done
+    }
+
+    /// How many entries are there.
+    pub(super) fn len(&self) -> usize {
+        self.state().entries.len()
+    }
+
+    /// Some entries from `first` on.
+    pub(super) fn some(&self, first: usize) -> Vec<Ino> {
+        const SOME: usize = 1024;
+        let state = self.state();
+        let from = state.entries.get(first..).unwrap_or_default();
+        from.iter().take(SOME).copied().collect()
+    }
+}
+
+impl Vfs {
+    /// The listing that a new reader of a directory joins: one that began freshly enough, or a new one.
+    pub(super) fn pages(&self, dir: Ino) -> Result<Arc<Pages>, Error> {
+        let ttl = self.settings().metadata_ttl;
+        let mut tree = self.tree();
+        let dir_mut = tree.dir_mut(dir)?;
+        if let Some(pages) = dir_mut.pages.upgrade()
+            && pages.began().is_none_or(|at| at.elapsed() < ttl)
+        {
+            return Ok(pages);
+        }
+        let pages = Arc::new(Pages::new(dir));
+        dir_mut.pages = Arc::downgrade(&pages);
+        Ok(pages)
+    }
+
+    /// Fetches pages until there are more than `have` entries, or all.
+    pub(super) async fn more_pages(&self, pages: &Pages, have: usize) -> Result<(), Error> {
+        while pages.len() <= have && !pages.done() {
+            self.next_page(pages, have).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the page after the present one while that is being read, for who has read `read` entries.
+    pub(super) fn page_ahead(&self, pages: &Arc<Pages>, read: usize) {
+        let wanted = {
+            let state = pages.state();
+            !state.done && state.fetched >= 2 && read * 2 > state.entries.len()
+        };
+        if wanted && pages.turn.try_lock().is_ok() {
+            let (vfs, pages, have) = (self.clone(), Arc::clone(pages), pages.len());
+            self.shared.runtime.spawn(async move {
+                // Whoever needs it is told by his own call what went wrong.
+                if let Err(error) = vfs.next_page(&pages, have).await {
+                    log::debug!("no page fetched ahead: {error}");
+                }
+            });
+        }
+    }
+
+    async fn next_page(&self, pages: &Pages, have: usize) -> Result<(), Error> {
+        let _turn = pages.turn.lock().await;
+        if pages.len() > have || pages.done() {
+            return Ok(());
+        }
+        let _one = self.flight_lock(pages.dir)?.lock_owned().await;
+        let known = pages.began().is_none() && self.listing_fresh(pages.dir)?;
+        if known || self.tree().path(pages.dir).is_none() {
+            self.finish_pages(pages)?;
+            return Ok(());
+        }
+        for _ in 0..RENAMES {
+            if self.fetch_page(pages).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Io(
+            "the directory is renamed faster than it can be listed".to_owned(),
+        ))
+    }
+
+    /// Fetches one page and takes it over; false when the directory was moved meanwhile.
+    async fn fetch_page(&self, pages: &Pages) -> Result<bool, Error> {
+        let (flight, _under_way) = self.begin(pages.dir)?;
+        let (began, after, start, max) = {
+            let mut state = pages.state();
+            let began = *state.began.get_or_insert(flight.at);
+            let full = |name: &String| format!("{}{name}", flight.prefix);
+            let after = state.upto.as_ref().map(full);
+            let start = state.next.as_ref().map(full);
+            let max = if state.fetched == 0 { FIRST } else { NEXT };
+            (began, after, start, max)
+        };
+        let (rows, next) = self.rows(&flight, start, max).await?;
+        let last = rows.last().map(|row| row.name.as_str().to_owned());
+        let upto = next.as_ref().and(last);
+        let covers = Covers::Range {
+            after,
+            upto: upto.clone(),
+            since: began,
+        };
+        let Some(applied) = self.apply(&flight, rows, &covers) else {
+            return Ok(false);
+        };
+        let within = |name: String| {
+            let within = name.strip_prefix(&flight.prefix);
+            within.map(ToOwned::to_owned)
+        };
+        let last = {
+            let mut state = pages.state();
+            state.fetched += 1;
+            state.next = next.and_then(within);
+            state.upto = upto.and_then(within);
+            state.doubtful.extend(applied.doubtful);
+            state.next.is_none()
+        };
+        if last {
+            self.settle_doubts(pages).await?;
+            self.finish_pages(pages)?;
+        } else {
+            self.add_entries(pages, &flight, &applied.seen);
+        }
+        Ok(true)
+    }
+
+    fn add_entries(&self, pages: &Pages, flight: &Flight, seen: &[Ino]) {
+        let upto = pages.state().upto.clone().unwrap_or_default();
+        let mut entries = Vec::with_capacity(seen.len() * 2);
+        let tree = self.tree();
+        for ino in seen {
+            let Ok(node) = tree.get(*ino) else { continue };
+            // A directory of this name, or a real object with the name of its hash file, may follow:
+            // then this comes at the end.
+            if node.dir().is_some() || format!("{}/", node.name) <= upto {
+                self.add_hash_file(&tree, flight.dir, *ino, &mut entries);
+                entries.push(*ino);
+            }
+        }
+        drop(tree);
+        pages.state().entries.append(&mut entries);
+    }
+
+    /// A directory may have become a file of the same name since it was last listed.
+    async fn settle_doubts(&self, pages: &Pages) -> Result<(), Error> {
+        let doubtful = std::mem::take(&mut pages.state().doubtful);
+        for name in doubtful {
+            if self.tree().child(pages.dir, &name).is_none() {
+                let (flight, _under_way) = self.begin(pages.dir)?;
+                self.list_name(&flight, &name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the pages have not shown comes last: what only this mount knows of, or was in doubt.
+    pub(super) fn finish_pages(&self, pages: &Pages) -> Result<(), Error> {
+        let shown: HashSet<Ino> = pages.state().entries.iter().copied().collect();
+        let mut entries = Vec::new();
+        {
+            let tree = self.tree();
+            for child in tree.dir(pages.dir)?.children.values() {
+                if !shown.contains(child) {
+                    self.add_hash_file(&tree, pages.dir, *child, &mut entries);
+                    entries.push(*child);
+                }
+            }
+        }
+        let mut state = pages.state();
+        state.entries.append(&mut entries);
+        state.done = true;
+        Ok(())
+    }
+
+    /// Adds the hash file of a child, where it has one.
+    pub(super) fn add_hash_file(&self, tree: &Tree, dir: Ino, child: Ino, to: &mut Vec<Ino>) {
+        if self.settings().enable_hashfiles
+            && self.settings().list_hashfiles
+            && let Ok(node) = tree.get(child)
+            && super::hashfile::has_one(node)
+            && tree
+                .child(dir, &super::hashfile::name_of(&node.name))
+                .is_none()
+        {
+            to.push(child.hash_file());
+        }
+    }
+}

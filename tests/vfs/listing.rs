@@ -1,0 +1,378 @@
+//! What listings cost, and that they bring back nothing and hide nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use b2fuse::b2::ListNames;
+
+use super::*;
+
+/// Objects of a few bytes, made without uploads.
+fn seed(server: &Server, names: impl Iterator<Item = String>) {
+    let seeds: Vec<Seed> = names
+        .map(|name| Seed {
+            name,
+            size: 3,
+            ..Seed::default()
+        })
+        .collect();
+    server.seed(server.bucket_name(), &seeds).unwrap();
+}
+
+/// 10,000 directories, two levels deep, with two files each.
+fn deep(server: &Server) -> Vec<String> {
+    let all: Vec<String> = (0..100)
+        .flat_map(|a| (0..100).map(move |b| (a, b)))
+        .flat_map(|(a, b)| (0..2).map(move |c| format!("a{a:02}/b{b:02}/c{c}")))
+        .collect();
+    seed(server, all.iter().cloned());
+    all
+}
+
+/// Every file below a directory, depth first as `find` walks, or level by level.
+async fn walked(vfs: &Vfs, breadth_first: bool) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut open = std::collections::VecDeque::from([(Ino::ROOT, String::new())]);
+    while let Some((dir, path)) = open.pop_front() {
+        let mut below = Vec::new();
+        for name in names(vfs, dir).await {
+            let entry = vfs.lookup(dir, os(&name)).await.unwrap();
+            let path = format!("{path}{name}");
+            if entry.attr.kind == FileKind::Directory {
+                below.push((entry.attr.ino, format!("{path}/")));
+            } else {
+                files.push(path);
+            }
+        }
+        if breadth_first {
+            open.extend(below);
+        } else {
+            for one in below.into_iter().rev() {
+                open.push_front(one);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn walking_through_ten_thousand_directories_takes_a_few_calls() {
+    for breadth_first in [false, true] {
+        let server = server();
+        let all = deep(&server);
+        let vfs = mount(&server, settings()).await;
+        assert!(walked(&vfs, breadth_first).await == all);
+        let lists = calls(&server, "b2_list_file_names");
+        // 20,000 names in pages of 10,000, one before the walk is recognised, and on each level.
+        assert!(lists <= 20, "{lists} calls, breadth first: {breadth_first}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_walkers_at_once_share_the_pages() {
+    let server = Server::start(emulator::Options {
+        latency: Duration::from_millis(20),
+        ..emulator::Options::default()
+    })
+    .unwrap();
+    deep(&server);
+    let vfs = mount(&server, settings()).await;
+    let tops = names(&vfs, Ino::ROOT).await;
+    let mut walkers = Vec::new();
+    for share in 0..16 {
+        let (vfs, tops) = (vfs.clone(), tops.clone());
+        walkers.push(tokio::spawn(async move {
+            let mut found = 0;
+            for top in tops.iter().skip(share).step_by(16) {
+                let dir = vfs.lookup(Ino::ROOT, os(top)).await.unwrap().attr.ino;
+                for name in names(&vfs, dir).await {
+                    let below = vfs.lookup(dir, os(&name)).await.unwrap().attr.ino;
+                    found += names(&vfs, below).await.len();
+                }
+            }
+            found
+        }));
+    }
+    let mut found = 0;
+    for walker in walkers {
+        found += walker.await.unwrap();
+    }
+    assert_eq!(found, 20_000);
+    let lists = calls(&server, "b2_list_file_names");
+    assert!(lists <= 60, "{lists} calls");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_walk_guessed_wrong_costs_two_pages() {
+    let server = server();
+    let large = (0..4).flat_map(|d| (0..11_000).map(move |f| format!("d{d}/f{f:05}")));
+    seed(&server, large);
+    let vfs = mount(&server, settings()).await;
+    for d in 0..4 {
+        let dir = vfs.lookup(Ino::ROOT, os(&format!("d{d}"))).await.unwrap();
+        let before = calls(&server, "b2_list_file_names");
+        assert_eq!(names(&vfs, dir.attr.ino).await.len(), 11_000);
+        let took = calls(&server, "b2_list_file_names") - before;
+        // Two pages of its own.
+        assert!(took <= 2 + 2, "d{d} took {took} calls");
+    }
+    let all = calls(&server, "b2_list_file_names");
+    assert!(all <= 1 + 4 * 3 + 2, "{all} calls");
+}
+
+/// Waits until the server has had one call more of a name.
+async fn called(server: &Server, name: &str, before: u64) {
+    for _ in 0..1000 {
+        if calls(server, name) > before {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{name} was not called");
+}
+
+/// A directory of kept/gone files whose listing has left B2 but not arrived; what is done here
+/// meanwhile must stay done.
+async fn overtake(vfs: &Vfs, dir: Ino, listed: impl Future<Output = ()>) {
+    vfs.unlink(dir, os("gone")).await.unwrap();
+    vfs.rename(dir, os("old"), dir, os("new"), 0).await.unwrap();
+    put(vfs, dir, "made", b"here").await;
+    put(vfs, dir, "passing", b"here").await;
+    vfs.unlink(dir, os("passing")).await.unwrap();
+    listed.await;
+    assert_eq!(names(vfs, dir).await, ["kept", "made", "new"]);
+    assert!(vfs.lookup(dir, os("gone")).await.is_err());
+    assert!(vfs.lookup(dir, os("passing")).await.is_err());
+    assert_eq!(get(vfs, dir, "made").await.unwrap(), b"here");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_here_wins_over_a_listing_begun_before() {
+    let server = server();
+    let files = ["gone", "kept", "old"].map(|f| format!("d/{f}"));
+    seed(&server, files.into_iter());
+    let short = Settings {
+        metadata_ttl: Duration::from_millis(1),
+        ..settings()
+    };
+    let vfs = mount(&server, short).await;
+    let dir = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    assert_eq!(names(&vfs, dir).await, ["gone", "kept", "old"]);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let before = calls(&server, "b2_list_file_names");
+    server.set_faults(&["list:late=1:1"]).unwrap();
+    let lister = {
+        let vfs = vfs.clone();
+        tokio::spawn(async move { drop(names(&vfs, dir).await) })
+    };
+    called(&server, "b2_list_file_names", before).await;
+    overtake(&vfs, dir, async { lister.await.unwrap() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_here_wins_over_a_walk_begun_before() {
+    let server = server();
+    let files = ["gone", "kept", "old"];
+    seed(
+        &server,
+        (0..20).flat_map(|d| files.map(|f| format!("d{d:02}/{f}"))),
+    );
+    let vfs = mount(&server, settings()).await;
+    let dirs = entries(&vfs, Ino::ROOT).await;
+    // Known before the walk; the third directory sets it off.
+    let (changed, moved) = (dirs["d18"], dirs["d19"]);
+    names(&vfs, changed).await;
+    names(&vfs, moved).await;
+    let before = calls(&server, "b2_list_file_names");
+    server.set_faults(&["list:late=1:1"]).unwrap();
+    let walker = {
+        let (vfs, third) = (vfs.clone(), dirs["d02"]);
+        tokio::spawn(async move { drop(names(&vfs, third).await) })
+    };
+    called(&server, "b2_list_file_names", before).await;
+    vfs.rename(Ino::ROOT, os("d19"), Ino::ROOT, os("e"), 0)
+        .await
+        .unwrap();
+    vfs.mkdir(Ino::ROOT, os("d19"), new(FileKind::Directory))
+        .await
+        .unwrap();
+    overtake(&vfs, changed, async { walker.await.unwrap() }).await;
+    let lists = calls(&server, "b2_list_file_names");
+    for (_, dir) in dirs.range("d02".to_owned().."d18".to_owned()) {
+        assert_eq!(names(&vfs, *dir).await, files);
+    }
+    assert_eq!(calls(&server, "b2_list_file_names"), lists, "it was a walk");
+    assert_eq!(names(&vfs, moved).await, files);
+    let anew = vfs.lookup(Ino::ROOT, os("d19")).await.unwrap().attr.ino;
+    assert!(names(&vfs, anew).await.is_empty());
+}
+
+/// Names and inodes of a directory, without a lookup of any.
+async fn entries(vfs: &Vfs, dir: Ino) -> BTreeMap<String, Ino> {
+    let fh = vfs.opendir(dir).await.unwrap();
+    let mut all = BTreeMap::new();
+    let mut at = Some(0);
+    while let Some(offset) = at {
+        vfs.readdir_fill(fh, offset).await.unwrap();
+        let mut last = None;
+        at = vfs
+            .readdir_emit(fh, offset, false, &mut |entry, _| {
+                all.insert(entry.name.to_string(), entry.ino);
+                last = Some(entry.next);
+                ControlFlow::Continue(())
+            })
+            .unwrap()
+            .or(last);
+    }
+    vfs.releasedir(fh);
+    all.retain(|name, _| name != "." && name != "..");
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_directory_gives_entries_with_its_first_page() {
+    let server = server();
+    seed(&server, (0..25_000).map(|f| format!("d/f{f:05}")));
+    let vfs = mount(&server, settings()).await;
+    let dir = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    let before = calls(&server, "b2_list_file_names");
+    let fh = vfs.opendir(dir).await.unwrap();
+    let mut all = Vec::new();
+    let next = helping(&vfs, fh, 0, &mut all).await;
+    assert_eq!(next, Some(1001), "dots and a page but its last row");
+    assert_eq!(calls(&server, "b2_list_file_names") - before, 1);
+    let mut offset = next;
+    while let Some(at) = offset {
+        offset = helping(&vfs, fh, at, &mut all).await;
+    }
+    vfs.releasedir(fh);
+    assert_eq!(all.len(), 25_002);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    // 1,000 first, then 10,000 each.
+    assert_eq!(calls(&server, "b2_list_file_names") - before, 4);
+    assert_eq!(names(&vfs, dir).await.len(), 25_000);
+    assert_eq!(calls(&server, "b2_list_file_names") - before, 4, "known");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_a_large_directory_costs_a_call_and_its_absence_too() {
+    let server = server();
+    seed(&server, (0..25_000).map(|f| format!("d/f{f:05}")));
+    let vfs = mount(&server, settings()).await;
+    let dir = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    let before = calls(&server, "b2_list_file_names");
+    let took = || calls(&server, "b2_list_file_names") - before;
+    vfs.lookup(dir, os("f20000")).await.unwrap();
+    assert_eq!(took(), 1);
+    vfs.lookup(dir, os("f20000")).await.unwrap();
+    assert_eq!(took(), 1);
+    for _ in 0..2 {
+        assert!(vfs.lookup(dir, os("f30000")).await.is_err());
+        assert_eq!(took(), 2);
+    }
+    // On the first page, which came with the directory's attributes.
+    vfs.lookup(dir, os("f00500")).await.unwrap();
+    assert_eq!(took(), 2);
+}
+
+/// What the mount must show: names by component, true for directories. The directory wins.
+async fn truth(server: &Server) -> BTreeMap<String, bool> {
+    let request = ListNames {
+        max: 10_000,
+        ..ListNames::default()
+    };
+    let page = client(server)
+        .await
+        .list_file_names(&request)
+        .await
+        .unwrap();
+    assert!(page.next.is_none());
+    let mut all = BTreeMap::new();
+    for row in page.files {
+        match row.name.as_str().split_once('/') {
+            Some(("." | "..", _)) => {}
+            Some((component, _)) => *all.entry(component.to_owned()).or_default() = true,
+            None => {
+                all.entry(row.name.to_string()).or_default();
+            }
+        }
+    }
+    all
+}
+
+/// Names that stand close together around the places where a directory's row and a hash file's stand.
+fn close_name(random: &mut fastrand::Rng) -> String {
+    let pieces = ["a", "b", "-", ".", "0", ".sha1", "/x"];
+    let count = random.usize(1..5);
+    let name: String = (0..count)
+        .map(|_| *random.choice(&pieces).unwrap())
+        .collect();
+    match name.as_str() {
+        "." | ".." => "a".to_owned(),
+        name if name.starts_with('/') => format!("a{name}"),
+        name => name.replace("/x/x", "/x").replace("/x.", "/x"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listings_in_short_pages_show_what_is_there() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..12 {
+        let server = server();
+        let other = client(&server).await;
+        for _ in 0..random.usize(5..40) {
+            upload(&other, &close_name(&mut random), b"1").await;
+        }
+        let rows = random.usize(1..6);
+        server
+            .set_faults(&[&format!("list:short-page={rows}")])
+            .unwrap();
+        let always = Settings {
+            metadata_ttl: Duration::ZERO,
+            list_hashfiles: random.bool(),
+            ..settings()
+        };
+        let (hashes, vfs) = (always.list_hashfiles, mount(&server, always).await);
+        let mut known = BTreeMap::new();
+        for _ in 0..4 {
+            let listed = names(&vfs, Ino::ROOT).await;
+            server.set_faults(&[]).unwrap();
+            let truth = truth(&server).await;
+            let mut expected: BTreeSet<String> = truth.keys().cloned().collect();
+            if hashes {
+                let files = truth.iter().filter(|(_, directory)| !**directory);
+                let files = files.filter(|(name, _)| !name.ends_with(".sha1"));
+                expected.extend(files.map(|(name, _)| format!("{name}.sha1")));
+            }
+            assert_eq!(
+                listed.iter().collect::<BTreeSet<_>>().len(),
+                listed.len(),
+                "twice: {listed:?}"
+            );
+            assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), expected);
+            // What stays a directory stays the same one.
+            let now = entries(&vfs, Ino::ROOT).await;
+            for (name, ino) in &now {
+                if truth.get(name) == Some(&true)
+                    && let Some(before) = known.insert(name.clone(), *ino)
+                {
+                    assert_eq!(before, *ino, "{name}");
+                }
+            }
+            known.retain(|name, _| truth.get(name) == Some(&true));
+            for _ in 0..random.usize(1..8) {
+                let name = close_name(&mut random);
+                if random.bool() {
+                    upload(&other, &name, b"2").await;
+                } else if let Some(name) = random.choice(truth.keys()) {
+                    let _ = other.hide_file(&b2::FileName::listed(name)).await;
+                }
+            }
+            server
+                .set_faults(&[&format!("list:short-page={rows}")])
+                .unwrap();
+        }
+    }
+}
