@@ -355,6 +355,8 @@ impl Config {
                 list_hashfiles: self.list_hashfiles,
                 // Server-side copies and removals wait for answers only; twice the uploads keep B2 busy.
                 parallel: self.uploads * 2,
+                // A name takes up to 300 bytes: as many as fit into as much memory again.
+                names_max: usize::try_from(self.memory / 300).unwrap_or(usize::MAX),
             },
         }
     }

@@ -9,8 +9,8 @@
 //! `io` locks its contents itself and must not call back while it does; from under the tree lock
 //! only methods of `Content` that wait for nothing are called.
 //!
-//! Rooms: `tree`, `table` and `node` (inodes), `listing`, `pages` and `walk` (what B2 is asked), `merge` (its rows into the
-//! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
+//! Rooms: `tree`, `table` and `node` (inodes), `listing`, `pages` and `walk` (what B2 is asked), `refresh` (and when again), `merge` (its rows into the
+//! tree), `trim` (dropping names), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
 
 mod attr;
 mod commit;
@@ -27,15 +27,17 @@ mod node;
 mod pages;
 mod pathlock;
 mod queue;
+mod refresh;
 mod remove;
 mod rename;
 mod table;
 mod tree;
+mod trim;
 mod types;
 mod walk;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use error::Error;
@@ -71,6 +73,8 @@ struct Shared {
     invalidations: Invalidations,
     warned: listing::Warned,
     walks: walk::Walks,
+    /// There are too many names, and some are being dropped.
+    trimming: AtomicBool,
     unlinked_hashes: hashfile::Unlinked,
     /// Deletions that nobody waits for but the end of the mount.
     deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
@@ -96,6 +100,7 @@ impl Vfs {
                 invalidations: Invalidations::default(),
                 warned: listing::Warned::default(),
                 walks: walk::Walks::default(),
+                trimming: AtomicBool::new(false),
                 unlinked_hashes: hashfile::Unlinked::default(),
                 deletions: Mutex::default(),
                 mounted,
@@ -181,6 +186,7 @@ mod tests {
             enable_hashfiles: true,
             list_hashfiles: true,
             parallel: 8,
+            names_max: usize::MAX,
         }
     }
 }

@@ -50,6 +50,7 @@ fn settings() -> Settings {
         enable_hashfiles: true,
         list_hashfiles: false,
         parallel: 8,
+        names_max: 1_000_000,
     }
 }
 

@@ -108,6 +108,7 @@ impl Vfs {
     pub(super) async fn walk_to_listing(&self, dir: Ino) -> Result<(), Error> {
         self.pass(dir);
         if self.listing_fresh(dir)? {
+            self.refresh_soon(dir);
             return Ok(());
         }
         self.walk(dir, || self.listing_fresh(dir)).await
@@ -126,6 +127,7 @@ impl Vfs {
         const AHEAD: usize = 16;
         self.pass(ino);
         if self.attributes_known(ino) {
+            self.refresh_soon(ino);
             return Ok(());
         }
         self.walk(ino, || Ok(self.attributes_known(ino))).await?;
@@ -175,6 +177,7 @@ impl Vfs {
     /// Makes sure that it is known, and freshly so, whether a directory has a name.
     pub(super) async fn ensure_name(&self, dir: Ino, name: &str) -> Result<(), Error> {
         if self.name_fresh(dir, name)? {
+            self.refresh_soon(dir);
             return Ok(());
         }
         let _one = self.flight_lock(dir)?.lock_owned().await;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
 use super::name;
+use super::refresh::kernel_ttl;
 use super::tree::Tree;
 use super::{Attr, Entry, Error, FileKind, Ino, Vfs};
 
@@ -99,6 +100,7 @@ impl Vfs {
             // A readdir tells the name without a call for each directory; stat(2) has to ask.
             return Duration::ZERO;
         }
-        tree.fresh_for(ino, self.settings().metadata_ttl, Instant::now())
+        let ttl = self.settings().metadata_ttl;
+        kernel_ttl(tree.fresh_for(ino, ttl, Instant::now()), ttl)
     }
 }

@@ -230,6 +230,7 @@ impl Vfs {
             }
             Covers::Rows => {}
         }
+        self.names_came(tree);
         Some(applied)
     }
 

@@ -149,6 +149,10 @@ pub(super) struct Dir {
     pub(super) paged: Option<Instant>,
     /// Directories in it that were asked for one by one.
     pub(super) asked: Asked,
+    /// The same of directories whose listing was about to expire.
+    pub(super) asked_again: Asked,
+    /// It is being listed anew before it expires.
+    pub(super) refreshing: bool,
     /// The last listing did not fit one page: single names are asked for instead.
     pub(super) large: bool,
     /// Names that B2 was asked for one by one and does not have.

@@ -235,6 +235,29 @@ impl Tree {
         self.free_if_unused(ino);
     }
 
+    /// How many inodes there are.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Every inode, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Ino, &Node)> {
+        self.nodes.iter()
+    }
+
+    /// Forgets a name that B2 has and nobody uses, as if it had never been listed.
+    pub(super) fn drop_name(&mut self, ino: Ino) {
+        let Some(node) = self.nodes.get(ino) else {
+            return;
+        };
+        let (parent, name) = (node.parent, Arc::clone(&node.name));
+        if let Ok(dir) = self.dir_mut(parent) {
+            dir.children.remove(&name);
+        }
+        self.nodes.remove(ino);
+        self.pending.remove(&ino);
+    }
+
     /// Moves a node to another name; whatever had that name is detached.
     pub(super) fn relocate(&mut self, ino: Ino, parent: Ino, name: Arc<str>) -> Result<(), Error> {
         if let Some(old) = self.child(parent, &name)

@@ -205,6 +205,8 @@ pub struct Settings {
     pub enable_hashfiles: bool,
     /// List them, too.
     pub list_hashfiles: bool,
+    /// How many names may be known before those not used are dropped.
+    pub names_max: usize,
     /// Most transfers of one bulk operation at once (directory renames, drains).
     pub parallel: usize,
 }

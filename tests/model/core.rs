@@ -92,6 +92,7 @@ impl<'a> Core<'a> {
             enable_hashfiles: false,
             list_hashfiles: false,
             parallel: 8,
+            names_max: 1_000_000,
         };
         let options = b2::Options {
             endpoint: emulator.endpoint(),

@@ -40,6 +40,7 @@ async fn walked(vfs: &Vfs, breadth_first: bool) -> Vec<String> {
             if entry.attr.kind == FileKind::Directory {
                 below.push((entry.attr.ino, format!("{path}/")));
             } else {
+                vfs.forget(entry.attr.ino, 1);
                 files.push(path);
             }
         }
@@ -372,4 +373,75 @@ async fn listings_in_short_pages_show_what_is_there() {
                 .unwrap();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_about_to_expire_is_asked_for_again_while_it_holds() {
+    let server = server();
+    let other = client(&server).await;
+    upload(&other, "d/old", b"1").await;
+    let short = Settings {
+        metadata_ttl: Duration::from_secs(4),
+        ..settings()
+    };
+    let vfs = mount(&server, short).await;
+    let dir = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    let old = vfs.lookup(dir, os("old")).await.unwrap();
+    assert!(old.ttl <= Duration::from_secs(3), "the kernel asks in time");
+    upload(&other, "d/new", b"1").await;
+    let before = calls(&server, "b2_list_file_names");
+    tokio::time::sleep(Duration::from_millis(3200)).await;
+    server.set_faults(&["list:late=1:1"]).unwrap();
+    // Answered at once by what still holds; asked for again only once.
+    for _ in 0..3 {
+        assert!(vfs.lookup(dir, os("new")).await.is_err());
+        vfs.lookup(dir, os("old")).await.unwrap();
+    }
+    called(&server, "b2_list_file_names", before).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let lists = calls(&server, "b2_list_file_names");
+    vfs.lookup(dir, os("new")).await.unwrap();
+    assert_eq!(calls(&server, "b2_list_file_names"), lists);
+    assert_eq!(lists, before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_nobody_uses_are_dropped_when_there_are_too_many() {
+    let server = server();
+    let all: Vec<String> = (0..30)
+        .flat_map(|d| (0..200).map(move |f| format!("d{d:02}/f{f:03}")))
+        .collect();
+    seed(&server, all.iter().cloned());
+    let few = Settings {
+        names_max: 1000,
+        ..settings()
+    };
+    let vfs = mount(&server, few).await;
+    let dirs = entries(&vfs, Ino::ROOT).await;
+    // Used: open, held by the kernel, not stored.
+    let opened = vfs.lookup(dirs["d00"], os("f000")).await.unwrap().attr;
+    let open = vfs.open(opened.ino, RDONLY).await.unwrap();
+    let held = vfs.lookup(dirs["d01"], os("f001")).await.unwrap().attr;
+    let (_, unsent) = create(&vfs, dirs["d02"], "new").await;
+    vfs.write(unsent, 0, Bytes::from_static(b"unsent"))
+        .await
+        .unwrap();
+    assert_eq!(walked(&vfs, false).await.len(), all.len() + 1);
+    // What was asked for just now stays for a moment.
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if vfs.known_names() <= 1000 {
+            break;
+        }
+    }
+    let left = vfs.known_names();
+    assert!(left <= 1000, "{left} names");
+    assert_eq!(read_all(&vfs, open.fh).await.unwrap().len(), 3);
+    assert_eq!(vfs.getattr(held.ino).await.unwrap().0.ino, held.ino);
+    let again = vfs.lookup(dirs["d01"], os("f001")).await.unwrap().attr;
+    assert_eq!(again.ino, held.ino);
+    vfs.flush(unsent).await.unwrap();
+    vfs.release(unsent);
+    assert_eq!(get(&vfs, dirs["d02"], "new").await.unwrap(), b"unsent");
+    assert_eq!(walked(&vfs, false).await.len(), all.len() + 1);
 }

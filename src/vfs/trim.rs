@@ -1,0 +1,143 @@
+//! Dropping names that nobody uses, so that what is known of a bucket stays bounded.
+//!
+//! Whole directories at a time, those listed longest ago first; they are listed again when somebody
+//! asks. What is open, has something to store, or is referred to by the kernel stays; of the latter the
+//! kernel is told to forget files, so that they can go the next time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use log::debug;
+
+use super::node::{Body, Marker, Moment, Node};
+use super::tree::Tree;
+use super::{Ino, Invalidation, Vfs};
+
+/// Of the names that may be known, so many eighths stay.
+const STAY: usize = 6;
+/// What was asked for so lately may be in the hands of an operation under way.
+const LATELY: Duration = Duration::from_secs(2);
+/// Pause between tries when nothing can go.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// Directories that are looked through before others get the tree.
+const AT_ONCE: usize = 64;
+
+impl Vfs {
+    /// How many names are known, the root and what is still in use after its removal included.
+    pub fn known_names(&self) -> usize {
+        self.tree().len()
+    }
+
+    /// Names have come: while there are too many, drops some in the background.
+    pub(super) fn names_came(&self, tree: &Tree) {
+        let most = self.settings().names_max;
+        if tree.len() <= most || self.shared.trimming.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let shared = Arc::downgrade(&self.shared);
+        self.shared.runtime.spawn(async move {
+            let mut pause = LATELY;
+            let mut before = usize::MAX;
+            while let Some(shared) = shared.upgrade() {
+                let vfs = Self { shared };
+                let trimmed = tokio::task::spawn_blocking(move || {
+                    vfs.trim(most / 8 * STAY);
+                    let left = vfs.known_names();
+                    vfs.shared.trimming.store(left > most, Ordering::Relaxed);
+                    left
+                });
+                let left = trimmed.await.unwrap_or(usize::MAX);
+                if left <= most {
+                    return;
+                }
+                // What is in use now may not be any more a little later.
+                pause = if left == before {
+                    (pause * 2).min(LONGEST_PAUSE)
+                } else {
+                    LATELY
+                };
+                before = left;
+                tokio::time::sleep(pause).await;
+            }
+        });
+    }
+
+    /// Drops names until at most `stay` are known, or nothing more can go.
+    fn trim(&self, stay: usize) {
+        let mut dirs: Vec<(Option<Instant>, Ino)> = {
+            let tree = self.tree();
+            let known = tree.all().filter_map(|(ino, node)| {
+                let dir = node.dir()?;
+                let used = dir.listed.max(dir.paged);
+                let used = used.max(node.checked.map(Moment::instant));
+                let idle = node.opens == 0 && used.is_none_or(|at| at.elapsed() > LATELY);
+                (idle && !dir.children.is_empty()).then_some((used, ino))
+            });
+            known.collect()
+        };
+        // Those below before those above, where they were listed together.
+        dirs.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+        let before = self.known_names();
+        for some in dirs.chunks(AT_ONCE) {
+            let mut tree = self.tree();
+            for (_, dir) in some {
+                if tree.len() <= stay {
+                    break;
+                }
+                self.drop_children(&mut tree, *dir);
+            }
+        }
+        debug!("{before} names known, {} stay", self.known_names());
+    }
+
+    fn drop_children(&self, tree: &mut Tree, ino: Ino) {
+        let Ok(dir) = tree.dir(ino) else { return };
+        if tree.get(ino).is_ok_and(|node| node.opens > 0) {
+            return; // being read
+        }
+        let (mut dropped, mut told) = (Vec::new(), Vec::new());
+        for (name, child) in &dir.children {
+            let Ok(node) = tree.get(*child) else { continue };
+            if !idle(node) {
+                continue;
+            }
+            if node.lookups == 0 {
+                dropped.push(*child);
+            } else if node.object().is_some() {
+                told.push(Arc::clone(name));
+            }
+        }
+        for name in told {
+            let parent = ino;
+            self.shared
+                .invalidations
+                .push(Invalidation::Entry { parent, name });
+        }
+        if dropped.is_empty() {
+            return;
+        }
+        for child in dropped {
+            tree.drop_name(child);
+        }
+        if let Ok(dir) = tree.dir_mut(ino) {
+            dir.listed = None;
+        }
+    }
+}
+
+/// Whether B2 knows all that is known of a node, and nobody has it open.
+fn idle(node: &Node) -> bool {
+    let checked = node.checked.map(Moment::instant);
+    if node.opens > 0 || node.local() || checked.is_some_and(|at| at.elapsed() <= LATELY) {
+        return false;
+    }
+    match &node.body {
+        Body::Dir(dir) => {
+            dir.children.is_empty()
+                && dir.pages.strong_count() == 0
+                && !matches!(dir.marker, Marker::Wanted { .. })
+        }
+        Body::Object(object) => object.content.is_none() && object.leftover.is_none(),
+    }
+}
