@@ -36,7 +36,7 @@ impl Vfs {
                 other => other?,
             },
         };
-        let opened = self.open(ino, flags & !libc::O_EXCL).await?;
+        let opened = self.open_known(ino, flags & !libc::O_EXCL).await?;
         match self.entry(&mut self.tree(), ino) {
             Ok(entry) => Ok((entry, opened)),
             Err(error) => {

@@ -70,6 +70,12 @@ impl Owner for FileOwner {
 impl Vfs {
     /// Opens a file; `flags` as of open(2): access mode, O_TRUNC, O_APPEND. Nothing is downloaded.
     pub async fn open(&self, ino: Ino, flags: i32) -> Result<Opened, Error> {
+        self.ask_at_open(ino).await?;
+        self.open_known(ino, flags).await
+    }
+
+    /// The same for a file that was looked up, or made, by the same request.
+    pub(super) async fn open_known(&self, ino: Ino, flags: i32) -> Result<Opened, Error> {
         let write = flags & libc::O_ACCMODE != libc::O_RDONLY;
         let truncate = flags & libc::O_TRUNC != 0;
         if let Some(file) = ino.hashed() {

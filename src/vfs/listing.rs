@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::warn;
 
@@ -15,6 +15,9 @@ use crate::b2::{FileVersion, ListNames, NamesPage};
 
 /// Rows of one call; B2 bills a call by started thousands (API §4.1).
 const PAGE: u32 = 1000;
+
+/// With `metadata_ttl: 0`, how long what was seen holds for everything but opening.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Names that were warned of, so that each is named once.
 #[derive(Debug, Default)]
@@ -188,6 +191,28 @@ impl Vfs {
         self.list_name(&flight, name).await
     }
 
+    /// Before a file is opened with `metadata_ttl: 0`: whatever others have closed by now is what is
+    /// opened (close-to-open). `Stale` when the name means another file now: the kernel then looks it up
+    /// again.
+    pub(super) async fn ask_at_open(&self, ino: Ino) -> Result<(), Error> {
+        let ino = ino.hashed().unwrap_or(ino);
+        let (parent, name) = {
+            let tree = self.tree();
+            let node = tree.get(ino)?;
+            if !self.settings().metadata_ttl.is_zero() || !node.linked || node.local() {
+                return Ok(());
+            }
+            (node.parent, Arc::clone(&node.name))
+        };
+        let _one = self.flight_lock(parent)?.lock_owned().await;
+        let (flight, _under_way) = self.begin(parent)?;
+        self.list_name(&flight, &name).await?;
+        if self.tree().child(parent, &name) == Some(ino) {
+            return Ok(());
+        }
+        Err(Error::Stale)
+    }
+
     pub(super) fn listing_fresh(&self, dir: Ino) -> Result<bool, Error> {
         let tree = self.tree();
         if tree.path(dir).is_none() {
@@ -207,6 +232,9 @@ impl Vfs {
         let now = Instant::now();
         let node = tree.dir(dir)?;
         Ok(match node.children.get(name) {
+            // Without a time to live, opening asks anew; until then what was just seen will do, or
+            // `ls -l` would cost a call for each file.
+            Some(child) if ttl.is_zero() => !tree.fresh_for(*child, MOMENT, now).is_zero(),
             Some(child) => !tree.fresh_for(*child, ttl, now).is_zero(),
             None => node
                 .absent

@@ -445,3 +445,39 @@ async fn names_nobody_uses_are_dropped_when_there_are_too_many() {
     assert_eq!(get(&vfs, dirs["d02"], "new").await.unwrap(), b"unsent");
     assert_eq!(walked(&vfs, false).await.len(), all.len() + 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_time_to_live_opening_asks_and_nothing_else_does() {
+    let server = server();
+    let other = client(&server).await;
+    for name in ["a", "b", "c"] {
+        upload(&other, name, b"1").await;
+    }
+    let always = Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    };
+    let vfs = mount(&server, always).await;
+    names(&vfs, Ino::ROOT).await;
+    let before = calls(&server, "b2_list_file_names");
+    let took = || calls(&server, "b2_list_file_names") - before;
+    let mut found = Vec::new();
+    for name in ["a", "b", "c"] {
+        found.push(vfs.lookup(Ino::ROOT, os(name)).await.unwrap());
+        vfs.getattr(found[0].attr.ino).await.unwrap();
+    }
+    assert_eq!(took(), 0);
+    assert!(found.iter().all(|entry| entry.ttl.is_zero()));
+    let a = found[0].attr.ino;
+    // Closed by somebody else a moment ago.
+    upload(&other, "a", b"22").await;
+    let first = vfs.open(a, RDONLY).await.unwrap();
+    assert_eq!(took(), 1);
+    assert_eq!(read_all(&vfs, first.fh).await.unwrap(), b"22");
+    // It stays what it is for whoever has it open; the name means another file now.
+    upload(&other, "a", b"333").await;
+    assert!(matches!(vfs.open(a, RDONLY).await, Err(Error::Stale)));
+    assert_eq!(read_all(&vfs, first.fh).await.unwrap(), b"22");
+    assert_eq!(get(&vfs, Ino::ROOT, "a").await.unwrap(), b"333");
+    vfs.release(first.fh);
+}
