@@ -35,7 +35,8 @@
 //! # Control
 //! At the API address: `GET /emulator/counters`, `POST /emulator/reset`, `POST /emulator/faults` (a JSON list of words
 //! that replaces all), `POST /emulator/seed` (`{"bucketName", "files": [{"name", "size", "uploadTimestamp"?, "info"?}]}`),
-//! `POST /emulator/expire-tokens`. The content of seeded objects is [`seeded_content`].
+//! `POST /emulator/expire-tokens`, `POST /emulator/tally` (`{"bucketName", "prefix"?}`: how many names the bucket shows, how
+//! many of them are empty, and the bytes of all). None of these is counted, delayed or struck by faults. The content of seeded objects is [`seeded_content`].
 
 mod account;
 mod auth;

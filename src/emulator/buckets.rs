@@ -56,7 +56,7 @@ fn describe(request: &Request, settings: &Settings) -> Value {
         "bucketName": settings.name,
         "bucketType": settings.kind,
         "corsRules": settings.cors,
-        "defaultServerSideEncryption": guarded("readBucketEncryption", settings.encryption.json()),
+        "defaultServerSideEncryption": guarded("readBucketEncryption", json!(settings.encryption.shown())),
         "fileLockConfiguration": guarded("readBucketRetentions", json!({
             "defaultRetention": settings.default_retention,
             "isFileLockEnabled": settings.lock_enabled,

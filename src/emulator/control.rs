@@ -1,17 +1,21 @@
 //! The server's own switches under `/emulator/` at the API address; no part of B2, and open to whoever reaches loopback.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::Method;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::account::newest;
 use super::error::{ApiError, Result};
 use super::reply::Reply;
 use super::seed::{Seed, seed};
 use super::shared::Shared;
+use super::version::Action;
 
 /// A million objects in one call.
 const LIMIT: usize = 512 << 20;
@@ -23,6 +27,14 @@ struct SeedRequest {
     files: Vec<Seed>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TallyRequest {
+    bucket_name: String,
+    #[serde(default)]
+    prefix: String,
+}
+
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     method: &Method,
@@ -30,7 +42,7 @@ pub(super) async fn answer(
     body: Incoming,
 ) -> Reply {
     let outcome = match Limited::new(body, LIMIT).collect().await {
-        Ok(body) => act(shared, method, path, &body.to_bytes()).await,
+        Ok(body) => act(shared, method, path, body.to_bytes()).await,
         Err(error) => Err(ApiError::bad_request(error.to_string())),
     };
     match outcome {
@@ -43,7 +55,7 @@ async fn act(
     shared: &Arc<Shared>,
     method: &Method,
     path: &str,
-    body: &[u8],
+    body: Bytes,
 ) -> Result<serde_json::Value> {
     let done = json!({"ok": true});
     match (method.as_str(), path) {
@@ -55,19 +67,25 @@ async fn act(
             Ok(done)
         }
         ("POST", "/emulator/faults") => {
-            let words: Vec<String> = serde_json::from_slice(body).map_err(|error| bad(&error))?;
+            let words: Vec<String> = serde_json::from_slice(&body).map_err(|error| bad(&error))?;
             shared.faults.set(&words).map_err(ApiError::bad_request)?;
             Ok(done)
         }
         ("POST", "/emulator/seed") => {
-            let wanted: SeedRequest = serde_json::from_slice(body).map_err(|error| bad(&error))?;
+            let wanted: SeedRequest = serde_json::from_slice(&body).map_err(|error| bad(&error))?;
+            drop(body);
             let shared = shared.clone();
             let made = tokio::task::spawn_blocking(move || {
-                seed(&shared, &wanted.bucket_name, &wanted.files)
+                seed(&shared, &wanted.bucket_name, wanted.files)
             })
             .await
             .map_err(|error| ApiError::internal(&std::io::Error::other(error)))??;
             Ok(json!({"made": made}))
+        }
+        ("POST", "/emulator/tally") => {
+            let wanted: TallyRequest =
+                serde_json::from_slice(&body).map_err(|error| bad(&error))?;
+            tally(shared, &wanted)
         }
         ("POST", "/emulator/expire-tokens") => {
             shared.tokens.expire_all();
@@ -75,6 +93,28 @@ async fn act(
         }
         _ => Err(ApiError::not_found(format!("{method} {path}"))),
     }
+}
+
+/// What the bucket shows under a prefix, without a call that would be counted.
+fn tally(shared: &Shared, wanted: &TallyRequest) -> Result<serde_json::Value> {
+    let account = shared.account();
+    let bucket = account
+        .bucket_by_name(&wanted.bucket_name)
+        .ok_or_else(|| ApiError::bad_bucket_id(&wanted.bucket_name))?;
+    let from = (Bound::Included(wanted.prefix.as_str()), Bound::Unbounded);
+    let (mut names, mut empty, mut bytes) = (0_u64, 0_u64, 0_u64);
+    for (name, versions) in bucket.names.range::<str, _>(from) {
+        if !name.starts_with(&wanted.prefix) {
+            break;
+        }
+        if let Some(version) = newest(versions).filter(|v| v.action == Action::Upload) {
+            let size = version.content.len();
+            names += 1;
+            empty += u64::from(size == 0);
+            bytes += size;
+        }
+    }
+    Ok(json!({"names": names, "empty": empty, "bytes": bytes}))
 }
 
 fn bad(error: &serde_json::Error) -> ApiError {

@@ -40,6 +40,8 @@ pub(super) struct Page {
     pub(super) rows: Vec<Row>,
     /// The name, and for a file row the version, of the next row.
     pub(super) next: Option<(String, Option<Arc<Version>>)>,
+    /// How many names were looked at: what the page cost.
+    pub(super) looked_at: usize,
 }
 
 fn visible(kind: Kind, versions: &[Arc<Version>]) -> &[Arc<Version>] {
@@ -82,6 +84,7 @@ pub(super) fn page(names: &Names, query: &Query<'_>) -> Page {
     'seek: loop {
         let range = (Bound::Included(from.as_str()), Bound::Unbounded);
         for (name, versions) in names.range::<str, _>(range) {
+            page.looked_at += 1;
             if !name.starts_with(query.prefix) {
                 return page;
             }
@@ -212,6 +215,29 @@ mod tests {
                 }
             }
             prop_assert_eq!(rows, wanted);
+        }
+    }
+
+    #[test]
+    fn a_folder_costs_the_same_whatever_is_in_it() {
+        let made: Vec<(String, Action)> = (0..50)
+            .flat_map(|folder| (0..200).map(move |file| format!("d/{folder:02}/{file:03}")))
+            .map(|name| (name, Action::Upload))
+            .collect();
+        let names = build(&made);
+        let query = |start, max| Query {
+            kind: Kind::Names,
+            prefix: "d/",
+            delimiter: Some('/'),
+            start,
+            start_version: None,
+            max,
+        };
+        for (start, max, rows) in [("", 1000, 50), ("d/10/", 20, 20), ("d/49/150", 1000, 1)] {
+            let page = page(&names, &query(start, max));
+            assert_eq!(page.rows.len(), rows);
+            // One name a folder, and the one that comes next.
+            assert!(page.looked_at <= rows + 1, "{}", page.looked_at);
         }
     }
 

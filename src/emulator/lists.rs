@@ -144,7 +144,7 @@ pub(super) fn parts(request: &Request, params: &Params) -> Result<Bytes> {
                 "contentSha1": hex(&part.hashes.sha1),
                 "fileId": id,
                 "partNumber": number,
-                "serverSideEncryption": file.encryption.json(),
+                "serverSideEncryption": file.encryption.shown(),
                 "uploadTimestamp": part.stamp / 1000 * 1000, // whole seconds here (API §6)
             })
         })

@@ -1,5 +1,6 @@
 //! Many objects at once, whose content is computed when read.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,14 +30,17 @@ pub struct Seed {
     pub info: BTreeMap<String, String>,
 }
 
-/// Hashes of patterns by variant and size, each computed once.
+/// A content, and its hashes unless it is that of a large file.
+type Made = (Content, Option<Hashes>);
+
+/// Contents of patterns and their hashes by variant and size: made once, and shared by all objects that have them.
 #[derive(Debug, Default)]
-pub(super) struct SeedHashes {
-    known: Mutex<HashMap<(u64, u64), Hashes>>,
+pub(super) struct Patterns {
+    known: Mutex<HashMap<(u64, u64), Made>>,
     blobs: Mutex<HashMap<u64, Arc<Blob>>>,
 }
 
-impl SeedHashes {
+impl Patterns {
     fn blob(&self, variant: u64) -> Arc<Blob> {
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         let blob = blobs.entry(variant).or_insert_with(|| {
@@ -61,28 +65,44 @@ impl SeedHashes {
         }])
     }
 
-    fn hashes(&self, variant: u64, content: &Content) -> Result<Hashes> {
-        let place = (variant, content.len());
+    fn take(&self, variant: u64, size: u64) -> Result<Made> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hashes) = known().get(&place) {
-            return Ok(*hashes);
+        if let Some(found) = known().get(&(variant, size)) {
+            return Ok(found.clone());
         }
-        let hashes = content
-            .hash(true)
-            .map_err(|error| ApiError::internal(&error))?;
-        known().insert(place, hashes);
-        Ok(hashes)
+        let content = self.content(variant, size);
+        let hashes = if is_large(size) {
+            None
+        } else {
+            let hashes = content.hash(true);
+            Some(hashes.map_err(|error| ApiError::internal(&error))?)
+        };
+        let made = (content, hashes);
+        known().insert((variant, size), made.clone());
+        Ok(made)
     }
 }
 
-/// Makes all of them in one bucket: for a blocking thread.
-pub(super) fn seed(shared: &Shared, bucket: &str, seeds: &[Seed]) -> Result<usize> {
+fn is_large(size: u64) -> bool {
+    size > RECOMMENDED_PART
+}
+
+/// Makes all of them in one bucket: for a blocking thread. Each is dropped when it is made, where they are given away:
+/// a million take their memory once.
+pub(super) fn seed(
+    shared: &Shared,
+    bucket: &str,
+    seeds: impl IntoIterator<Item: Borrow<Seed>>,
+) -> Result<usize> {
     let settings = shared
         .account()
         .bucket_by_name(bucket)
         .map(|bucket| bucket.settings.clone())
         .ok_or_else(|| ApiError::bad_bucket_id(bucket))?;
+    let mut types: HashMap<String, Arc<str>> = HashMap::new();
+    let mut made = 0;
     for seed in seeds {
+        let seed = seed.borrow();
         check_name(&seed.name)?;
         let info = check_info(seed.info.clone())?;
         check_header_size(
@@ -91,18 +111,15 @@ pub(super) fn seed(shared: &Shared, bucket: &str, seeds: &[Seed]) -> Result<usiz
             &settings.encryption,
             settings.lock_enabled,
         )?;
-        let variant = variant_of(&seed.name);
-        let content = shared.seed_hashes.content(variant, seed.size);
-        let large = seed.size > RECOMMENDED_PART;
-        let hashes = if large {
-            None
-        } else {
-            Some(shared.seed_hashes.hashes(variant, &content)?)
-        };
+        let (content, hashes) = shared.patterns.take(variant_of(&seed.name), seed.size)?;
         let content_type = resolve_content_type("b2/x-auto", &seed.name)?;
+        let content_type = types
+            .entry(content_type)
+            .or_insert_with_key(|name| name.as_str().into())
+            .clone();
         let mut account = shared.account();
         let version = Version {
-            number: if large {
+            number: if is_large(seed.size) {
                 account.large_number()
             } else {
                 account.small_number()
@@ -114,7 +131,7 @@ pub(super) fn seed(shared: &Shared, bucket: &str, seeds: &[Seed]) -> Result<usiz
                 Some(stamp) => stamp,
                 None => account.stamp(),
             },
-            content_type: content_type.into(),
+            content_type,
             info: (!info.is_empty()).then(|| Box::new(info)),
             sha1: hashes.map_or(Sha1::None, |hashes| Sha1::Checked(hashes.sha1)),
             md5: hashes.and_then(|hashes| hashes.md5),
@@ -123,6 +140,7 @@ pub(super) fn seed(shared: &Shared, bucket: &str, seeds: &[Seed]) -> Result<usiz
             content,
         };
         account.put_version(version)?;
+        made += 1;
     }
-    Ok(seeds.len())
+    Ok(made)
 }

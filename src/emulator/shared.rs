@@ -8,7 +8,7 @@ use super::account::Account;
 use super::counters::Meter;
 use super::faults::Faults;
 use super::keys::Tokens;
-use super::seed::SeedHashes;
+use super::seed::Patterns;
 use super::store::Store;
 
 /// Base URLs of the listeners.
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) tokens: Tokens,
     pub(super) faults: Faults,
     pub(super) meter: Meter,
-    pub(super) seed_hashes: SeedHashes,
+    pub(super) patterns: Patterns,
     pub(super) latency: Duration,
     pub(super) bandwidth: Option<u64>,
     pub(super) addresses: Addresses,
@@ -58,7 +58,7 @@ impl Shared {
             faults,
             meter: Meter::default(),
             store,
-            seed_hashes: SeedHashes::default(),
+            patterns: Patterns::default(),
             latency,
             bandwidth,
             addresses,

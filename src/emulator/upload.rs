@@ -219,7 +219,7 @@ pub(super) fn part_reply(
         "contentSha1": hex(&part.hashes.sha1),
         "fileId": id,
         "partNumber": number,
-        "serverSideEncryption": encryption.json(),
+        "serverSideEncryption": encryption.shown(),
         "uploadTimestamp": part.stamp,
     }))
 }

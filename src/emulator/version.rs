@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::content::{Content, Hashes};
 use super::text::{date_and_time, hex};
@@ -54,13 +53,24 @@ pub(super) enum Encryption {
 }
 
 impl Encryption {
-    pub(super) fn json(&self) -> Value {
-        match self {
-            Self::None => json!({"algorithm": null, "mode": null}),
-            Self::B2 => json!({"algorithm": "AES256", "mode": "SSE-B2"}),
-            Self::Customer(_) => json!({"algorithm": "AES256", "mode": "SSE-C"}),
+    pub(super) fn shown(&self) -> EncryptionShown {
+        let mode = match self {
+            Self::None => None,
+            Self::B2 => Some("SSE-B2"),
+            Self::Customer(_) => Some("SSE-C"),
+        };
+        EncryptionShown {
+            algorithm: mode.map(|_| "AES256"),
+            mode,
         }
     }
+}
+
+/// How replies tell the encryption; the key is not in it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct EncryptionShown {
+    algorithm: Option<&'static str>,
+    mode: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,11 +175,11 @@ pub(super) struct Entry<'a> {
     file_info: &'a Info,
     file_name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    file_retention: Option<Value>,
+    file_retention: Option<Guarded<RetentionShown<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    legal_hold: Option<Value>,
+    legal_hold: Option<Guarded<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    server_side_encryption: Option<Value>,
+    server_side_encryption: Option<EncryptionShown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     upload_timestamp: u64,
@@ -202,9 +212,9 @@ impl<'a> Entry<'a> {
             file_id: Some(version.file_id()),
             file_info: version.info(),
             file_name: &version.name,
-            file_retention: (!hide).then(|| retention_json(version, viewer)),
-            legal_hold: (!hide).then(|| hold_json(version, viewer)),
-            server_side_encryption: (!hide).then(|| version.encryption.json()),
+            file_retention: (!hide).then(|| retention_shown(version, viewer)),
+            legal_hold: (!hide).then(|| hold_shown(version, viewer)),
+            server_side_encryption: (!hide).then(|| version.encryption.shown()),
             size: viewer.v1.then_some(length),
             upload_timestamp: version.stamp,
         }
@@ -238,26 +248,41 @@ impl<'a> Entry<'a> {
     }
 }
 
-fn retention_json(version: &Version, viewer: &Viewer) -> Value {
-    if !viewer.reads_retentions {
-        return json!({"isClientAuthorizedToRead": false, "value": null});
-    }
-    let retention = version
-        .lock
-        .as_ref()
-        .and_then(|lock| lock.retention.as_ref());
-    json!({"isClientAuthorizedToRead": true, "value": {
-        "mode": retention.map(|retention| &retention.mode),
-        "retainUntilTimestamp": retention.map(|retention| retention.until),
-    }})
+/// What not every key may read.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Guarded<T> {
+    is_client_authorized_to_read: bool,
+    value: Option<T>,
 }
 
-fn hold_json(version: &Version, viewer: &Viewer) -> Value {
-    if !viewer.reads_holds {
-        return json!({"isClientAuthorizedToRead": false, "value": null});
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RetentionShown<'a> {
+    mode: Option<&'a str>,
+    retain_until_timestamp: Option<u64>,
+}
+
+fn retention_shown<'a>(version: &'a Version, viewer: &Viewer) -> Guarded<RetentionShown<'a>> {
+    let lock = version.lock.as_ref();
+    let retention = lock.and_then(|lock| lock.retention.as_ref());
+    let shown = RetentionShown {
+        mode: retention.map(|retention| retention.mode.as_str()),
+        retain_until_timestamp: retention.map(|retention| retention.until),
+    };
+    Guarded {
+        is_client_authorized_to_read: viewer.reads_retentions,
+        value: viewer.reads_retentions.then_some(shown),
     }
+}
+
+fn hold_shown(version: &Version, viewer: &Viewer) -> Guarded<&'static str> {
     let hold = version.lock.as_ref().and_then(|lock| lock.legal_hold);
-    json!({"isClientAuthorizedToRead": true, "value": hold.map(|on| if on { "on" } else { "off" })})
+    let shown = hold.map(|on| if on { "on" } else { "off" });
+    Guarded {
+        is_client_authorized_to_read: viewer.reads_holds,
+        value: shown.filter(|_| viewer.reads_holds),
+    }
 }
 
 #[cfg(test)]

@@ -365,3 +365,27 @@ async fn keys_can_be_made_from_the_test() {
     let k = crate::api::Caller::authorize(&f.endpoint, &id, &secret, &f.bucket_name).await;
     assert_eq!(k.names(json!({"prefix": "in/"})).await.0.len(), 1);
 }
+
+#[tokio::test]
+async fn a_tally_tells_what_the_bucket_shows_and_is_not_counted() {
+    let f = start().await;
+    f.upload("d/a", b"12345").await;
+    f.upload("d/a", b"123").await;
+    f.upload("d/empty", b"").await;
+    f.upload("d/hidden", b"1").await;
+    f.upload("e", b"1").await;
+    f.start_large("d/unfinished").await;
+    let hidden = json!({"bucketId": f.bucket, "fileName": "d/hidden"});
+    f.ok("b2_hide_file", hidden).await;
+    let before = f.server.counters();
+    let wanted = json!({"bucketName": f.bucket_name, "prefix": "d/"});
+    let tally = control(&f, "tally", wanted).await.ok();
+    assert_eq!(tally, json!({"names": 2, "empty": 1, "bytes": 3}));
+    let everything = json!({"bucketName": f.bucket_name});
+    let tally = control(&f, "tally", everything).await.ok();
+    assert_eq!(tally, json!({"names": 3, "empty": 1, "bytes": 4}));
+    assert_eq!(f.server.counters(), before);
+    control(&f, "tally", json!({"bucketName": "nowhere"}))
+        .await
+        .is_error(400, "bad_bucket_id");
+}
