@@ -149,8 +149,8 @@ struct TransferOptions {
     /// Give a call up after this long without progress [default: 120s]
     #[arg(long, value_name = "TIME")]
     timeout: Option<Span>,
-    /// Upload after close (not available yet: only off)
-    #[arg(long, alias = "write_back", value_name = "TIME", hide = true)]
+    /// Let close return at once and upload this long after it, 5s say [default: off]
+    #[arg(long, alias = "write_back", value_name = "TIME")]
     write_back: Option<WriteBack>,
 }
 
@@ -448,6 +448,7 @@ mod tests {
             "large-file",
             "verify-reads",
             "timeout",
+            "write-back",
         ] {
             assert!(help.contains(&format!("--{option}")), "{option}");
         }

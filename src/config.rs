@@ -202,6 +202,7 @@ pub struct Config {
     pub large_file: u64,
     pub verify_reads: bool,
     pub timeout: Duration,
+    pub write_back: Option<Duration>,
     /// What the user should know although it is no error.
     pub warnings: Vec<String>,
 }
@@ -297,6 +298,7 @@ impl Config {
             large_file,
             verify_reads: on(layer.verify_reads, true),
             timeout,
+            write_back: layer.write_back.and_then(|w| w.0),
             warnings: Vec::new(),
         })
     }
@@ -355,6 +357,7 @@ impl Config {
                 list_hashfiles: self.list_hashfiles,
                 // Server-side copies and removals wait for answers only; twice the uploads keep B2 busy.
                 parallel: self.uploads * 2,
+                write_back: self.write_back,
             },
         }
     }

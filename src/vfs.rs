@@ -179,6 +179,7 @@ mod tests {
             enable_hashfiles: true,
             list_hashfiles: true,
             parallel: 8,
+            write_back: None,
         }
     }
 }

@@ -12,6 +12,9 @@ use b2fuse::io::{self, Io};
 use b2fuse::vfs::{Attr, Delete, Entry, Error, Fh, FileKind, Ino, NewNode, SetAttr, Settings, Vfs};
 use bytes::Bytes;
 
+#[path = "vfs/write_back.rs"]
+mod write_back;
+
 const RDONLY: i32 = libc::O_RDONLY;
 const RDWR: i32 = libc::O_RDWR;
 const MB: u64 = 1_000_000;
@@ -47,15 +50,21 @@ fn settings() -> Settings {
         enable_hashfiles: true,
         list_hashfiles: false,
         parallel: 8,
+        write_back: None,
     }
 }
 
 async fn mount(server: &Server, settings: Settings) -> Vfs {
+    mount_within(server, settings, 64 << 20).await.0
+}
+
+/// With this much memory.
+async fn mount_within(server: &Server, settings: Settings, memory: u64) -> (Vfs, Io) {
     let client = client(server).await;
     let io = Io::new(
         client.clone(),
         io::Settings {
-            memory: 64 << 20,
+            memory,
             large_file: 16 << 20,
             part_size: 6 << 20,
             uploads: 4,
@@ -64,7 +73,8 @@ async fn mount(server: &Server, settings: Settings) -> Vfs {
             timeout: Duration::from_secs(20),
         },
     );
-    Vfs::new(client, io, settings).await.unwrap()
+    let vfs = Vfs::new(client, io.clone(), settings).await.unwrap();
+    (vfs, io)
 }
 
 fn new(kind: FileKind) -> NewNode {

@@ -126,6 +126,7 @@ mod tests {
             enable_hashfiles: true,
             list_hashfiles: true,
             parallel: 1,
+            write_back: None,
         }
     }
 
