@@ -131,7 +131,7 @@ struct TransferOptions {
     /// Ceiling for cache, read-ahead and unsent bytes [default: 512MiB]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
-    /// Uploads at once [default: 8]
+    /// Uploads at once [default: 32, of one file 8]
     #[arg(long, value_name = "COUNT")]
     uploads: Option<Count>,
     /// Downloads at once [default: 8]
