@@ -5,7 +5,8 @@
 //! one name is the order in which B2 sees them. On failure everything stays pending, is tried again
 //! in the background, and the error is told to whoever waits.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -556,8 +557,15 @@ impl Vfs {
     pub async fn drain(&self) -> Vec<Unstored> {
         // Storing a file can leave something behind it (attributes, a parent's marker).
         const ROUNDS: usize = 3;
+        // The client has tried often enough; without a network each try takes all its time.
+        let failed = std::sync::Mutex::new(HashSet::new());
+        let has_failed = |ino: &Ino| {
+            let failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.contains(ino)
+        };
         for _ in 0..ROUNDS {
-            let all = self.tree().pending();
+            let mut all = self.tree().pending();
+            all.retain(|ino| !has_failed(ino));
             if all.is_empty() {
                 break;
             }
@@ -566,9 +574,15 @@ impl Vfs {
                 .partition(|ino| self.tree().get(*ino).is_ok_and(|node| node.dir().is_none()));
             for group in [objects, dirs] {
                 stream::iter(group)
-                    .for_each_concurrent(self.settings().parallel, |ino| async move {
-                        if let Err(error) = self.store(ino).await {
-                            self.store_failed(ino, 0, &error);
+                    .for_each_concurrent(self.settings().parallel, |ino| {
+                        let failed = &failed;
+                        async move {
+                            if let Err(error) = self.store(ino).await {
+                                self.store_failed(ino, 0, &error);
+                                let mut failed =
+                                    failed.lock().unwrap_or_else(PoisonError::into_inner);
+                                failed.insert(ino);
+                            }
                         }
                     })
                     .await;
