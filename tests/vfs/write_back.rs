@@ -124,7 +124,7 @@ async fn a_deleted_temporary_file_costs_nothing_at_all() {
     let server = server();
     let (vfs, io) = mount_within(&server, later(HOUR), 64 << 20).await;
     let before = server.counters().calls;
-    put(&vfs, Ino::ROOT, "t", &[7; 100_000]).await;
+    put(&vfs, Ino::ROOT, "t", &vec![7; 100_000]).await;
     put(&vfs, Ino::ROOT, "u", b"replaced").await;
     put(&vfs, Ino::ROOT, "v", b"replacement").await;
     rename(&vfs, "v", "u").await;
