@@ -131,7 +131,7 @@ struct TransferOptions {
     /// Ceiling for cache, read-ahead and unsent bytes [default: 512MiB]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
-    /// Uploads at once [default: 8]
+    /// Uploads at once [default: 32, of one file 8]
     #[arg(long, value_name = "COUNT")]
     uploads: Option<Count>,
     /// Downloads at once [default: 8]
@@ -149,8 +149,8 @@ struct TransferOptions {
     /// Give a call up after this long without progress [default: 120s]
     #[arg(long, value_name = "TIME")]
     timeout: Option<Span>,
-    /// Upload after close (not available yet: only off)
-    #[arg(long, alias = "write_back", value_name = "TIME", hide = true)]
+    /// Let close return at once and upload this long after it, 5s say [default: off]
+    #[arg(long, alias = "write_back", value_name = "TIME")]
     write_back: Option<WriteBack>,
 }
 
@@ -448,6 +448,7 @@ mod tests {
             "large-file",
             "verify-reads",
             "timeout",
+            "write-back",
         ] {
             assert!(help.contains(&format!("--{option}")), "{option}");
         }

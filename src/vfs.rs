@@ -187,6 +187,7 @@ mod tests {
             list_hashfiles: true,
             parallel: 8,
             names_max: usize::MAX,
+            write_back: None,
         }
     }
 }

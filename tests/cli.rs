@@ -31,8 +31,8 @@ fn wrong_usage_ends_with_2() {
             "the application key is no option",
         ),
         (
-            &["--write-back", "5s", "/m"],
-            "not available yet: write off, or leave it out",
+            &["--write-back", "soon", "/m"],
+            "\"soon\" is not a time: write off, or the time to wait after close, 5s say",
         ),
         (
             &["--endpoint", "http://b2.example", "/m"],

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use b2fuse::emulator::{self, Server};
 use harness::*;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
@@ -168,6 +169,57 @@ fn what_cannot_be_stored_is_listed_and_ends_with_1() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("lost (7 bytes): "), "{said}");
     assert!(mounted_on(&place.mnt()).is_empty());
+}
+
+/// Some files wait for their upload when the signal comes.
+fn with_a_full_queue(
+    server: Server,
+    end: impl FnOnce(&Running, Option<Server>) -> Option<Server>,
+) -> (Option<i32>, String) {
+    let place = Place::new();
+    let mut command = b2fuse_with(&Account::of(&server));
+    command.args(["--timeout", "2s", "--write-back", "1h", "--uploads", "2"]);
+    let mut running = Running::mount(&mut command, &place.mnt());
+    for file in 0..20 {
+        fs::write(place.mnt().join(format!("f{file}")), "content").expect("written");
+    }
+    let server = end(&running, Some(server));
+    let ended = running.end();
+    assert!(mounted_on(&place.mnt()).is_empty());
+    drop(server);
+    ended
+}
+
+#[test]
+fn a_full_queue_is_stored_after_sigterm_with_progress() {
+    let server = Server::start(emulator::Options {
+        latency: Duration::from_millis(300),
+        ..emulator::Options::default()
+    })
+    .expect("the emulator starts");
+    let (code, said) = with_a_full_queue(server, |running, server| {
+        running.signal(Signal::SIGTERM);
+        running.hear("storing: ");
+        server
+    });
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("everything is stored"), "{said}");
+}
+
+#[test]
+fn what_waits_and_cannot_be_stored_is_listed_and_ends_with_1() {
+    let (code, said) = with_a_full_queue(harness::emulator(), |running, server| {
+        drop(server);
+        running.signal(Signal::SIGTERM);
+        None
+    });
+    assert_eq!(code, Some(1), "{said}");
+    for file in 0..20 {
+        assert!(
+            said.contains(&format!("f{file} (7 bytes): ")),
+            "{file}: {said}"
+        );
+    }
 }
 
 /// A copy into a mount whose way to B2 is slow: it waits in close(2) when the signal comes.

@@ -14,6 +14,8 @@ use bytes::Bytes;
 
 #[path = "vfs/listing.rs"]
 mod listing;
+#[path = "vfs/write_back.rs"]
+mod write_back;
 
 const RDONLY: i32 = libc::O_RDONLY;
 const RDWR: i32 = libc::O_RDWR;
@@ -51,15 +53,21 @@ fn settings() -> Settings {
         list_hashfiles: false,
         parallel: 8,
         names_max: 1_000_000,
+        write_back: None,
     }
 }
 
 async fn mount(server: &Server, settings: Settings) -> Vfs {
+    mount_within(server, settings, 64 << 20).await.0
+}
+
+/// With this much memory.
+async fn mount_within(server: &Server, settings: Settings, memory: u64) -> (Vfs, Io) {
     let client = client(server).await;
     let io = Io::new(
         client.clone(),
         io::Settings {
-            memory: 64 << 20,
+            memory,
             large_file: 16 << 20,
             part_size: 6 << 20,
             uploads: 4,
@@ -68,7 +76,8 @@ async fn mount(server: &Server, settings: Settings) -> Vfs {
             timeout: Duration::from_secs(20),
         },
     );
-    Vfs::new(client, io, settings).await.unwrap()
+    let vfs = Vfs::new(client, io.clone(), settings).await.unwrap();
+    (vfs, io)
 }
 
 fn new(kind: FileKind) -> NewNode {

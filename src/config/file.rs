@@ -291,8 +291,8 @@ mod tests {
                 "c.yaml:1: uid: \"root\" is not a number of a user or group: write one, 1000 say",
             ),
             (
-                "write_back: 5s\n",
-                "c.yaml:1: write_back: not available yet: write off, or leave it out",
+                "write_back: soon\n",
+                "c.yaml:1: write_back: \"soon\" is not a time: write off, or the time to wait after close, 5s say",
             ),
             (
                 "endpoint: http://api.backblazeb2.com\n",

@@ -347,16 +347,27 @@ impl FromStr for Removal {
     }
 }
 
-/// Uploading after close; only `off` so far.
+/// How long after close a file is uploaded; `None`: before close returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WriteBack;
+pub struct WriteBack(pub Option<Duration>);
+
+/// Longer, nobody would remember what is still in memory only.
+const WRITE_BACK_MAX: Duration = Duration::from_secs(24 * 3600);
 
 impl FromStr for WriteBack {
     type Err = Wrong;
     fn from_str(text: &str) -> Result<Self, Wrong> {
-        match text {
-            "off" | "false" | "no" | "0" | "0s" => Ok(Self),
-            _ => wrong("not available yet: write off, or leave it out"),
+        if matches!(text, "off" | "false" | "no") {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(Span(delay)) if delay > WRITE_BACK_MAX => {
+                wrong(format!("{text} is out of range: write off, or up to 24h"))
+            }
+            Ok(Span(delay)) => Ok(Self((!delay.is_zero()).then_some(delay))),
+            Err(_) => wrong(format!(
+                "{text:?} is not a time: write off, or the time to wait after close, 5s say"
+            )),
         }
     }
 }
@@ -401,6 +412,19 @@ mod tests {
         assert_eq!(read("2m"), Some(120_000));
         assert_eq!(read("1h"), Some(3_600_000));
         for bad in ["", "s", "-3s", "1 fortnight"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn write_back_is_off_or_a_time() {
+        let read = |text: &str| text.parse::<WriteBack>().map(|w| w.0).ok();
+        for off in ["off", "no", "false", "0", "0s"] {
+            assert_eq!(read(off), Some(None), "{off}");
+        }
+        assert_eq!(read("5s"), Some(Some(Duration::from_secs(5))));
+        assert_eq!(read("24h"), Some(Some(WRITE_BACK_MAX)));
+        for bad in ["25h", "-1s", "soon", ""] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -381,6 +381,9 @@ impl Content {
             state.overlay.drop_stored(snapshot.seq);
             state.stored = state.stored.max(snapshot.seq);
             state.consider = 0;
+            if !state.is_dirty() {
+                state.overhead = None;
+            }
             self.count(&state);
             (before, state.misplaced.take())
         };

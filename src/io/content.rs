@@ -14,6 +14,7 @@ use bytes::Bytes;
 use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::watch;
 
+use super::budget::Reservation;
 use super::cursor::{Cursor, hash_version};
 use super::engine::{Engine, STRIDE};
 use super::extents::{Overlay, Piece};
@@ -38,6 +39,8 @@ pub struct Content {
     pub(super) flying: AtomicU64,
     /// When the owner was asked to commit (`Engine::now_ms`), 0 for never.
     pub(super) asked: AtomicU64,
+    /// The owner will commit it anyway, and nothing was changed since it said so.
+    pub(super) closed: AtomicBool,
     /// Changes when a part of the stream has landed.
     pub(super) landed: watch::Sender<u64>,
 }
@@ -56,6 +59,8 @@ pub(super) struct State {
     /// Bytes of the base that still count; what lies behind was cut off.
     pub(super) base_len: u64,
     pub(super) overlay: Overlay,
+    /// Pays for `CONTENT_COST` while something is unsent.
+    pub(super) overhead: Option<Reservation>,
     pub(super) size: u64,
     /// The last change.
     pub(super) seq: u64,
@@ -154,6 +159,7 @@ impl Content {
                 stored: 0,
                 base,
                 overlay: Overlay::default(),
+                overhead: None,
                 low: size,
                 owner: None,
                 stream: Streaming::Off,
@@ -170,6 +176,7 @@ impl Content {
             unsent: AtomicU64::new(0),
             flying: AtomicU64::new(0),
             asked: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
             landed: watch::Sender::new(0),
         })
     }
@@ -374,7 +381,7 @@ impl Content {
             state.discarded = true;
             state.stored = state.seq;
             state.unrecorded = None;
-            let overlay = std::mem::take(&mut state.overlay);
+            let overlay = (std::mem::take(&mut state.overlay), state.overhead.take());
             // A commit under way ends its stream itself.
             let stream = if self.committing.load(Ordering::Acquire) {
                 Streaming::Off
@@ -392,7 +399,13 @@ impl Content {
 
     /// Publishes the counts that others read without the lock.
     pub(super) fn count(&self, state: &State) {
-        self.unsent.store(state.overlay.weight(), Ordering::Relaxed);
+        let overhead = match &state.stream {
+            // What is left of a stream whose parts are on their way is not worth a commit.
+            Streaming::Starting(_) | Streaming::Running(_) => 0,
+            _ => state.overhead.as_ref().map_or(0, Reservation::bytes),
+        };
+        let unsent = state.overlay.weight() + overhead;
+        self.unsent.store(unsent, Ordering::Relaxed);
         let flying = match &state.stream {
             Streaming::Running(stream) => stream.flying_bytes(),
             _ => 0,

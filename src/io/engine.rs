@@ -45,6 +45,9 @@ pub(super) struct Engine {
     /// before a read that somebody waits for.
     pub(super) ahead: Semaphore,
     pub(super) contents: Mutex<Vec<Weak<Content>>>,
+    /// When enough was last seen leaving for those who wait for memory (`now_ms`), and whether any of
+    /// it was on its way.
+    pub(super) enough: Mutex<Option<(u64, bool)>>,
     /// Uploads that failed; waiting writers see by it that waiting may not help.
     pub(super) failures: AtomicU64,
     /// Large files under way here: never taken for abandoned ones.
@@ -67,6 +70,7 @@ impl Engine {
             budget,
             filling: Arc::new(Semaphore::new(1)),
             contents: Mutex::default(),
+            enough: Mutex::default(),
             failures: AtomicU64::new(0),
             large: Mutex::default(),
             own: Mutex::new(LruCache::new(OWN_VERSIONS)),

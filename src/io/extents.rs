@@ -15,6 +15,11 @@ use bytes::Bytes;
 use super::budget::Reservation;
 use super::records::Stored;
 
+/// What a content with unsent changes costs beside its bytes and extents: itself, its first map node, the
+/// inode and the places in lists that it keeps alive. Thousands of small files are counted for what
+/// they take.
+pub(super) const CONTENT_COST: u64 = 3072;
+
 /// What one extent costs beside its bytes (map node, headers), so that a million one-byte writes
 /// are counted for what they take.
 pub(super) const EXTENT_COST: u64 = 160;

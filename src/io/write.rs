@@ -15,7 +15,7 @@ use super::Error;
 use super::budget::{Reservation, Want};
 use super::content::{Content, State};
 use super::engine::{Engine, TICK};
-use super::extents::{EXTENT_COST, OpenBuffer};
+use super::extents::{CONTENT_COST, EXTENT_COST, OpenBuffer};
 use super::plan::{MAX_FILE, MIN_PART};
 use super::stream::Streaming;
 
@@ -54,7 +54,10 @@ impl Content {
                 let mut state = self.lock();
                 state.may_change(offset)?;
                 let seq = state.seq + 1;
-                match self.place(&mut state, offset, &data, seq, &mut room) {
+                let placed = self
+                    .pay_overhead(&mut state, &mut room)
+                    .and_then(|()| self.place(&mut state, offset, &data, seq, &mut room));
+                match placed {
                     Ok(()) => {
                         state.seq = seq;
                         state.size = state.size.max(offset + data.len() as u64);
@@ -67,6 +70,40 @@ impl Content {
             room = Some(self.make_room(need).await?);
         }
         self.pump(false);
+        Ok(())
+    }
+
+    /// A close that does not wait for the commit: sees to it that what is unsent, however little, is paid
+    /// for; waits while the budget is full. From now on a commit is due anyway, so that memory that is
+    /// needed is taken from here first.
+    pub async fn pay(self: &Arc<Self>) -> Result<(), Error> {
+        let mut room = None;
+        loop {
+            {
+                let mut state = self.lock();
+                if !state.is_dirty() || state.discarded {
+                    return Ok(());
+                }
+                let paid = self.pay_overhead(&mut state, &mut room).is_ok();
+                self.changed(&mut state);
+                self.closed.store(true, Ordering::Relaxed);
+                if paid {
+                    return Ok(());
+                }
+            }
+            room = Some(self.make_room(CONTENT_COST).await?);
+        }
+    }
+
+    /// Takes memory for what a changed content costs at least, or tells how much that is.
+    fn pay_overhead(&self, state: &mut State, room: &mut Option<Reservation>) -> Result<(), u64> {
+        if state.overhead.is_none() {
+            let paid = match room {
+                Some(room) if room.bytes() >= CONTENT_COST => Some(room.split(CONTENT_COST)),
+                _ => self.engine.reserve_now(Want::Write, CONTENT_COST),
+            };
+            state.overhead = Some(paid.ok_or(CONTENT_COST)?);
+        }
         Ok(())
     }
 
@@ -135,6 +172,7 @@ impl Content {
     }
 
     pub(super) fn changed(self: &Arc<Self>, state: &mut State) {
+        self.closed.store(false, Ordering::Relaxed);
         if !state.listed {
             state.listed = true;
             self.engine.list(self);
@@ -216,18 +254,31 @@ impl Engine {
             .collect()
     }
 
+    fn enough(&self) -> std::sync::MutexGuard<'_, Option<(u64, bool)>> {
+        self.enough
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Makes unsent bytes leave because `me` waits for `bytes`. Tells whether any are on their way.
     fn make_leave(&self, me: &Arc<Content>, bytes: u64) -> Result<bool, Error> {
         self.relieve_waiters();
+        let now = self.now_ms();
+        // Thousands of small contents are not looked through for each write that waits.
+        if let Some((at, on_the_way)) = *self.enough()
+            && now.saturating_sub(at) < TICK.as_millis() as u64
+        {
+            return Ok(on_the_way);
+        }
         let contents = self.listed();
         let goal = bytes.max(self.budget.write_limit() / 4);
-        let now = self.now_ms();
         let (mut leaving, mut on_the_way) = (0, false);
-        // Asked before, unsent bytes, content.
-        let mut idle: Vec<(bool, u64, &Arc<Content>)> = Vec::new();
+        // Asked before, still open, unsent bytes, content.
+        let mut idle: Vec<(bool, bool, u64, &Arc<Content>)> = Vec::new();
         for content in &contents {
             let unsent = content.unsent.load(Ordering::Relaxed);
-            if unsent >= MIN_PART {
+            let open = !content.closed.load(Ordering::Relaxed);
+            if unsent >= MIN_PART && open {
                 content.pump(true);
             }
             let flying = content.flying.load(Ordering::Relaxed);
@@ -245,11 +296,15 @@ impl Engine {
             } else if flying > 0 {
                 leaving += flying;
             } else if waited.is_none_or(|ms| ms >= ASK_AGAIN_MS) || Arc::ptr_eq(content, me) {
-                idle.push((waited.is_some(), unsent, content));
+                idle.push((waited.is_some(), open, unsent, content));
             }
         }
-        idle.sort_by_key(|(asked, unsent, _)| (*asked, std::cmp::Reverse(*unsent)));
-        for (_, unsent, content) in idle {
+        // Of what is closed the oldest first, as it is due next; then the largest.
+        idle.sort_by_key(|(asked, open, unsent, _)| {
+            let size = if *open { *unsent } else { 0 };
+            (*asked, *open, std::cmp::Reverse(size))
+        });
+        for (_, _, unsent, content) in idle {
             if leaving >= goal {
                 break;
             }
@@ -262,6 +317,9 @@ impl Engine {
             content.asked.store(now.max(1), Ordering::Relaxed);
             leaving += unsent;
             owner.please_commit();
+        }
+        if leaving >= goal {
+            *self.enough() = Some((now, on_the_way));
         }
         Ok(on_the_way)
     }

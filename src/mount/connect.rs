@@ -127,6 +127,7 @@ mod tests {
             list_hashfiles: true,
             parallel: 1,
             names_max: 1000,
+            write_back: None,
         }
     }
 

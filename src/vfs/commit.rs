@@ -1,10 +1,13 @@
-//! What goes to B2, and when: content at close and fsync, attributes and markers a little later.
+//! What goes to B2, and when: content at fsync and at close (with write-back after it), attributes and
+//! markers a little later.
 //!
 //! A commit holds the path lock of its name, so that the order of commits, renames and removals of
 //! one name is the order in which B2 sees them. On failure everything stays pending, is tried again
 //! in the background, and the error is told to whoever waits.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use log::debug;
@@ -14,7 +17,7 @@ use super::merge::stored_of;
 use super::name::{self, MARKER};
 use super::node::{Marker, Node, Stored};
 use super::pathlock::Claim;
-use super::queue::{Queue, Urgency};
+use super::queue::{Queue, Task, Urgency};
 use super::tree::Tree;
 use super::{Error, Ino, Pending, Unstored, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, NewFile, Payload, Sha1};
@@ -43,26 +46,17 @@ pub(super) fn spawn_flusher(vfs: &Vfs) {
     let queue = Arc::clone(&vfs.shared.queue);
     let limit = Arc::new(tokio::sync::Semaphore::new(vfs.settings().parallel));
     tokio::spawn(async move {
-        loop {
-            let due = queue.next().await;
+        // First a place, then a task: what is due waits in the queue, where it costs least and the
+        // oldest comes first.
+        while let Ok(place) = Arc::clone(&limit).acquire_owned().await {
+            let task = queue.next().await;
             let Some(shared) = shared.upgrade() else {
                 return;
             };
-            for task in due {
-                let vfs = Vfs {
-                    shared: Arc::clone(&shared),
-                };
-                let limit = Arc::clone(&limit);
-                tokio::spawn(async move {
-                    let _permit = limit.acquire().await;
-                    if task.urgency == Urgency::Idle && vfs.being_written(task.ino) {
-                        return;
-                    }
-                    if let Err(error) = vfs.store(task.ino).await {
-                        vfs.store_failed(task.ino, task.failures, &error);
-                    }
-                });
-            }
+            tokio::spawn(async move {
+                let _place = place;
+                Vfs { shared }.store_due(task).await;
+            });
         }
     });
 }
@@ -188,14 +182,15 @@ impl Vfs {
         }
         let dirty = node.content_dirty();
         let stored_meta = Meta::of_version(version, settings);
-        let opens = node.opens;
+        let (opens, writers) = (node.opens, node.writers());
         node.failed = None;
         let mut meta = node.meta;
         let object = node.object_mut().ok_or(Error::IsDirectory)?;
         let bare = bare.unwrap_or(object.bare_name);
         let mut stored = stored_of(version, true, bare)
             .ok_or_else(|| Error::Io("B2 acknowledged a version without an id".to_owned()))?;
-        stored.provisional = why == Why::Provisional;
+        // Whoever closed it last meanwhile could not say so of a version that was not there yet.
+        stored.provisional = why == Why::Provisional && (writers > 0 || dirty);
         stored.sha1 = stored.sha1.or(sha1);
         object.stored = Some(stored);
         if !object.mtime_explicit && !dirty {
@@ -438,10 +433,70 @@ impl Vfs {
         })
     }
 
+    /// Whether somebody has it open who may still write, and something is unsent: a close will follow.
     fn being_written(&self, ino: Ino) -> bool {
         let tree = self.tree();
         tree.get(ino)
-            .is_ok_and(|node| node.opens > 0 && node.content_dirty())
+            .is_ok_and(|node| node.writers() > 0 && node.content_dirty())
+    }
+
+    /// A file was closed: stores it, or with write-back sees to it that it is stored a little later.
+    /// Where that has failed before, it is tried now and the caller told.
+    pub(super) async fn store_closed(&self, ino: Ino, why: Why) -> Result<(), Error> {
+        let (content, failed) = {
+            let tree = self.tree();
+            let node = tree.get(ino)?;
+            let content = node.object().and_then(|object| object.content.clone());
+            let wanted = node.content_dirty() && tree.path(ino).is_some();
+            (content.filter(|_| wanted), node.failed.is_some())
+        };
+        if self.settings().write_back.is_none() || failed {
+            return self.commit_content(ino, why).await;
+        }
+        let Some(content) = content else {
+            return Ok(());
+        };
+        self.store_later(ino);
+        // Where memory is short, this waits until older ones have left.
+        self.retry_after_commit(ino, || content.pay()).await
+    }
+
+    /// Sees to it that a closed file is stored: at once, or as much later as the user wants.
+    pub(super) fn store_later(&self, ino: Ino) {
+        let (delay, urgency) = match self.settings().write_back {
+            Some(delay) => (delay, Urgency::Closed),
+            None => (Duration::ZERO, Urgency::Now),
+        };
+        self.shared.queue.push(ino, delay, urgency);
+    }
+
+    /// How long an attribute change waits: until the content goes, which takes it along, or briefly.
+    pub(super) fn attributes_delay(&self, dirty: bool) -> Duration {
+        match self.settings().write_back {
+            Some(delay) if dirty => delay,
+            _ => Queue::QUIET,
+        }
+    }
+
+    async fn store_due(&self, task: Task) {
+        /// A directory that is being renamed is looked at again so soon.
+        const MOMENT: Duration = Duration::from_millis(100);
+        if self.being_written(task.ino) {
+            let delay = self.settings().write_back;
+            match (task.urgency, delay) {
+                (Urgency::Idle, _) => return,
+                (Urgency::Closed, Some(delay)) if self.shared.queue.put_off(&task, delay) => return,
+                _ => {}
+            }
+        }
+        let path = self.tree().path(task.ino);
+        if path.is_some_and(|path| self.shared.paths.locked_above(&self.full(&path))) {
+            // Others can go on meanwhile.
+            return self.shared.queue.again(&task, MOMENT);
+        }
+        if let Err(error) = self.store(task.ino).await {
+            self.store_failed(task.ino, task.failures, &error);
+        }
     }
 
     /// Stores everything of one node that is pending.
@@ -453,7 +508,7 @@ impl Vfs {
         if directory {
             return self.commit_marker(ino).await;
         }
-        let why = if self.tree().get(ino)?.opens > 0 {
+        let why = if self.tree().get(ino)?.writers() > 0 {
             Why::Provisional
         } else {
             Why::Closed
@@ -504,8 +559,15 @@ impl Vfs {
     pub async fn drain(&self) -> Vec<Unstored> {
         // Storing a file can leave something behind it (attributes, a parent's marker).
         const ROUNDS: usize = 3;
+        // The client has tried often enough; without a network each try takes all its time.
+        let failed = std::sync::Mutex::new(HashSet::new());
+        let has_failed = |ino: &Ino| {
+            let failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.contains(ino)
+        };
         for _ in 0..ROUNDS {
-            let all = self.tree().pending();
+            let mut all = self.tree().pending();
+            all.retain(|ino| !has_failed(ino));
             if all.is_empty() {
                 break;
             }
@@ -514,9 +576,15 @@ impl Vfs {
                 .partition(|ino| self.tree().get(*ino).is_ok_and(|node| node.dir().is_none()));
             for group in [objects, dirs] {
                 stream::iter(group)
-                    .for_each_concurrent(self.settings().parallel, |ino| async move {
-                        if let Err(error) = self.store(ino).await {
-                            self.store_failed(ino, 0, &error);
+                    .for_each_concurrent(self.settings().parallel, |ino| {
+                        let failed = &failed;
+                        async move {
+                            if let Err(error) = self.store(ino).await {
+                                self.store_failed(ino, 0, &error);
+                                let mut failed =
+                                    failed.lock().unwrap_or_else(PoisonError::into_inner);
+                                failed.insert(ino);
+                            }
                         }
                     })
                     .await;
@@ -524,6 +592,30 @@ impl Vfs {
         }
         self.finish_deletions().await;
         self.unstored()
+    }
+
+    /// Stores what is pending below a directory, but nothing that somebody is still writing.
+    pub(super) async fn store_all_below(&self, dir: Ino) -> Result<(), Error> {
+        let below: Vec<Ino> = {
+            let mut tree = self.tree();
+            let all = tree.pending();
+            all.into_iter()
+                .filter(|ino| tree.is_below(*ino, dir))
+                .collect()
+        };
+        let below = below.into_iter().filter(|ino| !self.being_written(*ino));
+        let results: Vec<Result<(), Error>> = stream::iter(below)
+            .map(|ino| async move {
+                let result = self.store(ino).await;
+                if let Err(error) = &result {
+                    self.store_failed(ino, 0, error);
+                }
+                result
+            })
+            .buffer_unordered(self.settings().parallel)
+            .collect()
+            .await;
+        results.into_iter().collect()
     }
 
     /// What would be lost if the process ended now.

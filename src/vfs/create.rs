@@ -1,7 +1,7 @@
 //! New names: files, symbolic links, device nodes, directories.
 //!
-//! A created file reaches B2 when it is closed; what nobody will close (mknod, symlink) is stored at
-//! once. A directory is a name only; its marker follows if it stays empty (DESIGN §3).
+//! A created file reaches B2 when it is closed; what nobody will close (mknod, symlink) counts as closed
+//! when it is made. A directory is a name only; its marker follows if it stays empty (DESIGN §3).
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl Vfs {
                 .await;
         }
         if result.is_ok() {
-            result = self.commit_content(ino, Why::Closed).await;
+            result = self.store_closed(ino, Why::Closed).await;
         }
         let mut tree = self.tree();
         if let Err(error) = result {

@@ -213,6 +213,9 @@ impl Vfs {
             return Err(Error::NotDirectory);
         };
         self.commit_marker(dir.ino).await?;
+        if self.settings().write_back.is_some() {
+            return self.store_all_below(dir.ino).await;
+        }
         let children: Vec<Ino> = {
             let tree = self.tree();
             let children = tree.dir(dir.ino)?.children.values().copied();

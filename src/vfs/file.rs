@@ -90,6 +90,7 @@ impl Vfs {
             let node = tree.get_mut(ino)?;
             node.opens += 1;
             let object = node.object_mut().ok_or(Error::IsDirectory)?;
+            object.writers += u32::from(write);
             let keep_cache = std::mem::replace(&mut object.pages_valid, true);
             (content, keep_cache)
         };
@@ -317,8 +318,8 @@ impl Vfs {
         self.content_changed(ino)
     }
 
-    /// Changes size, mode, owner or times. A size changed without an open file is stored at once,
-    /// for no close follows; the others wait briefly to be merged (DESIGN §6).
+    /// Changes size, mode, owner or times. A size changed without an open file is stored as by a close,
+    /// for none follows; the others wait briefly to be merged (DESIGN §6).
     pub async fn setattr(
         &self,
         ino: Ino,
@@ -344,7 +345,7 @@ impl Vfs {
             };
             let mut result = self.truncate_open(ino, size).await;
             if result.is_ok() && !opened {
-                result = self.commit_content(ino, Why::Closed).await;
+                result = self.store_closed(ino, Why::Closed).await;
             }
             self.closed(ino);
             result?;
@@ -371,17 +372,18 @@ impl Vfs {
         }
         meta.ctime = attr::now();
         node.meta = meta;
+        let delay = self.attributes_delay(node.content_dirty());
         if let Some(object) = node.object_mut() {
             object.attrs_pending = true;
         } else if let Some(dir) = node.dir_mut() {
             dir.marker.want(true);
         }
         tree.note_pending(ino);
-        self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+        self.shared.queue.push(ino, delay, Urgency::Idle);
         Ok(())
     }
 
-    /// close(2) of one descriptor: when it succeeds, B2 has the bytes.
+    /// close(2) of one descriptor: when it succeeds, B2 has the bytes, or with write-back gets them soon.
     ///
     /// While nothing has been written, there are none. Shells close a copy of the descriptor before
     /// the command writes (`echo x > f`): storing the emptied file then would lose the old content
@@ -391,7 +393,12 @@ impl Vfs {
         match &*handle {
             Handle::File(file) if file.write && !self.only_opened(file.ino) => {
                 // Whether this was the last close is known at release only.
-                self.commit_content(file.ino, Why::Provisional).await
+                self.store_closed(file.ino, Why::Provisional).await
+            }
+            Handle::File(file) if file.write && self.settings().write_back.is_some() => {
+                // Thousands of empty files take memory, too.
+                self.retry_after_commit(file.ino, || file.content.pay())
+                    .await
             }
             _ => Ok(()),
         }
@@ -444,7 +451,7 @@ impl Vfs {
     }
 
     /// A writer has closed the file for good: what it has stored is a version to keep, and what its
-    /// opening alone has changed is stored now.
+    /// opening alone has changed is stored as well.
     fn confirm(&self, ino: Ino) {
         let mut tree = self.tree();
         let Ok(node) = tree.get_mut(ino) else { return };
@@ -452,10 +459,9 @@ impl Vfs {
         let Some(object) = node.object_mut() else {
             return;
         };
+        object.writers = object.writers.saturating_sub(1);
         if object.only_opened && dirty {
-            self.shared
-                .queue
-                .push(ino, std::time::Duration::ZERO, Urgency::Now);
+            self.store_later(ino);
         } else if let Some(stored) = &mut object.stored
             && !dirty
         {
@@ -474,9 +480,7 @@ impl Vfs {
         if dirty && linked {
             // Written after the last flush (mmap), or not stored at close: the queue tries again.
             if !failed {
-                self.shared
-                    .queue
-                    .push(ino, std::time::Duration::ZERO, Urgency::Now);
+                self.store_later(ino);
             }
         } else if let Some(object) = node.object_mut() {
             let content = object.content.take();

@@ -87,6 +87,8 @@ pub(super) struct Object {
     pub(super) leftover: Option<Box<Leftover>>,
     /// Nothing visible lay under the name when the file came to it (see `Stored::bare`).
     pub(super) bare_name: bool,
+    /// Handles that may write.
+    pub(super) writers: u32,
 }
 
 /// What a file that was removed while it was open leaves under its former full name.
@@ -347,6 +349,10 @@ impl Node {
                 (None, None) => 0,
             },
         }
+    }
+
+    pub(super) fn writers(&self) -> u32 {
+        self.object().map_or(0, |object| object.writers)
     }
 
     /// Bytes that B2 has not acknowledged.

@@ -4,6 +4,7 @@
 //! sees them would be left to chance; and while a directory is renamed nothing below it may change.
 //! Held across calls to B2; therefore never held together with a mutex.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -11,8 +12,21 @@ use tokio::sync::Notify;
 /// The names that are locked now.
 #[derive(Debug, Default)]
 pub(super) struct PathLocks {
-    held: Mutex<Vec<Claim>>,
-    freed: Notify,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    names: BTreeMap<String, Holder>,
+    /// How many of them stand for all that is below.
+    subtrees: usize,
+}
+
+#[derive(Debug)]
+struct Holder {
+    subtree: bool,
+    /// Told when it is free: only those wait here whom it stands in the way.
+    freed: Arc<Notify>,
 }
 
 /// One name, or everything below a directory (a name that ends with `/`; the empty name is the root).
@@ -38,11 +52,30 @@ impl Claim {
             subtree: true,
         }
     }
+}
 
-    fn conflicts(&self, other: &Self) -> bool {
-        (self.subtree && other.name.starts_with(&self.name))
-            || (other.subtree && self.name.starts_with(&other.name))
-            || self.name == other.name
+impl Held {
+    /// Whoever stands in the way of a claim.
+    fn against(&self, claim: &Claim) -> Option<&Holder> {
+        let same = self.names.get(&claim.name);
+        same.or_else(|| self.above(&claim.name)).or_else(|| {
+            let below = self.names.range(claim.name.clone()..).next();
+            below
+                .filter(|(name, _)| claim.subtree && name.starts_with(&claim.name))
+                .map(|(_, holder)| holder)
+        })
+    }
+
+    /// Whoever holds a directory that a name lies below.
+    fn above(&self, name: &str) -> Option<&Holder> {
+        if self.subtrees == 0 {
+            return None;
+        }
+        let ends = name.match_indices('/').map(|(at, _)| at + 1);
+        std::iter::once(0)
+            .chain(ends)
+            .filter_map(|end| self.names.get(&name[..end]))
+            .find(|holder| holder.subtree)
     }
 }
 
@@ -55,30 +88,39 @@ pub(super) struct PathGuard {
 
 impl PathLocks {
     /// Waits until all the claims can be had together, so that two callers never wait for each other.
-    pub(super) async fn lock(self: &Arc<Self>, claims: Vec<Claim>) -> PathGuard {
+    pub(super) async fn lock(self: &Arc<Self>, mut claims: Vec<Claim>) -> PathGuard {
+        claims.dedup();
         loop {
-            let freed = self.freed.notified();
-            tokio::pin!(freed);
-            // Registered before looking, so that a release in between is not missed.
-            freed.as_mut().enable();
-            {
+            let in_the_way = {
                 let mut held = self.held();
-                if !held
-                    .iter()
-                    .any(|one| claims.iter().any(|claim| claim.conflicts(one)))
-                {
-                    held.extend(claims.iter().cloned());
+                let holder = claims.iter().find_map(|claim| held.against(claim));
+                let Some(holder) = holder else {
+                    for claim in &claims {
+                        let holder = Holder {
+                            subtree: claim.subtree,
+                            freed: Arc::default(),
+                        };
+                        held.subtrees += usize::from(claim.subtree);
+                        held.names.insert(claim.name.clone(), holder);
+                    }
                     return PathGuard {
                         locks: Arc::clone(self),
                         claims,
                     };
-                }
-            }
-            freed.await;
+                };
+                // Registered under the lock, so that a release in between is not missed.
+                Arc::clone(&holder.freed).notified_owned()
+            };
+            in_the_way.await;
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<Claim>> {
+    /// Whether a directory that the name lies below is locked as a whole, which may take long.
+    pub(super) fn locked_above(&self, name: &str) -> bool {
+        self.held().above(name).is_some()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -87,12 +129,11 @@ impl Drop for PathGuard {
     fn drop(&mut self) {
         let mut held = self.locks.held();
         for claim in &self.claims {
-            if let Some(at) = held.iter().position(|one| one == claim) {
-                held.swap_remove(at);
+            if let Some(holder) = held.names.remove(&claim.name) {
+                held.subtrees -= usize::from(holder.subtree);
+                holder.freed.notify_waiters();
             }
         }
-        drop(held);
-        self.locks.freed.notify_waiters();
     }
 }
 

@@ -16,7 +16,7 @@ use super::merge::stored_of;
 use super::name;
 use super::node::{Marker, Stored};
 use super::pathlock::Claim;
-use super::queue::{Queue, Urgency};
+use super::queue::Urgency;
 use super::{Error, Ino, Invalidation, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, ListNames, NewFile};
 
@@ -310,10 +310,12 @@ impl Vfs {
                 .filter_map(|ino| Some((ino, self.full(&tree.path(ino)?))))
                 .collect()
         };
-        for (ino, full) in dirty {
-            self.commit_content_at(ino, &full, Why::Provisional).await?;
-        }
-        Ok(())
+        stream::iter(dirty)
+            .map(Ok)
+            .try_for_each_concurrent(self.settings().parallel, |(ino, full)| async move {
+                self.commit_content_at(ino, &full, Why::Provisional).await
+            })
+            .await
     }
 
     /// Everything visible below a directory, what Linux cannot show included.
@@ -409,10 +411,11 @@ impl Vfs {
             let Some(object) = node.object_mut() else {
                 continue;
             };
-            object.bare_name = true;
             let Some(old) = object.stored.take() else {
+                // Not stored yet. What it was renamed over is: it has come along under the new name.
                 continue;
             };
+            object.bare_name = true;
             let copy = copied.get(&old.id);
             let Some(mut stored) = copy.and_then(|copy| stored_of(copy, true, true)) else {
                 object.stored = Some(old);
@@ -434,8 +437,9 @@ impl Vfs {
         for ino in tree.subtree(ino) {
             let Ok(node) = tree.get(ino) else { continue };
             if node.pending() {
+                let delay = self.attributes_delay(node.content_dirty());
                 tree.note_pending(ino);
-                self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+                self.shared.queue.push(ino, delay, Urgency::Idle);
             }
         }
     }

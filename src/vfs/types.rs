@@ -209,6 +209,8 @@ pub struct Settings {
     pub names_max: usize,
     /// Most transfers of one bulk operation at once (directory renames, drains).
     pub parallel: usize,
+    /// How long after its close a file is uploaded; `None`: before close returns.
+    pub write_back: Option<Duration>,
 }
 
 /// One thing that is not in B2 (yet).

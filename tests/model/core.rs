@@ -37,6 +37,18 @@ impl Account {
             next: 0.into(),
         }
     }
+
+    /// Every answer takes this long.
+    pub(crate) fn slow(latency: Duration) -> Self {
+        let emulator = Emulator::with(b2fuse::emulator::Options {
+            latency,
+            ..b2fuse::emulator::Options::default()
+        });
+        Self {
+            emulator,
+            ..Self::new()
+        }
+    }
 }
 
 /// One filesystem, under a prefix of its own in the shared bucket.
@@ -44,6 +56,7 @@ pub(crate) struct Core<'a> {
     account: &'a Account,
     prefix: String,
     ttl: Duration,
+    write_back: Option<Duration>,
     vfs: Option<Vfs>,
     slots: [Option<Open>; SLOTS],
 }
@@ -64,6 +77,7 @@ impl<'a> Core<'a> {
             account,
             prefix: format!("sequence {number}/{beneath}"),
             ttl: Duration::from_secs(30),
+            write_back: None,
             vfs: None,
             slots: [None; SLOTS],
         };
@@ -75,6 +89,14 @@ impl<'a> Core<'a> {
     pub(crate) fn without_memory_of_names(mut self) -> Self {
         self.unmount();
         self.ttl = Duration::ZERO;
+        self.mount();
+        self
+    }
+
+    /// Close does not wait for B2.
+    pub(crate) fn storing_later(mut self, delay: Duration) -> Self {
+        self.unmount();
+        self.write_back = Some(delay);
         self.mount();
         self
     }
@@ -93,6 +115,7 @@ impl<'a> Core<'a> {
             list_hashfiles: false,
             parallel: 8,
             names_max: 1_000_000,
+            write_back: self.write_back,
         };
         let options = b2::Options {
             endpoint: emulator.endpoint(),

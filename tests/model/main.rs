@@ -17,6 +17,8 @@ mod path;
 mod reference;
 mod run;
 
+use std::time::Duration;
+
 use operation::Scale;
 
 #[test]
@@ -52,6 +54,38 @@ fn the_core_agrees_when_everything_is_asked_anew() {
     run::sequences(300, 4, |seed| {
         run::one(seed, 50, Scale::Small, &mut || {
             core::Core::new(&account, "").without_memory_of_names()
+        });
+    });
+}
+
+/// What is left at the end is compared by a second reader after the drain.
+#[test]
+fn the_core_agrees_when_it_stores_later() {
+    let account = core::Account::new();
+    run::sequences(1000, 7, |seed| {
+        run::one(seed, 50, Scale::Small, &mut || {
+            core::Core::new(&account, "").storing_later(Duration::from_secs(3600))
+        });
+    });
+}
+
+/// Uploads are under way while everything else happens.
+#[test]
+fn the_core_agrees_while_it_stores_behind_its_back() {
+    let account = core::Account::slow(Duration::from_millis(2));
+    run::sequences(150, 8, |seed| {
+        run::one(seed, 50, Scale::Small, &mut || {
+            core::Core::new(&account, "").storing_later(Duration::from_millis(1 + seed % 7))
+        });
+    });
+}
+
+#[test]
+fn the_core_agrees_when_it_stores_large_files_later() {
+    let account = core::Account::new();
+    run::sequences(12, 9, |seed| {
+        run::one(seed, 40, Scale::Large, &mut || {
+            core::Core::new(&account, "").storing_later(Duration::from_millis(5))
         });
     });
 }

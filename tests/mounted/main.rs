@@ -18,6 +18,7 @@ mod fio;
 mod foreign_bucket;
 mod hashfiles;
 mod large;
+mod later;
 mod mmap;
 mod names;
 mod random_access;
