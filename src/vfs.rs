@@ -10,7 +10,7 @@
 //! only methods of `Content` that wait for nothing are called.
 //!
 //! Rooms: `tree` and `node` (inodes), `listing` and `walk` (what B2 is asked), `merge` (its rows into the
-//! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
+//! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove` and `leaving`, `rename`, `hashfile`.
 
 mod attr;
 mod commit;
@@ -19,6 +19,7 @@ mod directory;
 mod error;
 mod file;
 mod hashfile;
+mod leaving;
 mod listing;
 mod lookup;
 mod merge;
@@ -70,6 +71,8 @@ struct Shared {
     warned: listing::Warned,
     walks: walk::Walks,
     unlinked_hashes: hashfile::Unlinked,
+    /// Removals that nobody waits for: how many more may begin, and what became of them.
+    removals: remove::Removals,
     /// Deletions that nobody waits for but the end of the mount.
     deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     /// What directories without a time of their own show.
@@ -95,6 +98,7 @@ impl Vfs {
                 warned: listing::Warned::default(),
                 walks: walk::Walks::default(),
                 unlinked_hashes: hashfile::Unlinked::default(),
+                removals: remove::Removals::default(),
                 deletions: Mutex::default(),
                 mounted,
                 settings,

@@ -80,11 +80,21 @@ pub(super) enum Marker {
     /// To be written: the directory is empty, or (`attributes`) has attributes of its own.
     Wanted {
         attributes: bool,
-        /// The marker it replaces, and whether this mount made it.
-        old: Option<(FileId, bool)>,
+        /// The marker it replaces.
+        old: Option<MarkerObject>,
     },
     /// In B2.
-    Stored { id: FileId, ours: bool },
+    Stored(MarkerObject),
+}
+
+/// A marker that is in B2.
+#[derive(Debug, Clone)]
+pub(super) struct MarkerObject {
+    pub(super) id: FileId,
+    /// Made by this mount; its name then is `.bzEmpty`.
+    pub(super) ours: bool,
+    /// Nothing visible lies under it: deleting it exposes nothing (API §8).
+    pub(super) bare: bool,
 }
 
 impl Marker {
@@ -102,12 +112,21 @@ impl Marker {
                 attributes: attributes || before,
                 old,
             },
-            Self::Stored { id, ours } if attributes => Self::Wanted {
+            Self::Stored(old) if attributes => Self::Wanted {
                 attributes,
-                old: Some((id, ours)),
+                old: Some(old),
             },
-            stored @ Self::Stored { .. } => stored,
+            stored @ Self::Stored(_) => stored,
         };
+    }
+
+    /// The marker that is in B2, as far as known.
+    pub(super) fn stored(&self) -> Option<&MarkerObject> {
+        match self {
+            Self::Absent => None,
+            Self::Wanted { old, .. } => old.as_ref(),
+            Self::Stored(object) => Some(object),
+        }
     }
 }
 
@@ -124,6 +143,8 @@ pub(super) struct Dir {
     pub(super) asked: Asked,
     /// The last listing did not fit one page: single names are asked for instead.
     pub(super) large: bool,
+    /// The last complete listing held what Linux cannot show here.
+    pub(super) odd: bool,
     /// Names that B2 was asked for one by one and does not have.
     pub(super) absent: HashMap<Box<str>, Instant>,
     /// Serialises the calls that list this directory.
