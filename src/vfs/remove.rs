@@ -110,8 +110,8 @@ impl Drop for Departure<'_> {
 }
 
 impl Vfs {
-    /// Removes a file's name; who has it open goes on reading it. Returns before B2 knows, unless a
-    /// removal has failed lately.
+    /// Removes a file's name; who has it open goes on reading it. Returns before B2 knows, where
+    /// `removal_place` says so.
     pub async fn unlink(&self, parent: Ino, name: &OsStr) -> Result<(), Error> {
         self.writable()?;
         loop {
@@ -139,10 +139,13 @@ impl Vfs {
                 continue;
             }
             let made_readable = self.keep_readable(ino, &full).await?;
-            if made_readable || self.shared.removals.failures.careful() {
+            let place = match made_readable {
+                true => None,
+                false => self.removal_place().await,
+            };
+            let Some(place) = place else {
                 return self.unlink_now(ino, &full).await;
-            }
-            let place = self.shared.removals.place().await;
+            };
             let mut tree = self.tree();
             if !self.is_at(&tree, ino, &full) {
                 continue;
@@ -247,9 +250,10 @@ impl Vfs {
         });
     }
 
-    /// A place among the removals that nobody waits for; `None` when they have to be waited for.
+    /// A place among the removals that nobody waits for; `None` when they have to be waited for: the
+    /// last one has failed, or the user wants every client to see at once what this one did.
     pub(super) async fn removal_place(&self) -> Option<OwnedSemaphorePermit> {
-        if self.shared.removals.failures.careful() {
+        if self.shared.removals.failures.careful() || self.settings().metadata_ttl.is_zero() {
             return None;
         }
         Some(self.shared.removals.place().await)

@@ -4,10 +4,10 @@
 use super::*;
 use std::collections::BTreeSet;
 
-/// Every answer is asked from B2 again.
+/// Every listing is asked from B2 again.
 fn asking() -> Settings {
     Settings {
-        metadata_ttl: Duration::ZERO,
+        metadata_ttl: Duration::from_nanos(1),
         ..settings()
     }
 }
@@ -569,4 +569,25 @@ async fn a_directory_of_thousands_is_renamed_by_few_listings() {
     assert_eq!(calls(&server, "b2_copy_file"), 2500, "{counters:?}");
     assert_eq!(calls(&server, "b2_hide_file"), 2500, "{counters:?}");
     assert_eq!(counters.calls.values().sum::<u64>(), 5001, "{counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_ttl_of_zero_every_client_sees_a_removal_at_once() {
+    let server = server();
+    seed(&server, ["f", "g"].map(str::to_owned).into_iter());
+    let zero = Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    };
+    let (one, other) = (
+        mount(&server, zero.clone()).await,
+        mount(&server, zero).await,
+    );
+    server.set_faults(&["hide_file:stall=1"]).unwrap();
+    unlink(&one, Ino::ROOT, "f").await.unwrap();
+    assert_eq!(names(&other, Ino::ROOT).await, ["g"]);
+    one.rename(Ino::ROOT, os("g"), Ino::ROOT, os("h"), 0)
+        .await
+        .unwrap();
+    assert_eq!(names(&other, Ino::ROOT).await, ["h"]);
 }
