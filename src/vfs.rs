@@ -9,8 +9,9 @@
 //! `io` locks its contents itself and must not call back while it does; from under the tree lock
 //! only methods of `Content` that wait for nothing are called.
 //!
-//! Rooms: `tree`, `table` and `node` (inodes), `listing`, `pages` and `walk` (what B2 is asked), `refresh` (and when again), `merge` (its rows into the
-//! tree), `trim` (dropping names), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove`, `rename`, `hashfile`.
+//! Rooms: `tree`, `table` and `node` (inodes); `listing`, `pages`, `walk` and `refresh` (what B2 is asked,
+//! and when); `merge` (its rows into the tree), `trim` (dropping names); `lookup`, `directory`, `create`,
+//! `file` (open files); `commit` (what goes to B2 and when); `remove` and `leaving`; `rename`, `hashfile`.
 
 mod attr;
 mod commit;
@@ -19,6 +20,7 @@ mod directory;
 mod error;
 mod file;
 mod hashfile;
+mod leaving;
 mod listing;
 mod lookup;
 mod merge;
@@ -76,6 +78,8 @@ struct Shared {
     /// There are too many names, and some are being dropped.
     trimming: AtomicBool,
     unlinked_hashes: hashfile::Unlinked,
+    /// Removals that nobody waits for: how many more may begin, and what became of them.
+    removals: remove::Removals,
     /// Deletions that nobody waits for but the end of the mount.
     deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     /// What directories without a time of their own show.
@@ -102,6 +106,7 @@ impl Vfs {
                 walks: walk::Walks::default(),
                 trimming: AtomicBool::new(false),
                 unlinked_hashes: hashfile::Unlinked::default(),
+                removals: remove::Removals::default(),
                 deletions: Mutex::default(),
                 mounted,
                 settings,

@@ -14,6 +14,8 @@ use bytes::Bytes;
 
 #[path = "vfs/listing.rs"]
 mod listing;
+#[path = "vfs/removing.rs"]
+mod removing;
 #[path = "vfs/write_back.rs"]
 mod write_back;
 
@@ -57,13 +59,28 @@ fn settings() -> Settings {
     }
 }
 
+/// Objects of three bytes.
+fn seed(server: &Server, names: impl Iterator<Item = String>) {
+    let seeds: Vec<Seed> = names
+        .map(|name| Seed {
+            name,
+            size: 3,
+            ..Seed::default()
+        })
+        .collect();
+    server.seed(server.bucket_name(), &seeds).unwrap();
+}
+
 async fn mount(server: &Server, settings: Settings) -> Vfs {
     mount_within(server, settings, 64 << 20).await.0
 }
 
 /// With this much memory.
 async fn mount_within(server: &Server, settings: Settings, memory: u64) -> (Vfs, Io) {
-    let client = client(server).await;
+    mount_by(client(server).await, settings, memory).await
+}
+
+async fn mount_by(client: Client, settings: Settings, memory: u64) -> (Vfs, Io) {
     let io = Io::new(
         client.clone(),
         io::Settings {
@@ -322,6 +339,7 @@ async fn removal_hides_and_never_exposes_an_older_version() {
     let vfs = mount(&server, settings()).await;
     vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
     assert!(names(&vfs, Ino::ROOT).await.is_empty());
+    assert!(vfs.drain().await.is_empty());
     assert_eq!(versions(&server).await, ["f hide", "f upload", "f upload"]);
     let fresh = mount(&server, settings()).await;
     assert!(names(&fresh, Ino::ROOT).await.is_empty());
@@ -340,6 +358,7 @@ async fn purging_leaves_no_version() {
     };
     let vfs = mount(&server, purge).await;
     vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    assert!(vfs.drain().await.is_empty());
     assert_eq!(versions(&server).await, ["f2 upload"]);
 }
 
@@ -407,12 +426,19 @@ async fn a_directory_made_and_removed_at_once_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_others_filled_is_not_removed() {
-    let server = server();
-    let vfs = mount(&server, settings()).await;
-    mkdir(&vfs, Ino::ROOT, "d").await;
-    upload(&client(&server).await, "d//odd", b"precious").await;
-    let removed = vfs.rmdir(Ino::ROOT, os("d")).await;
-    assert!(matches!(removed, Err(Error::NotEmpty)), "{removed:?}");
+    for late in ["d//odd", "d/even"] {
+        let server = server();
+        let brief = Settings {
+            metadata_ttl: Duration::from_millis(1),
+            ..settings()
+        };
+        let vfs = mount(&server, brief).await;
+        mkdir(&vfs, Ino::ROOT, "d").await;
+        upload(&client(&server).await, late, b"precious").await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let removed = vfs.rmdir(Ino::ROOT, os("d")).await;
+        assert!(matches!(removed, Err(Error::NotEmpty)), "{removed:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -523,11 +549,13 @@ async fn a_rename_over_a_file_keeps_the_replaced_content_as_a_version() {
         .await
         .unwrap();
     assert_eq!(get(&vfs, Ino::ROOT, "b").await.unwrap(), b"new");
+    assert!(vfs.drain().await.is_empty());
     assert_eq!(versions(&server).await, ["b upload", "b upload"]);
     // The file now lies over an older version: a rename must not expose that.
     vfs.rename(Ino::ROOT, os("b"), Ino::ROOT, os("c"), 0)
         .await
         .unwrap();
+    assert!(vfs.drain().await.is_empty());
     assert_eq!(versions(&server).await, ["b hide", "b upload", "c upload"]);
     let fresh = mount(&server, settings()).await;
     assert_eq!(names(&fresh, Ino::ROOT).await, ["c"]);
@@ -565,6 +593,7 @@ async fn a_changed_file_renamed_while_open_takes_its_changes_along() {
     assert_eq!(read_all(&vfs, fh).await.unwrap(), b"01XX4567YY");
     vfs.flush(fh).await.unwrap();
     vfs.release(fh);
+    assert!(vfs.drain().await.is_empty());
     let fresh = mount(&server, settings()).await;
     assert_eq!(names(&fresh, Ino::ROOT).await, ["b"]);
     assert_eq!(get(&fresh, Ino::ROOT, "b").await.unwrap(), b"01XX4567YY");
@@ -582,6 +611,7 @@ async fn states_that_nobody_closed_leave_no_versions() {
     vfs.write(fh, 5, Bytes::from_static(b"y")).await.unwrap();
     vfs.flush(fh).await.unwrap();
     vfs.release(fh);
+    assert!(vfs.drain().await.is_empty());
     assert_eq!(versions(&server).await, ["f upload"]);
     assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"xxxxxy");
 }
@@ -900,6 +930,7 @@ async fn closes_in_the_middle_of_writing_leave_no_versions_and_the_last_one_does
         vfs.release(fh);
     }
     assert_eq!(get(&vfs, Ino::ROOT, "log").await.unwrap(), b"10\n11\n12\n");
+    assert!(vfs.drain().await.is_empty());
     assert_eq!(versions(&server).await, ["log upload", "log upload"]);
 }
 

@@ -246,6 +246,7 @@ impl Client {
             Call::CopyFile | Call::CopyPart | Call::FinishLargeFile => {
                 (&shared.long_calls, waits.long_answer)
             }
+            Call::HideFile | Call::DeleteFileVersion => (&shared.removals, waits.answer),
             _ => (&shared.short_calls, waits.answer),
         };
         let _permit = self.admit(places, tries).await?;

@@ -21,7 +21,10 @@ use super::{Error, ErrorKind, FileId, FileInfo, FileVersion, Secret, Sha1};
 /// what other clients use with it.
 const SHORT_CALLS: usize = 32;
 /// Copies and finishes at once; they take time on the server, not on the line.
-const LONG_CALLS: usize = 32;
+const LONG_CALLS: usize = 64;
+/// Hides and deletions at once: they come in crowds, which must hold up no listing. At 100 ms each
+/// that is about what B2 grants a second.
+const REMOVALS: usize = 64;
 
 /// How to reach a bucket.
 #[derive(Debug, Clone)]
@@ -155,6 +158,7 @@ pub(super) struct Shared {
     pub(super) started: Started,
     pub(super) short_calls: Arc<Semaphore>,
     pub(super) long_calls: Arc<Semaphore>,
+    pub(super) removals: Arc<Semaphore>,
     pub(super) uploads: Arc<Semaphore>,
     pub(super) downloads: Arc<Semaphore>,
     pub(super) pulse: Pulse,
@@ -183,7 +187,7 @@ impl Client {
         let realm = Realm::new(&options.endpoint)
             .map_err(|what| refused(format!("the endpoint is not usable: {what}")))?;
         let (uploads, downloads) = (options.uploads.max(1), options.downloads.max(1));
-        let transfers = uploads.max(downloads).max(SHORT_CALLS);
+        let transfers = uploads.max(downloads).max(REMOVALS);
         let http = Http::new(realm, Waits::new(options.timeout), transfers)
             .map_err(|failure| refused(super::error::said(&failure)))?;
         let counting = Counting::default();
@@ -196,6 +200,7 @@ impl Client {
                 started: Started::default(),
                 short_calls: Arc::new(Semaphore::new(SHORT_CALLS)),
                 long_calls: Arc::new(Semaphore::new(LONG_CALLS)),
+                removals: Arc::new(Semaphore::new(REMOVALS)),
                 uploads: Arc::new(Semaphore::new(uploads)),
                 downloads: Arc::new(Semaphore::new(downloads)),
                 pulse: Pulse::new(),
@@ -210,6 +215,11 @@ impl Client {
     /// What the key may do, and on which bucket; capabilities are those of the last authorize.
     pub fn account(&self) -> Account {
         self.session().account.clone()
+    }
+
+    /// Whether the key has a capability, by the last authorize.
+    pub fn may(&self, capability: &str) -> bool {
+        self.session().account.may(capability)
     }
 
     /// What has been asked of B2 so far.

@@ -134,15 +134,19 @@ fn give_up(vfs: &Vfs, name: &str) -> Outcome {
 
 fn list(unstored: &[Unstored]) {
     for one in unstored {
-        let what = match one.content {
-            Some(bytes) => human(bytes),
-            None if one.path.ends_with('/') => "directory".to_owned(),
-            None => "attributes".to_owned(),
-        };
         let why = if one.error.is_empty() {
             "not tried to the end"
         } else {
             &one.error
+        };
+        if one.removal {
+            log::error!("not removed: {}: {why}", one.path);
+            continue;
+        }
+        let what = match one.content {
+            Some(bytes) => human(bytes),
+            None if one.path.ends_with('/') => "directory".to_owned(),
+            None => "attributes".to_owned(),
         };
         log::error!("not stored: {} ({what}): {why}", one.path);
     }
@@ -153,7 +157,12 @@ fn togo(pending: Pending) -> String {
         1 => "1 file".to_owned(),
         files => format!("{files} files"),
     };
-    format!("{files}, {} to go", human(pending.bytes))
+    let removals = match pending.removals {
+        0 => String::new(),
+        1 => ", 1 removal".to_owned(),
+        removals => format!(", {removals} removals"),
+    };
+    format!("{files}, {}{removals} to go", human(pending.bytes))
 }
 
 /// `1536` is `1.5 KiB`.
@@ -183,8 +192,15 @@ mod tests {
         assert_eq!(human(1536), "1.5 KiB");
         assert_eq!(human(5 << 30), "5.0 GiB");
         assert_eq!(human(3 << 40), "3.0 TiB");
-        let pending = |files, bytes| togo(Pending { files, bytes });
-        assert_eq!(pending(1, 2 << 20), "1 file, 2.0 MiB to go");
-        assert_eq!(pending(2, 0), "2 files, 0 bytes to go");
+        let pending = |files, bytes, removals| {
+            togo(Pending {
+                files,
+                bytes,
+                removals,
+            })
+        };
+        assert_eq!(pending(1, 2 << 20, 0), "1 file, 2.0 MiB to go");
+        assert_eq!(pending(2, 0, 1), "2 files, 0 bytes, 1 removal to go");
+        assert_eq!(pending(0, 0, 9), "0 files, 0 bytes, 9 removals to go");
     }
 }

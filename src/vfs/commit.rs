@@ -15,7 +15,7 @@ use log::debug;
 use super::attr::{self, Meta};
 use super::merge::stored_of;
 use super::name::{self, MARKER};
-use super::node::{Marker, Node, Stored};
+use super::node::{Failure, Marker, MarkerObject, Node, Stored};
 use super::pathlock::Claim;
 use super::queue::{Queue, Task, Urgency};
 use super::tree::Tree;
@@ -157,7 +157,7 @@ impl Vfs {
             && old.ours
             && !told_again(old)
         {
-            self.delete_superseded(ino, full, old, &done.version).await;
+            self.delete_superseded(ino, full, old, &done.version);
         }
         Ok(())
     }
@@ -249,14 +249,12 @@ impl Vfs {
                 (target, old)
             };
             let copy = self.shared.io.copy(&old.version(), &target).await?;
-            self.superseded_by_copy(ino, &full, &full, &old, &copy)
-                .await?;
-            return Ok(());
+            return self.superseded_by_copy(ino, &full, &full, &old, &copy);
         }
     }
 
     /// Records a copy that took the place of `old`, and removes the twin where it is this mount's own.
-    pub(super) async fn superseded_by_copy(
+    pub(super) fn superseded_by_copy(
         &self,
         ino: Ino,
         full: &str,
@@ -283,21 +281,27 @@ impl Vfs {
             self.record(&mut tree, ino, copy, old.sha1, Why::Closed, bare)?;
         }
         if full == old_full && old.ours {
-            self.delete_superseded(ino, full, old, copy).await;
+            self.delete_superseded(ino, full, old, copy);
         }
         Ok(())
     }
 
     /// Deletes a version that `by` has superseded, and notes whether `by` now lies over nothing.
-    async fn delete_superseded(&self, ino: Ino, full: &str, old: &Stored, by: &FileVersion) {
-        if !self.delete_version(full, &old.id).await || !old.bare {
-            return;
-        }
-        let mut tree = self.tree();
-        let stored = tree.object_mut(ino).ok().and_then(|o| o.stored.as_mut());
-        if let Some(stored) = stored.filter(|stored| by.id.as_ref() == Some(&stored.id)) {
-            stored.bare = true;
-        }
+    /// Nobody waits for it: it is not the newest, so that its going shows nothing, and as long as it is
+    /// there `by` does not count as bare.
+    fn delete_superseded(&self, ino: Ino, full: &str, old: &Stored, by: &FileVersion) {
+        let (vfs, full) = (self.clone(), full.to_owned());
+        let (id, bare, by) = (old.id.clone(), old.bare, by.id.clone());
+        self.delete_later(async move {
+            if !vfs.delete_version(&full, &id).await || !bare {
+                return;
+            }
+            let mut tree = vfs.tree();
+            let stored = tree.object_mut(ino).ok().and_then(|o| o.stored.as_mut());
+            if let Some(stored) = stored.filter(|stored| by.as_ref() == Some(&stored.id)) {
+                stored.bare = true;
+            }
+        });
     }
 
     /// Writes a directory's marker where it has to have one (DESIGN §3, "directory").
@@ -329,24 +333,41 @@ impl Vfs {
             let Some(id) = made.id else {
                 return Err(Error::Io("B2 made a marker without an id".to_owned()));
             };
-            let stored = Marker::Stored { id, ours: true };
-            let before = std::mem::replace(&mut dir.marker, stored);
+            let old = dir.marker.stored().filter(|old| old.id != id).cloned();
+            dir.marker = Marker::Stored(MarkerObject {
+                id: id.clone(),
+                ours: true,
+                // A marker that was there before would stand in the first page.
+                bare: old.is_none() && dir.paged.is_some(),
+            });
             if meta.to_info(None, self.settings()) != file.info {
                 dir.marker.want(true);
                 self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
             }
-            match before {
-                Marker::Wanted {
-                    old: Some((id, true)),
-                    ..
-                } => Some(id),
-                _ => None,
-            }
+            old.filter(|old| old.ours).map(|old| (old, id))
         };
-        if let Some(old) = old {
-            self.delete_version(&full, &old).await;
+        if let Some((old, by)) = old {
+            let vfs = self.clone();
+            self.delete_later(async move {
+                if vfs.delete_version(&full, &old.id).await && old.bare {
+                    vfs.marker_is_bare(ino, &by);
+                }
+            });
         }
         Ok(())
+    }
+
+    fn marker_is_bare(&self, ino: Ino, id: &FileId) {
+        let mut tree = self.tree();
+        let Ok(dir) = tree.dir_mut(ino) else { return };
+        if let Marker::Stored(object)
+        | Marker::Wanted {
+            old: Some(object), ..
+        } = &mut dir.marker
+            && object.id == *id
+        {
+            object.bare = true;
+        }
     }
 
     /// The marker to write; `None` when there is none to write (any more).
@@ -530,7 +551,7 @@ impl Vfs {
         } else {
             log::Level::Debug
         };
-        node.failed = Some(error.to_string());
+        node.failed = Some(Box::new(Failure(error.to_string())));
         log::log!(
             level,
             "{:?} is not stored yet: {error}; it stays in memory and is tried again",
@@ -552,10 +573,12 @@ impl Vfs {
         Pending {
             files: all.len(),
             bytes,
+            removals: tree.leaving.under_way(),
         }
     }
 
-    /// Stores everything that is pending, several at once; what could not be stored comes back.
+    /// Stores everything that is pending, several at once, and waits for removals; what could not be
+    /// done comes back.
     pub async fn drain(&self) -> Vec<Unstored> {
         // Storing a file can leave something behind it (attributes, a parent's marker).
         const ROUNDS: usize = 3;
@@ -590,6 +613,7 @@ impl Vfs {
                     .await;
             }
         }
+        self.finish_removals().await;
         self.finish_deletions().await;
         self.unstored()
     }
@@ -618,19 +642,27 @@ impl Vfs {
         results.into_iter().collect()
     }
 
-    /// What would be lost if the process ended now.
+    /// What would be lost if the process ended now, and removals that nobody was told have failed.
     pub fn unstored(&self) -> Vec<Unstored> {
         let mut tree = self.tree();
         let all = tree.pending();
-        all.into_iter()
+        let mut unstored: Vec<Unstored> = all
+            .into_iter()
             .filter_map(|ino| {
                 let node = tree.get(ino).ok()?;
                 Some(Unstored {
                     path: tree.path(ino)?,
                     content: node.content_dirty().then(|| node.size()),
-                    error: node.failed.clone().unwrap_or_default(),
+                    removal: false,
+                    error: node
+                        .failed
+                        .as_ref()
+                        .map_or_else(String::new, |failure| failure.0.clone()),
                 })
             })
-            .collect()
+            .collect();
+        drop(tree);
+        unstored.extend(self.unremoved());
+        unstored
     }
 }

@@ -206,7 +206,8 @@ impl Vfs {
         self.release(fh);
     }
 
-    /// Stores the directory's marker, where it has to have one, and pending attributes in it.
+    /// Stores the directory's marker, where it has to have one, and pending attributes in it; waits
+    /// for removals in it, and tells of one that failed.
     pub async fn fsyncdir(&self, fh: Fh) -> Result<(), Error> {
         let handle = self.handle(fh)?;
         let Handle::Dir(dir) = &*handle else {
@@ -226,7 +227,7 @@ impl Vfs {
         for child in children {
             self.commit_attributes(child).await?;
         }
-        Ok(())
+        self.removed_in(dir.ino).await
     }
 }
 

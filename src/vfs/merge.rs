@@ -1,8 +1,9 @@
 //! What a row of a listing may change in the tree.
 //!
 //! It never undoes what this mount did after the listing began: such nodes carry a later tick, and
-//! names removed meanwhile are remembered while listings are under way (`Tree::removed_since`). A file
-//! that is open keeps its inode and its version; a newer version in B2 gets a new inode.
+//! names removed meanwhile are remembered while listings are under way (`Tree::removed_since`); those that
+//! B2 has still to remove are ignored (`leaving`). A file that is open keeps its inode and its version; a
+//! newer version in B2 gets a new inode.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use super::attr::{self, Meta};
 use super::listing::{Covers, Flight};
 use super::name::{self, Row};
-use super::node::{Body, Carried, Marker, Moment, Object, Stored};
+use super::node::{Body, Carried, Marker, MarkerObject, Moment, Object, Stored};
 use super::tree::Tree;
 use super::{FileKind, Ino, Invalidation, Vfs};
 use crate::b2::{Action, FileVersion};
@@ -22,6 +23,8 @@ struct Rows {
     files: Vec<(Arc<str>, FileVersion)>,
     folders: HashSet<Arc<str>>,
     marker: Option<FileVersion>,
+    /// Something that Linux cannot show.
+    odd: bool,
 }
 
 /// What rows have changed.
@@ -51,7 +54,8 @@ impl Vfs {
 
     fn sort_row(&self, rows: &mut Rows, prefix: &str, row: FileVersion) {
         match name::row(row.name.as_str(), prefix) {
-            Row::Marker => rows.marker = Some(row),
+            // Two of them (`d/` and `d/.bzEmpty`): the tree has a place for one.
+            Row::Marker => rows.odd |= rows.marker.replace(row).is_some(),
             Row::Dir(component) => {
                 rows.folders.insert(Arc::from(component));
             }
@@ -60,7 +64,10 @@ impl Vfs {
                 rows.files.push((component, row));
             }
             Row::File(_) => {}
-            Row::Unshowable => self.shared.warned.unshowable(row.name.as_str()),
+            Row::Unshowable => {
+                rows.odd = true;
+                self.shared.warned.unshowable(row.name.as_str());
+            }
         }
     }
 
@@ -139,6 +146,7 @@ impl Vfs {
             let (parent, folder) = (&full[..from], &full[..end]);
             let Row::Dir(component) = name::row(folder, parent) else {
                 self.shared.warned.unshowable(folder);
+                all.entry(parent.to_owned()).or_default().odd = true;
                 return;
             };
             if !all.contains_key(folder) {
@@ -179,13 +187,14 @@ impl Vfs {
         &self,
         tree: &mut Tree,
         flight: &Flight,
-        rows: Rows,
+        mut rows: Rows,
         covers: &Covers,
     ) -> Option<Applied> {
         // Renamed or removed meanwhile: the rows speak of another place.
         if self.full(&tree.path(flight.dir)?) != flight.prefix {
             return None;
         }
+        Self::drop_leaving(tree, flight, &mut rows);
         let mut applied = Applied::default();
         for component in &rows.folders {
             let ino = self.apply_folder(tree, flight, component);
@@ -194,6 +203,7 @@ impl Vfs {
         for (component, row) in rows.files {
             if rows.folders.contains(&component) {
                 self.shared.warned.shadowed(row.name.as_str());
+                rows.odd = true;
                 continue;
             }
             let directory = tree.child(flight.dir, &component);
@@ -214,8 +224,10 @@ impl Vfs {
             Covers::Range { after, upto, since } => {
                 if after.is_none() {
                     dir.large = upto.is_some();
+                    dir.odd &= dir.large;
                     dir.paged = Some(flight.at);
                 }
+                dir.odd |= rows.odd;
                 if upto.is_none() {
                     dir.listed = Some(*since);
                     dir.absent.clear();
@@ -232,6 +244,23 @@ impl Vfs {
         }
         self.names_came(tree);
         Some(applied)
+    }
+
+    /// Leaves out what B2 shows only because it has not removed it yet.
+    fn drop_leaving(tree: &Tree, flight: &Flight, rows: &mut Rows) {
+        let leaving = &tree.leaving;
+        if leaving.is_empty() {
+            return;
+        }
+        if leaving.overrules_all(&flight.prefix, flight.began) {
+            *rows = Rows::default();
+            return;
+        }
+        let full = |name: &str, slash: &str| format!("{}{name}{slash}", flight.prefix);
+        rows.files
+            .retain(|(name, _)| !leaving.overrules(&full(name, ""), flight.began));
+        rows.folders
+            .retain(|name| !leaving.overrules(&full(name, "/"), flight.began));
     }
 
     /// Whether a row of this name must be ignored because this mount changed it after the listing began.
@@ -331,11 +360,22 @@ impl Vfs {
         let Some(id) = row.id.clone() else { return };
         let Ok(node) = tree.get_mut(dir) else { return };
         let Some(body) = node.dir_mut() else { return };
-        match &body.marker {
-            Marker::Wanted { .. } => {}
-            Marker::Stored { id: known, .. } if *known == id => {}
-            _ => {
-                body.marker = Marker::Stored { id, ours: false };
+        let object = MarkerObject {
+            id,
+            ours: false,
+            bare: false,
+        };
+        match &mut body.marker {
+            Marker::Wanted { old: Some(_), .. } => {}
+            // Somebody else has made one.
+            Marker::Wanted {
+                attributes: true,
+                old,
+            } => *old = Some(object),
+            marker @ Marker::Wanted { .. } => *marker = Marker::Stored(object),
+            Marker::Stored(known) if known.id == object.id => {}
+            marker => {
+                *marker = Marker::Stored(object);
                 node.meta = Meta::of_marker(row, self.settings());
             }
         }

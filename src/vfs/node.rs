@@ -109,11 +109,21 @@ pub(super) enum Marker {
     /// To be written: the directory is empty, or (`attributes`) has attributes of its own.
     Wanted {
         attributes: bool,
-        /// The marker it replaces, and whether this mount made it.
-        old: Option<(FileId, bool)>,
+        /// The marker it replaces.
+        old: Option<MarkerObject>,
     },
     /// In B2.
-    Stored { id: FileId, ours: bool },
+    Stored(MarkerObject),
+}
+
+/// A marker that is in B2.
+#[derive(Debug, Clone)]
+pub(super) struct MarkerObject {
+    pub(super) id: FileId,
+    /// Made by this mount; its name then is `.bzEmpty`.
+    pub(super) ours: bool,
+    /// Nothing visible lies under it: deleting it exposes nothing (API §8).
+    pub(super) bare: bool,
 }
 
 impl Marker {
@@ -131,12 +141,21 @@ impl Marker {
                 attributes: attributes || before,
                 old,
             },
-            Self::Stored { id, ours } if attributes => Self::Wanted {
+            Self::Stored(old) if attributes => Self::Wanted {
                 attributes,
-                old: Some((id, ours)),
+                old: Some(old),
             },
-            stored @ Self::Stored { .. } => stored,
+            stored @ Self::Stored(_) => stored,
         };
+    }
+
+    /// The marker that is in B2, as far as known.
+    pub(super) fn stored(&self) -> Option<&MarkerObject> {
+        match self {
+            Self::Absent => None,
+            Self::Wanted { old, .. } => old.as_ref(),
+            Self::Stored(object) => Some(object),
+        }
     }
 }
 
@@ -157,6 +176,8 @@ pub(super) struct Dir {
     pub(super) refreshing: bool,
     /// The last listing did not fit one page: single names are asked for instead.
     pub(super) large: bool,
+    /// The last complete listing held what Linux cannot show here.
+    pub(super) odd: bool,
     /// Names that B2 was asked for one by one and does not have.
     pub(super) absent: HashMap<Box<str>, Instant>,
     /// The listing that is being read, as long as somebody reads it.
@@ -292,6 +313,10 @@ pub(super) enum Body {
     Object(Object),
 }
 
+/// Why something could not be stored; boxed, because few fail.
+#[derive(Debug)]
+pub(super) struct Failure(pub(super) String);
+
 /// One inode.
 pub(super) struct Node {
     pub(super) parent: Ino,
@@ -307,7 +332,7 @@ pub(super) struct Node {
     pub(super) checked: Option<Moment>,
     pub(super) meta: Meta,
     /// Why the last try to store it failed.
-    pub(super) failed: Option<String>,
+    pub(super) failed: Option<Box<Failure>>,
     pub(super) body: Body,
 }
 
@@ -385,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_name_is_small() {
-        assert_eq!(size_of::<Option<Node>>(), 224);
+        assert_eq!(size_of::<Option<Node>>(), 216);
     }
 
     #[test]

@@ -3,30 +3,27 @@
 //! A commit, an unlink and a rename of the same name must not overlap, or the order in which B2
 //! sees them would be left to chance; and while a directory is renamed nothing below it may change.
 //! Held across calls to B2; therefore never held together with a mutex.
+//!
+//! First come, first served: who removes a directory is not overtaken for ever by those who change
+//! what is in it. So nobody who holds a name may wait for another.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The names that are locked now.
+/// The names that are locked now, and who waits for which.
 #[derive(Debug, Default)]
 pub(super) struct PathLocks {
-    held: Mutex<Held>,
+    names: Mutex<Names>,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    names: BTreeMap<String, Holder>,
-    /// How many of them stand for all that is below.
-    subtrees: usize,
-}
-
-#[derive(Debug)]
-struct Holder {
-    subtree: bool,
-    /// Told when it is free: only those wait here whom it stands in the way.
-    freed: Arc<Notify>,
+struct Names {
+    held: Vec<Claim>,
+    /// In the order of arrival.
+    waiting: Vec<(u64, Vec<Claim>)>,
+    arrivals: u64,
 }
 
 /// One name, or everything below a directory (a name that ends with `/`; the empty name is the root).
@@ -52,30 +49,11 @@ impl Claim {
             subtree: true,
         }
     }
-}
 
-impl Held {
-    /// Whoever stands in the way of a claim.
-    fn against(&self, claim: &Claim) -> Option<&Holder> {
-        let same = self.names.get(&claim.name);
-        same.or_else(|| self.above(&claim.name)).or_else(|| {
-            let below = self.names.range(claim.name.clone()..).next();
-            below
-                .filter(|(name, _)| claim.subtree && name.starts_with(&claim.name))
-                .map(|(_, holder)| holder)
-        })
-    }
-
-    /// Whoever holds a directory that a name lies below.
-    fn above(&self, name: &str) -> Option<&Holder> {
-        if self.subtrees == 0 {
-            return None;
-        }
-        let ends = name.match_indices('/').map(|(at, _)| at + 1);
-        std::iter::once(0)
-            .chain(ends)
-            .filter_map(|end| self.names.get(&name[..end]))
-            .find(|holder| holder.subtree)
+    fn conflicts(&self, other: &Self) -> bool {
+        (self.subtree && other.name.starts_with(&self.name))
+            || (other.subtree && self.name.starts_with(&other.name))
+            || self.name == other.name
     }
 }
 
@@ -90,50 +68,111 @@ impl PathLocks {
     /// Waits until all the claims can be had together, so that two callers never wait for each other.
     pub(super) async fn lock(self: &Arc<Self>, mut claims: Vec<Claim>) -> PathGuard {
         claims.dedup();
+        let place = {
+            let mut names = self.names();
+            if names.free(&claims, u64::MAX) {
+                names.held.extend(claims.iter().cloned());
+                return self.guard(claims);
+            }
+            names.arrivals += 1;
+            let number = names.arrivals;
+            names.waiting.push((number, claims.clone()));
+            Place {
+                locks: self,
+                number,
+            }
+        };
         loop {
-            let in_the_way = {
-                let mut held = self.held();
-                let holder = claims.iter().find_map(|claim| held.against(claim));
-                let Some(holder) = holder else {
-                    for claim in &claims {
-                        let holder = Holder {
-                            subtree: claim.subtree,
-                            freed: Arc::default(),
-                        };
-                        held.subtrees += usize::from(claim.subtree);
-                        held.names.insert(claim.name.clone(), holder);
-                    }
-                    return PathGuard {
-                        locks: Arc::clone(self),
-                        claims,
-                    };
-                };
-                // Registered under the lock, so that a release in between is not missed.
-                Arc::clone(&holder.freed).notified_owned()
-            };
-            in_the_way.await;
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that a release in between is not missed.
+            changed.as_mut().enable();
+            {
+                let mut names = self.names();
+                if names.free(&claims, place.number) {
+                    names.held.extend(claims.iter().cloned());
+                    drop(names);
+                    return self.guard(claims);
+                }
+            }
+            changed.await;
         }
     }
 
     /// Whether a directory that the name lies below is locked as a whole, which may take long.
     pub(super) fn locked_above(&self, name: &str) -> bool {
-        self.held().above(name).is_some()
+        let names = self.names();
+        let mut held = names.held.iter();
+        held.any(|claim| claim.subtree && name.starts_with(&claim.name))
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn guard(self: &Arc<Self>, claims: Vec<Claim>) -> PathGuard {
+        PathGuard {
+            locks: Arc::clone(self),
+            claims,
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Names {
+    /// Whether nobody holds any of the claims, nor has waited for one since before `number`.
+    fn free(&self, claims: &[Claim], number: u64) -> bool {
+        let conflict = |one: &Claim| claims.iter().any(|claim| claim.conflicts(one));
+        !self.held.iter().any(conflict)
+            && !self
+                .waiting
+                .iter()
+                .take_while(|(earlier, _)| *earlier < number)
+                .any(|(_, claims)| claims.iter().any(conflict))
+    }
+}
+
+/// A place in the line; left when dropped.
+struct Place<'a> {
+    locks: &'a PathLocks,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut names = self.locks.names();
+        names.waiting.retain(|(number, _)| *number != self.number);
+        drop(names);
+        // Those behind look again: who waits for nothing that is held may go on.
+        self.locks.changed.notify_waiters();
+    }
+}
+
+impl PathGuard {
+    /// Frees all names but this one.
+    pub(super) fn keep_only(&mut self, name: &str) {
+        let (kept, freed) = std::mem::take(&mut self.claims)
+            .into_iter()
+            .partition(|claim| claim.name == name);
+        self.claims = kept;
+        self.free(&freed);
+    }
+
+    fn free(&self, claims: &[Claim]) {
+        let mut names = self.locks.names();
+        for claim in claims {
+            if let Some(at) = names.held.iter().position(|one| one == claim) {
+                names.held.swap_remove(at);
+            }
+        }
+        drop(names);
+        self.locks.changed.notify_waiters();
     }
 }
 
 impl Drop for PathGuard {
     fn drop(&mut self) {
-        let mut held = self.locks.held();
-        for claim in &self.claims {
-            if let Some(holder) = held.names.remove(&claim.name) {
-                held.subtrees -= usize::from(holder.subtree);
-                holder.freed.notify_waiters();
-            }
-        }
+        let freed = std::mem::take(&mut self.claims);
+        self.free(&freed);
     }
 }
 
@@ -171,5 +210,49 @@ mod tests {
         for name in ["d", "da", "e/d/a"] {
             assert!(locks.lock(vec![Claim::name(name)]).now_or_never().is_some());
         }
+    }
+
+    #[tokio::test]
+    async fn who_comes_first_is_served_first() {
+        let locks = Arc::new(PathLocks::default());
+        let file = locks.lock(vec![Claim::name("d/a")]).await;
+        let dir = locks.lock(vec![Claim::subtree("d/")]);
+        tokio::pin!(dir);
+        assert!(futures_util::poll!(dir.as_mut()).is_pending());
+        // Free, but somebody waits for all of `d/`.
+        let later = locks.lock(vec![Claim::name("d/b")]);
+        tokio::pin!(later);
+        assert!(futures_util::poll!(later.as_mut()).is_pending());
+        assert!(locks.lock(vec![Claim::name("e")]).now_or_never().is_some());
+        drop(file);
+        assert!(futures_util::poll!(later.as_mut()).is_pending());
+        let held = futures_util::poll!(dir.as_mut());
+        assert!(held.is_ready() && futures_util::poll!(later.as_mut()).is_pending());
+        drop(held);
+        assert!(futures_util::poll!(later.as_mut()).is_ready());
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_is_in_nobodys_way() {
+        let locks = Arc::new(PathLocks::default());
+        let _file = locks.lock(vec![Claim::name("d/a")]).await;
+        let mut dir = Box::pin(locks.lock(vec![Claim::subtree("d/")]));
+        assert!(futures_util::poll!(dir.as_mut()).is_pending());
+        let later = locks.lock(vec![Claim::name("d/b")]);
+        tokio::pin!(later);
+        assert!(futures_util::poll!(later.as_mut()).is_pending());
+        drop(dir);
+        assert!(futures_util::poll!(later.as_mut()).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_part_of_what_is_held_can_be_freed() {
+        let locks = Arc::new(PathLocks::default());
+        let mut both = locks.lock(vec![Claim::name("a"), Claim::name("b")]).await;
+        both.keep_only("a");
+        assert!(locks.lock(vec![Claim::name("b")]).now_or_never().is_some());
+        assert!(locks.lock(vec![Claim::name("a")]).now_or_never().is_none());
+        drop(both);
+        assert!(locks.lock(vec![Claim::name("a")]).now_or_never().is_some());
     }
 }

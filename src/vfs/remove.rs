@@ -3,22 +3,115 @@
 //! Nothing comes back: removing the newest version would make the older one current again (API §8),
 //! so a name is hidden, or all its versions go, the oldest first. A version that an unsent copy refers
 //! to stays, under a hidden name, until the copy is stored.
+//!
+//! A file's name leaves the tree at once, and B2 is asked behind the caller's back (`remove_behind`): the
+//! name stays locked until B2 has answered, and no listing brings it back meanwhile (`leaving`). When B2
+//! refuses, the name is there again; `rmdir` and `fsync` of its directory tell why, or else the end of the
+//! mount, and until one has succeeded further removals are waited for.
 
 use std::ffi::OsStr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
 use log::warn;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::commit::Why;
+use super::leaving::{Failures, Leaving};
 use super::name::MARKER;
-use super::node::{Leftover, Marker, Stored};
-use super::pathlock::Claim;
-use super::{Delete, Error, Ino, Vfs};
+use super::node::{Leftover, Marker, MarkerObject, Stored};
+use super::pathlock::{Claim, PathGuard};
+use super::tree::Tree;
+use super::{Delete, Error, Ino, Invalidation, Unstored, Vfs};
 use crate::b2::{Action, ErrorKind, FileId, FileName, ListNames, ListVersions};
 
+/// Removals that nobody waits for.
+pub(super) struct Removals {
+    /// How many more may be under way.
+    places: Arc<Semaphore>,
+    /// One has ended, well or not.
+    ended: Notify,
+    pub(super) failures: Failures,
+}
+
+impl Removals {
+    /// As many as the client makes calls for at once: more would only wait there.
+    const AT_ONCE: usize = 64;
+
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let places = Arc::clone(&self.places).acquire_owned();
+        places.await.expect("semaphores are never closed")
+    }
+}
+
+impl Default for Removals {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(Self::AT_ONCE)),
+            ended: Notify::new(),
+            failures: Failures::default(),
+        }
+    }
+}
+
+/// What B2 is asked for so that a name goes.
+#[derive(Debug, Clone)]
+pub(super) enum Removal {
+    /// What the user chose: to hide it, or to purge it.
+    Name,
+    /// To hide it; its content is still being read, and is purged at the last close.
+    Hide,
+    /// Less: its content lives on under another name.
+    Renamed(Stored),
+}
+
+/// A name that has left the tree, and that B2 is still to remove.
+pub(super) struct Gone {
+    pub(super) parent: Ino,
+    pub(super) name: Arc<str>,
+    pub(super) full: String,
+    /// The file that had the name, unless it has another one now.
+    pub(super) ino: Option<Ino>,
+    pub(super) removal: Removal,
+    pub(super) guard: PathGuard,
+}
+
+/// While it lives, rows of a name are ignored; dropped without `ended`, the name is there again.
+pub(super) struct Departure<'a> {
+    vfs: &'a Vfs,
+    full: &'a str,
+}
+
+impl<'a> Departure<'a> {
+    pub(super) fn begin(vfs: &'a Vfs, full: &'a str) -> Self {
+        vfs.tree().leaving.begin(full);
+        Self { vfs, full }
+    }
+
+    /// Somebody else sees to the end.
+    pub(super) fn goes_on(self) {
+        std::mem::forget(self);
+    }
+
+    /// B2 has acknowledged.
+    #[allow(clippy::needless_pass_by_value, reason = "this is its end")]
+    pub(super) fn ended(self) {
+        self.vfs.tree().left(self.full);
+    }
+}
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        self.vfs.tree().leaving.failed(self.full);
+        self.vfs.shared.removals.ended.notify_waiters();
+    }
+}
+
 impl Vfs {
-    /// Removes a file's name; who has it open goes on reading it.
+    /// Removes a file's name; who has it open goes on reading it. Returns before B2 knows, where
+    /// `removal_place` says so.
     pub async fn unlink(&self, parent: Ino, name: &OsStr) -> Result<(), Error> {
         self.writable()?;
         loop {
@@ -36,49 +129,232 @@ impl Vfs {
                 let Some(path) = tree.path(ino) else { continue };
                 self.full(&path)
             };
-            let claims = vec![Claim::name(full.clone())];
-            let _guard = self.shared.paths.lock(claims).await;
-            if self
-                .tree()
-                .path(ino)
-                .is_none_or(|path| self.full(&path) != full)
-            {
+            self.may_remove()?;
+            let guard = self
+                .shared
+                .paths
+                .lock(vec![Claim::name(full.clone())])
+                .await;
+            if !self.is_at(&self.tree(), ino, &full) {
                 continue;
             }
-            self.keep_readable(ino, &full).await?;
-            if let Err(error) = self.remove_file(ino, &full).await {
+            let made_readable = self.keep_readable(ino, &full).await?;
+            let place = match made_readable {
+                true => None,
+                false => self.removal_place().await,
+            };
+            let Some(place) = place else {
+                return self.unlink_now(ino, &full).await;
+            };
+            let mut tree = self.tree();
+            if !self.is_at(&tree, ino, &full) {
+                continue;
+            }
+            let removal = self.removal_of(&tree, ino)?;
+            if let Some(removal) = removal {
+                if matches!(removal, Removal::Hide) {
+                    tree.object_mut(ino)?.leftover = Some(Box::new(Leftover::All(full.clone())));
+                }
+                tree.leaving.begin(&full);
+                let name = Arc::clone(&tree.get(ino)?.name);
+                let gone = Gone {
+                    parent: tree.get(ino)?.parent,
+                    name,
+                    full,
+                    ino: Some(ino),
+                    removal,
+                    guard,
+                };
+                self.remove_behind(gone, place);
+            }
+            self.take_out(&mut tree, ino);
+            return Ok(());
+        }
+    }
+
+    /// Removes a file's name and waits for B2.
+    async fn unlink_now(&self, ino: Ino, full: &str) -> Result<(), Error> {
+        let removal = self.removal_of(&self.tree(), ino)?;
+        if let Some(removal) = &removal {
+            if let Err(error) = self.carry_out(full, removal).await {
                 self.stays(ino);
                 return Err(error);
             }
-            let mut tree = self.tree();
-            tree.tick();
-            tree.detach(ino);
-            self.lost_child(&mut tree, parent);
-            return Ok(());
+            self.shared.removals.failures.recovered(full);
+        }
+        let mut tree = self.tree();
+        if matches!(removal, Some(Removal::Hide)) {
+            tree.object_mut(ino)?.leftover = Some(Box::new(Leftover::All(full.to_owned())));
+        }
+        self.take_out(&mut tree, ino);
+        Ok(())
+    }
+
+    /// Takes a node out of the tree, and notes that its directory has lost it.
+    fn take_out(&self, tree: &mut Tree, ino: Ino) {
+        let parent = tree.get(ino).map(|node| node.parent);
+        tree.tick();
+        tree.detach(ino);
+        if let Ok(parent) = parent {
+            self.lost_child(tree, parent);
         }
     }
 
-    async fn remove_file(&self, ino: Ino, full: &str) -> Result<(), Error> {
-        let (stored, open) = {
-            let tree = self.tree();
-            let node = tree.get(ino)?;
-            let object = node.object().ok_or(Error::IsDirectory)?;
-            (object.stored.is_some() || !object.bare_name, node.opens > 0)
+    fn is_at(&self, tree: &Tree, ino: Ino, full: &str) -> bool {
+        tree.path(ino).is_some_and(|path| self.full(&path) == full)
+    }
+
+    /// A key that may not hide would only be refused later, when nobody listens.
+    pub(super) fn may_remove(&self) -> Result<(), Error> {
+        if self.shared.client.may("writeFiles") {
+            Ok(())
+        } else {
+            Err(Error::Access)
+        }
+    }
+
+    /// What B2 is to be asked for; `None` when it does not know the name.
+    fn removal_of(&self, tree: &Tree, ino: Ino) -> Result<Option<Removal>, Error> {
+        let node = tree.get(ino)?;
+        let object = node.object().ok_or(Error::IsDirectory)?;
+        if object.stored.is_none() && object.bare_name {
+            return Ok(None);
+        }
+        let read = node.opens > 0 && self.settings().delete == Delete::Purge;
+        Ok(Some(if read { Removal::Hide } else { Removal::Name }))
+    }
+
+    /// Has B2 remove a name.
+    pub(super) async fn carry_out(&self, full: &str, removal: &Removal) -> Result<(), Error> {
+        match removal {
+            Removal::Name => self.remove_name(full).await,
+            Removal::Hide => self.hide(full).await,
+            Removal::Renamed(stored) => self.remove_renamed(full, stored).await,
+        }
+    }
+
+    /// The same when nobody waits: `Leaving::begin` was called, the tree has let go of the name or is
+    /// about to.
+    pub(super) fn remove_behind(&self, gone: Gone, place: OwnedSemaphorePermit) {
+        let vfs = self.clone();
+        self.shared.runtime.spawn(async move {
+            let _place = place;
+            let work = AssertUnwindSafe(vfs.carry_out(&gone.full, &gone.removal));
+            let result = work.catch_unwind().await;
+            match result.unwrap_or_else(|_| Err(Error::Io("a fault of b2fuse".to_owned()))) {
+                Ok(()) => vfs.tree().left(&gone.full),
+                Err(error) => vfs.is_there_again(&gone, error),
+            }
+            drop(gone.guard);
+            vfs.shared.removals.ended.notify_waiters();
+        });
+    }
+
+    /// A place among the removals that nobody waits for; `None` when they have to be waited for: the
+    /// last one has failed, or the user wants every client to see at once what this one did.
+    pub(super) async fn removal_place(&self) -> Option<OwnedSemaphorePermit> {
+        if self.shared.removals.failures.careful() || self.settings().metadata_ttl.is_zero() {
+            return None;
+        }
+        Some(self.shared.removals.place().await)
+    }
+
+    /// B2 has not removed a name that its caller believes gone.
+    fn is_there_again(&self, gone: &Gone, error: Error) {
+        let failures = &self.shared.removals.failures;
+        warn!(
+            "{:?} could not be removed and is there again: {error}",
+            self.within(&gone.full)
+        );
+        let mut tree = self.tree();
+        tree.leaving.failed(&gone.full);
+        if let Some(ino) = gone.ino
+            && let Ok(object) = tree.object_mut(ino)
+        {
+            object.leftover = None;
+        }
+        let anew = tree.child(gone.parent, &gone.name);
+        if let Some(anew) = anew
+            && self.is_at(&tree, anew, &gone.full)
+            && let Ok(object) = tree.object_mut(anew)
+        {
+            // Another file has the name, and will lie over what should have gone.
+            object.bare_name = false;
+            failures.beware();
+            return;
+        }
+        if let Ok(dir) = tree.dir_mut(gone.parent) {
+            dir.listed = None;
+            dir.absent.remove(&*gone.name);
+        }
+        failures.add(&gone.full, error);
+        drop(tree);
+        self.shared.invalidations.push(Invalidation::Entry {
+            parent: gone.parent,
+            name: Arc::clone(&gone.name),
+        });
+    }
+
+    /// Waits for the removals of the names in a directory, and tells of one that has failed.
+    pub(super) async fn removed_in(&self, dir: Ino) -> Result<(), Error> {
+        let Ok(full) = self.directory_name(dir) else {
+            return Ok(());
         };
-        if !stored {
-            return Ok(());
+        self.removals_ended(|leaving| !leaving.any_in(&full, true))
+            .await;
+        match self.shared.removals.failures.tell(&full, true) {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
-        if open && self.settings().delete == Delete::Purge {
-            self.hide(full).await?;
-            self.tree().object_mut(ino)?.leftover = Some(Box::new(Leftover::All(full.to_owned())));
-            return Ok(());
+    }
+
+    /// Waits for all removals.
+    pub(super) async fn finish_removals(&self) {
+        self.removals_ended(|leaving| leaving.under_way() == 0)
+            .await;
+    }
+
+    async fn removals_ended(&self, enough: impl Fn(&Leaving) -> bool) {
+        loop {
+            let ended = self.shared.removals.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if enough(&self.tree().leaving) {
+                return;
+            }
+            ended.await;
         }
-        self.remove_name(full).await
+    }
+
+    /// Removals under way, and those that have failed without anybody being told.
+    pub(super) fn unremoved(&self) -> Vec<Unstored> {
+        let mut all = self.shared.removals.failures.untold();
+        let tree = self.tree();
+        all.extend(
+            tree.leaving
+                .names()
+                .map(|name| (name.to_owned(), String::new())),
+        );
+        drop(tree);
+        all.into_iter()
+            .map(|(full, error)| Unstored {
+                path: self.within(&full).to_owned(),
+                content: None,
+                removal: true,
+                error,
+            })
+            .collect()
+    }
+
+    /// The path within the mount of a full name in B2.
+    fn within<'a>(&self, full: &'a str) -> &'a str {
+        full.strip_prefix(&self.settings().prefix).unwrap_or(full)
     }
 
     /// Before the name of a file goes that may be open: parts of it that have left for B2 can be
-    /// read again only as a stored version, and there will be no name to store one under.
-    pub(super) async fn keep_readable(&self, ino: Ino, full: &str) -> Result<(), Error> {
+    /// read again only as a stored version, and there will be no name to store one under. True when
+    /// that version, the newest of the name, goes at the last close: the name must be gone by then.
+    pub(super) async fn keep_readable(&self, ino: Ino, full: &str) -> Result<bool, Error> {
         let content = {
             let tree = self.tree();
             let node = tree.get(ino)?;
@@ -86,13 +362,13 @@ impl Vfs {
             object.and_then(|object| object.content.clone())
         };
         let Some(content) = content else {
-            return Ok(());
+            return Ok(false);
         };
         if content.hold_parts() {
             let stored = self.commit_content_at(ino, full, Why::Provisional).await;
-            if stored.is_err() {
+            if let Err(error) = stored {
                 content.release_parts();
-                return stored;
+                return Err(error);
             }
         }
         let mut tree = self.tree();
@@ -102,8 +378,9 @@ impl Vfs {
             && stored.ours
         {
             object.leftover = Some(Box::new(Leftover::One(full.to_owned(), stored.id.clone())));
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The name did not go after all.
@@ -116,22 +393,23 @@ impl Vfs {
         }
     }
 
-    /// Removes an empty directory.
+    /// Removes an empty directory. Waits for the removals below it, and tells of one that failed.
     pub async fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<(), Error> {
         self.writable()?;
         let ino = self.find(parent, name).await?;
         let real = ino.hashed().map_or(Ok(ino), |_| Err(Error::NotDirectory))?;
         let full = self.directory_name(real)?;
+        self.may_remove()?;
         let claims = vec![Claim::subtree(full.clone())];
         let _guard = self.shared.paths.lock(claims).await;
         if self.directory_name(real)? != full {
             return Err(Error::NotFound);
         }
+        if let Some(error) = self.shared.removals.failures.tell(&full, false) {
+            return Err(error);
+        }
         self.remove_directory(real, &full).await?;
-        let mut tree = self.tree();
-        tree.tick();
-        tree.detach(real);
-        self.lost_child(&mut tree, parent);
+        self.take_out(&mut self.tree(), real);
         Ok(())
     }
 
@@ -152,6 +430,31 @@ impl Vfs {
                 return Err(Error::NotEmpty);
             }
         }
+        let (known, marker) = {
+            let tree = self.tree();
+            let dir = tree.dir(ino)?;
+            let ttl = self.settings().metadata_ttl;
+            let fresh = dir.listed.is_some_and(|at| at.elapsed() < ttl);
+            (fresh && !dir.odd, dir.marker.stored().cloned())
+        };
+        match marker {
+            None if known => {}
+            Some(own) if known && own.ours => {
+                self.remove_marker(&format!("{full}{MARKER}"), &own).await?;
+            }
+            marker => self.remove_listed_markers(full, marker).await?,
+        }
+        // A marker that was still to be written is needed no more.
+        self.tree().dir_mut(ino)?.marker = Marker::Absent;
+        Ok(())
+    }
+
+    /// Asks B2 what is in a directory, and removes its markers when that is all.
+    async fn remove_listed_markers(
+        &self,
+        full: &str,
+        known: Option<MarkerObject>,
+    ) -> Result<(), Error> {
         let marker = format!("{full}{MARKER}");
         let mut markers = Vec::new();
         let mut start = None;
@@ -175,21 +478,25 @@ impl Vfs {
             }
         }
         for row in markers {
-            let own = match &self.tree().dir(ino)?.marker {
-                Marker::Stored { id, ours } => *ours && row.id.as_ref() == Some(id),
-                _ => false,
-            };
-            if own
-                && let Some(id) = &row.id
-                && self.delete_version(row.name.as_str(), id).await
-                && !self.visible(row.name.as_str()).await?
-            {
-                continue;
+            match &known {
+                Some(own) if own.ours && row.id.as_ref() == Some(&own.id) => {
+                    self.remove_marker(row.name.as_str(), own).await?;
+                }
+                _ => self.remove_name(row.name.as_str()).await?,
             }
-            self.remove_name(row.name.as_str()).await?;
         }
-        // A marker that was still to be written is needed no more.
-        self.tree().dir_mut(ino)?.marker = Marker::Absent;
+        Ok(())
+    }
+
+    /// Removes a marker of this mount's own altogether, but nothing that lies under it.
+    async fn remove_marker(&self, name: &str, own: &MarkerObject) -> Result<(), Error> {
+        if own.bare && self.delete_version(name, &own.id).await {
+            return Ok(());
+        }
+        self.remove_name(name).await?;
+        if self.settings().delete == Delete::Hide {
+            self.delete_version(name, &own.id).await;
+        }
         Ok(())
     }
 

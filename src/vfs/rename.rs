@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use log::warn;
@@ -13,12 +14,18 @@ use log::warn;
 use super::attr;
 use super::commit::Why;
 use super::merge::stored_of;
-use super::name;
-use super::node::{Marker, Stored};
-use super::pathlock::Claim;
+use super::name::{self, MARKER};
+use super::node::{Marker, MarkerObject, Stored};
+use super::pathlock::{Claim, PathGuard};
 use super::queue::Urgency;
+use super::remove::{Departure, Gone, Removal};
 use super::{Error, Ino, Invalidation, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, ListNames, NewFile};
+
+/// Copies, and then removals, of one directory's rename at once: as many as the client makes.
+const AT_ONCE: usize = 64;
+/// Names in a page of what is below a directory: the most that B2 gives (API §4.1).
+const PAGE: u32 = 10_000;
 
 /// Both ends of a rename, looked up and locked.
 struct Ends {
@@ -30,6 +37,13 @@ struct Ends {
     /// Full names; a directory's ends with `/`.
     from: String,
     to: String,
+}
+
+impl Ends {
+    fn old_name(&self) -> Arc<str> {
+        let name = self.from.trim_end_matches('/').rsplit('/').next();
+        Arc::from(name.unwrap_or_default())
+    }
 }
 
 impl Vfs {
@@ -46,6 +60,7 @@ impl Vfs {
         if flags & !libc::RENAME_NOREPLACE != 0 {
             return Err(Error::Invalid);
         }
+        self.may_remove()?;
         let noreplace = flags & libc::RENAME_NOREPLACE != 0;
         loop {
             let found = self.ends(parent, name, new_parent, new_name, noreplace);
@@ -61,14 +76,14 @@ impl Vfs {
             } else {
                 vec![Claim::name(ends.from.clone()), Claim::name(ends.to.clone())]
             };
-            let _guard = self.shared.paths.lock(claims).await;
+            let guard = self.shared.paths.lock(claims).await;
             if !self.still_so(&ends) {
                 continue;
             }
             return if directory {
                 self.rename_directory(&ends).await
             } else {
-                self.rename_file(&ends).await
+                self.rename_file(&ends, guard).await
             };
         }
     }
@@ -131,11 +146,11 @@ impl Vfs {
             && tree.child(ends.new_parent, &ends.new_name) == ends.replaced
     }
 
-    async fn rename_file(&self, ends: &Ends) -> Result<(), Error> {
+    async fn rename_file(&self, ends: &Ends, guard: PathGuard) -> Result<(), Error> {
         if let Some(replaced) = ends.replaced {
             self.keep_readable(replaced, &ends.to).await?;
         }
-        let result = self.rename_file_over(ends).await;
+        let result = self.rename_file_over(ends, guard).await;
         if result.is_err()
             && let Some(replaced) = ends.replaced
             && self.tree().path(replaced).is_some()
@@ -145,7 +160,7 @@ impl Vfs {
         result
     }
 
-    async fn rename_file_over(&self, ends: &Ends) -> Result<(), Error> {
+    async fn rename_file_over(&self, ends: &Ends, guard: PathGuard) -> Result<(), Error> {
         let (stored, dirty, target) = {
             let tree = self.tree();
             let node = tree.get(ends.ino)?;
@@ -181,26 +196,59 @@ impl Vfs {
             self.tree().object_mut(ends.ino)?.bare_name = under;
             match copy {
                 Some(copy) => {
-                    self.superseded_by_copy(ends.ino, &ends.to, &ends.from, &old, &copy)
-                        .await?;
+                    self.superseded_by_copy(ends.ino, &ends.to, &ends.from, &old, &copy)?;
                 }
                 None => self.commit_moved(ends, under).await?,
             }
-            self.edit(ends)?;
-            if let Err(error) = self.remove_renamed(&ends.from, &old).await {
-                self.both_remain(ends);
-                return Err(error);
-            }
+            self.leave(ends, Removal::Renamed(old), guard).await
         } else {
-            let covers = !self.tree().object_mut(ends.ino)?.bare_name;
+            let covers = {
+                let mut tree = self.tree();
+                let object = tree.object_mut(ends.ino)?;
+                !std::mem::replace(&mut object.bare_name, under)
+            };
             if covers {
                 // It was renamed over a stored file before it was stored itself; that one must not
                 // come back when it leaves.
-                self.remove_name(&ends.from).await?;
+                self.leave(ends, Removal::Name, guard).await
+            } else {
+                self.edit(ends)
             }
-            self.tree().object_mut(ends.ino)?.bare_name = under;
-            self.edit(ends)?;
         }
+    }
+
+    /// Moves a file in the tree and has its old name removed from B2, behind the caller's back unless
+    /// a removal has failed lately.
+    async fn leave(
+        &self,
+        ends: &Ends,
+        removal: Removal,
+        mut guard: PathGuard,
+    ) -> Result<(), Error> {
+        let place = self.removal_place().await;
+        let departure = Departure::begin(self, &ends.from);
+        self.edit(ends)?;
+        if let Some(place) = place {
+            departure.goes_on();
+            guard.keep_only(&ends.from);
+            let gone = Gone {
+                parent: ends.parent,
+                name: ends.old_name(),
+                full: ends.from.clone(),
+                ino: None,
+                removal,
+                guard,
+            };
+            self.remove_behind(gone, place);
+            return Ok(());
+        }
+        if let Err(error) = self.carry_out(&ends.from, &removal).await {
+            drop(departure);
+            self.both_remain(ends);
+            return Err(error);
+        }
+        departure.ended();
+        self.shared.removals.failures.recovered(&ends.from);
         Ok(())
     }
 
@@ -249,13 +297,11 @@ impl Vfs {
         }
         let copied = self.copy_all(&rows, ends).await?;
         let sources = self.rebase(ends, &copied)?;
-        {
-            // The old name leads nowhere now, also for listings already under way.
-            let mut tree = self.tree();
-            tree.tick();
-        }
+        // The old name leads nowhere now, also for listings that go on showing it.
+        let departure = Departure::begin(self, &ends.from);
         self.edit(ends)?;
         self.keep_alive(ends.ino);
+        // Waited for: the old directory is gone, and with it whoever could be told later.
         let removed: Vec<Result<(), Error>> = stream::iter(rows)
             .map(|row| {
                 let own = row.id.as_ref().and_then(|id| sources.get(id)).cloned();
@@ -266,23 +312,24 @@ impl Vfs {
                     }
                 }
             })
-            .buffer_unordered(self.settings().parallel)
+            .buffer_unordered(AT_ONCE)
             .collect()
             .await;
         let removed: Result<Vec<()>, Error> = removed.into_iter().collect();
         if let Err(error) = removed {
+            drop(departure);
             self.both_remain(ends);
             return Err(error);
         }
+        departure.ended();
         Ok(())
     }
 
     /// The copies are there but the source could not be removed: B2 has both names, which the
     /// kernel, told of an error, would not expect.
     fn both_remain(&self, ends: &Ends) {
-        let old_name = ends.from.trim_end_matches('/').rsplit('/').next();
         for (parent, name) in [
-            (ends.parent, Arc::from(old_name.unwrap_or_default())),
+            (ends.parent, ends.old_name()),
             (ends.new_parent, Arc::clone(&ends.new_name)),
         ] {
             if let Ok(dir) = self.tree().dir_mut(parent) {
@@ -327,7 +374,7 @@ impl Vfs {
                 prefix: prefix.to_owned(),
                 start,
                 delimiter: false,
-                max: 1000,
+                max: PAGE,
             };
             let mut page = self.shared.client.list_file_names(&request).await?;
             rows.append(&mut page.files);
@@ -344,46 +391,65 @@ impl Vfs {
         rows: &[FileVersion],
         ends: &Ends,
     ) -> Result<HashMap<FileId, FileVersion>, Error> {
-        let made = std::sync::Mutex::new(Vec::new());
-        let result = stream::iter(rows)
-            .map(Ok)
-            .try_for_each_concurrent(self.settings().parallel, |row| {
-                let made = &made;
-                async move {
-                    let Some(stored) = stored_of(row, false, false) else {
-                        return Ok(());
-                    };
-                    let new = format!("{}{}", ends.to, &row.name.as_str()[ends.from.len()..]);
-                    let target = NewFile {
-                        name: FileName::listed(&new),
-                        content_type: row
-                            .content_type
-                            .clone()
-                            .unwrap_or_else(|| "b2/x-auto".to_owned()),
-                        info: row.info.clone(),
-                    };
-                    let copy = self.shared.io.copy(&stored.version(), &target).await?;
-                    made.lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .push((stored.id, copy));
-                    Ok::<(), Error>(())
-                }
-            })
-            .await;
-        let made = made
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Err(error) = result {
-            for (_, copy) in made {
+        let failed = AtomicBool::new(false);
+        // One that has begun is never given up: B2 would make the copy, and nobody would know of it.
+        let failed = &failed;
+        let results: Vec<Result<Option<(FileId, FileVersion)>, Error>> =
+            stream::iter(0..rows.len())
+                .map(|at| async move {
+                    if failed.load(Ordering::Relaxed) {
+                        return Ok(None);
+                    }
+                    let result = self.copy_below(&rows[at], ends).await;
+                    failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                    result
+                })
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+        let mut made = HashMap::with_capacity(rows.len());
+        let mut first = None;
+        for result in results {
+            match result {
+                Ok(one) => made.extend(one),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        let Some(error) = first else {
+            return Ok(made);
+        };
+        stream::iter(made.into_values())
+            .for_each_concurrent(AT_ONCE, |copy| async move {
                 if let Some(id) = &copy.id
                     && !self.delete_version(copy.name.as_str(), id).await
                 {
                     warn!("{:?}: left over from a rename that failed", copy.name);
                 }
-            }
-            return Err(error);
-        }
-        Ok(made.into_iter().collect())
+            })
+            .await;
+        Err(error)
+    }
+
+    /// Copies one row to its new name; tells which version it was and which it is there.
+    async fn copy_below(
+        &self,
+        row: &FileVersion,
+        ends: &Ends,
+    ) -> Result<Option<(FileId, FileVersion)>, Error> {
+        let Some(stored) = stored_of(row, false, false) else {
+            return Ok(None);
+        };
+        let new = format!("{}{}", ends.to, &row.name.as_str()[ends.from.len()..]);
+        let target = NewFile {
+            name: FileName::listed(&new),
+            content_type: row
+                .content_type
+                .clone()
+                .unwrap_or_else(|| "b2/x-auto".to_owned()),
+            info: row.info.clone(),
+        };
+        let copy = self.shared.io.copy(&stored.version(), &target).await?;
+        Ok(Some((stored.id, copy)))
     }
 
     /// Points every known file below the directory to its copy; returns the versions it had before.
@@ -398,12 +464,17 @@ impl Vfs {
             tree.touch(ino);
             let node = tree.get_mut(ino)?;
             if let Some(dir) = node.dir_mut() {
-                if let Marker::Stored { id, .. } = &mut dir.marker
-                    && let Some(copy) = copied.get(id).and_then(|copy| copy.id.clone())
+                if let Marker::Stored(object)
+                | Marker::Wanted {
+                    old: Some(object), ..
+                } = &mut dir.marker
+                    && let Some(copy) = copied.get(&object.id)
+                    && let Some(id) = copy.id.clone()
                 {
-                    dir.marker = Marker::Stored {
-                        id: copy,
-                        ours: true,
+                    *object = MarkerObject {
+                        id,
+                        ours: copy.name.as_str().ends_with(MARKER),
+                        bare: true,
                     };
                 }
                 continue;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attr::{Meta, to_time};
+use super::leaving::Leaving;
 use super::node::{Body, Dir, Moment, Node, Object};
 use super::table::Table;
 use super::{Attr, Error, FileKind, Ino};
@@ -27,6 +28,8 @@ pub(super) struct Tree {
     flights: usize,
     /// Names removed here while listings are under way, which their rows must not bring back.
     removed: HashMap<(Ino, Arc<str>), Tick>,
+    /// Names that B2 may still show although they were removed here.
+    pub(super) leaving: Leaving,
 }
 
 impl Tree {
@@ -39,6 +42,7 @@ impl Tree {
             pending: BTreeSet::new(),
             flights: 0,
             removed: HashMap::new(),
+            leaving: Leaving::default(),
         };
         tree.nodes.insert(
             Ino::ROOT,
@@ -73,7 +77,14 @@ impl Tree {
         self.flights = self.flights.saturating_sub(1);
         if self.flights == 0 {
             self.removed = HashMap::new();
+            self.leaving.forget_acknowledged();
         }
+    }
+
+    /// B2 has acknowledged a removal.
+    pub(super) fn left(&mut self, full: &str) {
+        let now = self.tick();
+        self.leaving.ended(full, now, self.flights > 0);
     }
 
     /// Whether a name was removed here after a listing that is still under way began.

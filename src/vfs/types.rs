@@ -220,6 +220,8 @@ pub struct Unstored {
     pub path: String,
     /// Size of the file in bytes; `None` when only attributes, or a directory's marker, are missing.
     pub content: Option<u64>,
+    /// It was to be removed, and is still there.
+    pub removal: bool,
     /// Why the last try failed; empty when there was none.
     pub error: String,
 }
@@ -231,4 +233,6 @@ pub struct Pending {
     pub files: usize,
     /// Bytes in those files.
     pub bytes: u64,
+    /// Names that B2 is being asked to remove.
+    pub removals: usize,
 }

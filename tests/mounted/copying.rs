@@ -328,6 +328,7 @@ fn the_end_of_the_mount_stores_the_copy_and_deletes_what_waited_for_it() {
     assert_eq!(copy(&source, 0, &target, 0, 6_000_000), 6_000_000);
     drop(source);
     fs::remove_file(&from).unwrap();
+    File::open(mount.path()).unwrap().sync_all().unwrap();
     assert_eq!(bucket.versions_of("from").len(), 2, "hidden, and kept");
     mount.unmount();
     drop(target);

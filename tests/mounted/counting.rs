@@ -207,3 +207,37 @@ fn programs_that_walk_through_thousands_of_directories_make_a_few_calls() {
         );
     }
 }
+
+#[test]
+fn only_a_directory_that_stays_empty_gets_a_marker_and_a_tree_goes_without_one() {
+    let emulator = Emulator::start();
+    let bucket = crate::support::bucket::Bucket::open(&emulator);
+    let source = tempfile::tempdir().expect("a temporary directory");
+    for file in 0..60 {
+        let path = format!("t/a{}/b{}/f{file}", file % 3, file % 4);
+        put(&source.path().join(path), &noise(file, 100));
+    }
+    fs::create_dir(source.path().join("t/empty")).unwrap();
+    let mut mount = Mount::new(&emulator);
+    emulator.forget_counters();
+    shell("cp -r \"$1\"/t \"$2\"/", [source.path(), mount.path()]);
+    mount.unmount();
+    assert_eq!(uploads(&emulator), 61, "{:?}", emulator.counters());
+    let stored = bucket.visible();
+    let markers: Vec<_> = stored.iter().filter(|name| name.contains(".bz")).collect();
+    assert_eq!(markers, ["t/empty/.bzEmpty"]);
+
+    mount.remount();
+    let known = shell("find \"$1\" | wc -l", [mount.path()]);
+    assert_eq!(known.trim(), (1 + 1 + 3 + 12 + 1 + 60).to_string());
+    emulator.forget_counters();
+    shell("rm -rf \"$1\"/t", [mount.path()]);
+    mount.unmount();
+    let counters = emulator.counters();
+    assert!(bucket.visible().is_empty());
+    assert_eq!(uploads(&emulator), 0, "{counters:?}");
+    // The files, and the marker, which another mount had made: it is looked for.
+    assert_eq!(emulator.calls("b2_hide_file"), 61, "{counters:?}");
+    assert_eq!(lists(&emulator), 1, "{counters:?}");
+    assert_eq!(emulator.calls("b2_delete_file_version"), 0, "{counters:?}");
+}

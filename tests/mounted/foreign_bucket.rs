@@ -205,6 +205,7 @@ fn hidden_names_can_be_used_again() {
     put(&mount.path().join("name"), b"new");
     fs::remove_file(mount.path().join("name")).unwrap();
     assert!(!mount.path().join("name").exists());
+    fs::File::open(mount.path()).unwrap().sync_all().unwrap();
     assert!(
         bucket.visible().is_empty(),
         "deleting does not bring back an older version"

@@ -7,17 +7,6 @@ use b2fuse::b2::ListNames;
 use super::*;
 
 /// Objects of a few bytes, made without uploads.
-fn seed(server: &Server, names: impl Iterator<Item = String>) {
-    let seeds: Vec<Seed> = names
-        .map(|name| Seed {
-            name,
-            size: 3,
-            ..Seed::default()
-        })
-        .collect();
-    server.seed(server.bucket_name(), &seeds).unwrap();
-}
-
 /// 10,000 directories, two levels deep, with two files each.
 fn deep(server: &Server) -> Vec<String> {
     let all: Vec<String> = (0..100)

@@ -1,0 +1,236 @@
+//! Names that have left the tree while B2 still has them, and removals that have failed.
+//!
+//! A removal goes on behind its caller's back, so a listing may still show the name: until B2 has
+//! acknowledged, every row of it is ignored, and afterwards the rows of listings that began before.
+//! A name that ends with `/` stands for all that is below it. [`Leaving`] lives in the tree, under
+//! its lock; [`Failures`] has a lock of its own, taken last.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Error;
+use super::tree::Tick;
+
+/// Full names that leave or have left.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    names: BTreeMap<Box<str>, Stage>,
+    under_way: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    UnderWay,
+    Acknowledged(Tick),
+}
+
+impl Leaving {
+    /// B2 is asked to remove a name; `ended` or `failed` must follow.
+    pub(super) fn begin(&mut self, full: &str) {
+        let before = self.names.insert(full.into(), Stage::UnderWay);
+        if before != Some(Stage::UnderWay) {
+            self.under_way += 1;
+        }
+    }
+
+    /// B2 has removed it at `now`; `remember` as long as listings are under way.
+    pub(super) fn ended(&mut self, full: &str, now: Tick, remember: bool) {
+        self.failed(full);
+        if remember {
+            self.names.insert(full.into(), Stage::Acknowledged(now));
+        }
+    }
+
+    /// B2 still has it.
+    pub(super) fn failed(&mut self, full: &str) {
+        if self.names.get(full) == Some(&Stage::UnderWay) {
+            self.names.remove(full);
+            self.under_way -= 1;
+        }
+    }
+
+    /// No listing is under way any more.
+    pub(super) fn forget_acknowledged(&mut self) {
+        if self.names.len() > self.under_way {
+            self.names.retain(|_, stage| *stage == Stage::UnderWay);
+        }
+    }
+
+    /// How many removals are under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Whether any are, of names that begin so, or with `direct` stand right there.
+    pub(super) fn any_in(&self, prefix: &str, direct: bool) -> bool {
+        self.under_way > 0
+            && beneath(&self.names, prefix, direct).any(|(_, stage)| *stage == Stage::UnderWay)
+    }
+
+    /// Names of removals under way.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names
+            .iter()
+            .filter(|(_, stage)| **stage == Stage::UnderWay)
+            .map(|(name, _)| &**name)
+    }
+
+    /// Whether there is nothing that a row could be ignored for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Whether a row of this very name is to be ignored in a listing that began at `began`.
+    pub(super) fn overrules(&self, full: &str, began: Tick) -> bool {
+        match self.names.get(full) {
+            Some(Stage::UnderWay) => true,
+            Some(Stage::Acknowledged(at)) => *at > began,
+            None => false,
+        }
+    }
+
+    /// Whether all rows below a directory are to be ignored, because it leaves or one above it does.
+    pub(super) fn overrules_all(&self, dir: &str, began: Tick) -> bool {
+        !self.names.is_empty()
+            && dir
+                .match_indices('/')
+                .any(|(at, _)| self.overrules(&dir[..=at], began))
+    }
+}
+
+/// Entries of a directory's full name (empty, or ending with `/`): all below it, or its own.
+fn beneath<'a, T>(
+    map: &'a BTreeMap<Box<str>, T>,
+    prefix: &'a str,
+    direct: bool,
+) -> impl Iterator<Item = (&'a str, &'a T)> {
+    map.range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+        .map(|(name, value)| (&**name, value))
+        .take_while(move |(name, _)| name.starts_with(prefix))
+        .filter(move |(name, _)| {
+            !direct || !name[prefix.len()..].trim_end_matches('/').contains('/')
+        })
+}
+
+/// Removals that B2 refused when their callers had gone, until somebody can be told.
+#[derive(Debug, Default)]
+pub(super) struct Failures(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    untold: BTreeMap<Box<str>, Error>,
+    careful: bool,
+}
+
+impl Failures {
+    /// Notes a failure; further removals are waited for.
+    pub(super) fn add(&self, full: &str, error: Error) {
+        let mut state = self.state();
+        state.careful = true;
+        state.untold.insert(full.into(), error);
+    }
+
+    /// The same where the name is none of anybody's concern any more.
+    pub(super) fn beware(&self) {
+        self.state().careful = true;
+    }
+
+    /// Whether removals have to be waited for, because the last one failed.
+    pub(super) fn careful(&self) -> bool {
+        self.state().careful
+    }
+
+    /// A removal that was waited for has succeeded.
+    pub(super) fn recovered(&self, full: &str) {
+        let mut state = self.state();
+        state.careful = false;
+        state.untold.remove(full);
+    }
+
+    /// The first failure below a directory, or of a name in it; it tells for all of them.
+    pub(super) fn tell(&self, prefix: &str, direct: bool) -> Option<Error> {
+        let mut state = self.state();
+        if state.untold.is_empty() {
+            return None;
+        }
+        let names: Vec<Box<str>> = beneath(&state.untold, prefix, direct)
+            .map(|(name, _)| name.into())
+            .collect();
+        let mut first = None;
+        for name in names {
+            let error = state.untold.remove(&name);
+            first = first.or(error);
+        }
+        first
+    }
+
+    /// What nobody has been told, in words.
+    pub(super) fn untold(&self) -> Vec<(String, String)> {
+        let state = self.state();
+        let all = state.untold.iter();
+        all.map(|(name, error)| (String::from(&**name), error.to_string()))
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_ignored_until_b2_has_acknowledged_and_then_in_older_listings() {
+        let mut leaving = Leaving::default();
+        leaving.begin("d/f");
+        assert!(leaving.overrules("d/f", 0) && leaving.overrules("d/f", 99));
+        assert!(!leaving.overrules("d/g", 0));
+        leaving.ended("d/f", 10, true);
+        assert!(leaving.overrules("d/f", 9) && !leaving.overrules("d/f", 10));
+        assert_eq!(leaving.under_way(), 0);
+        leaving.forget_acknowledged();
+        assert!(leaving.is_empty());
+        leaving.begin("d/f");
+        leaving.failed("d/f");
+        assert!(!leaving.overrules("d/f", 0) && leaving.under_way() == 0);
+    }
+
+    #[test]
+    fn a_directory_takes_all_that_is_below_it_along() {
+        let mut leaving = Leaving::default();
+        leaving.begin("a/b/");
+        for dir in ["a/b/", "a/b/c/", "a/b/c/d/"] {
+            assert!(leaving.overrules_all(dir, 5), "{dir}");
+        }
+        for dir in ["", "a/", "a/bc/", "b/"] {
+            assert!(!leaving.overrules_all(dir, 5), "{dir}");
+        }
+        leaving.ended("a/b/", 7, true);
+        assert!(leaving.overrules_all("a/b/c/", 6) && !leaving.overrules_all("a/b/c/", 7));
+    }
+
+    #[test]
+    fn who_asks_for_a_directory_is_told_of_what_is_in_it() {
+        let mut leaving = Leaving::default();
+        leaving.begin("d/e/f");
+        assert!(leaving.any_in("d/", false) && !leaving.any_in("d/", true));
+        assert!(leaving.any_in("d/e/", true) && leaving.any_in("", false));
+        assert!(!leaving.any_in("d/e/f/", false) && !leaving.any_in("c/", false));
+        leaving.ended("d/e/f", 3, true);
+        assert!(!leaving.any_in("", false));
+
+        let failures = Failures::default();
+        for name in ["d/e/f", "d/g", "x"] {
+            failures.add(name, Error::Access);
+        }
+        assert!(failures.careful());
+        assert!(failures.tell("d/", true).is_some() && failures.tell("d/", true).is_none());
+        assert_eq!(failures.untold().len(), 2);
+        assert!(failures.tell("d/", false).is_some());
+        failures.recovered("x");
+        assert!(failures.untold().is_empty() && !failures.careful());
+    }
+}
