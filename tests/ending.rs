@@ -222,6 +222,41 @@ fn what_waits_and_cannot_be_stored_is_listed_and_ends_with_1() {
     }
 }
 
+#[test]
+fn a_removal_that_b2_refuses_is_listed_and_ends_with_1() {
+    let server = emulator();
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&Account::of(&server)), &place.mnt());
+    fs::write(place.mnt().join("stays"), "content").expect("written");
+    server.set_faults(&["hide_file:403"]).expect("faults");
+    fs::remove_file(place.mnt().join("stays")).expect("nobody waits for it");
+    running.signal(Signal::SIGTERM);
+    let (code, said) = running.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("not removed: stays: "), "{said}");
+}
+
+#[test]
+fn the_end_waits_for_removals() {
+    let server = emulator();
+    let account = Account::of(&server);
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&account), &place.mnt());
+    for name in ["a", "b"] {
+        fs::write(place.mnt().join(name), "content").expect("written");
+    }
+    server.set_faults(&["hide_file:stall=2"]).expect("faults");
+    for name in ["a", "b"] {
+        fs::remove_file(place.mnt().join(name)).expect("nobody waits for it");
+    }
+    running.signal(Signal::SIGTERM);
+    running.hear("2 removals to go");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+    let _again = Running::mount(&mut b2fuse_with(&account), &place.mnt());
+    assert_eq!(fs::read_dir(place.mnt()).expect("listed").count(), 0);
+}
+
 /// A copy into a mount whose way to B2 is slow: it waits in close(2) when the signal comes.
 fn waits_in_close(bandwidth: u64, size: usize, check: impl FnOnce(&mut Running)) {
     let server = emulator_with(Some(bandwidth));
