@@ -368,7 +368,7 @@ async fn uploading(server: &Server) -> (Vfs, Ino) {
 async fn settled(server: &Server) {
     until("the last answer", async || {
         let counters = server.counters();
-        counters.answers.values().sum::<u64>() == counters.calls.values().sum()
+        counters.answers.values().sum::<u64>() == counters.calls.values().sum::<u64>()
     })
     .await;
 }
