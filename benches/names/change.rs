@@ -20,12 +20,20 @@ fn seed(server: &Server, folder: &str, count: u64) -> Result<Tally> {
     })
 }
 
+fn peers(count: u64) -> &'static [Peer] {
+    if count > 1000 {
+        &Peer::PATIENT
+    } else {
+        &Peer::WRITERS
+    }
+}
+
 /// `rm -rf`.
 pub(crate) fn remove(world: &World, line: Line, count: u64) -> Result<Row> {
     let server = Server::start(line)?;
     let server = &server;
     let mut contenders = Vec::new();
-    for peer in Peer::WRITERS {
+    for &peer in peers(count) {
         let work = move |round| {
             let gone = folder(peer, round);
             seed(server, &gone, count)?;
@@ -35,7 +43,7 @@ pub(crate) fn remove(world: &World, line: Line, count: u64) -> Result<Row> {
                 Ok(vec![(format!("{gone}/"), NOTHING)])
             })
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(peer.most(line)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("rm -rf of {count} files, {line}");
     Ok(world.row(title, Unit::Seconds, contenders, |results| {
@@ -51,7 +59,7 @@ pub(crate) fn rename(world: &World, line: Line, count: u64) -> Result<Row> {
     let server = Server::start(line)?;
     let server = &server;
     let mut contenders = Vec::new();
-    for peer in Peer::WRITERS {
+    for &peer in peers(count) {
         let work = move |round| {
             let (old, new) = (
                 format!("{}-old", folder(peer, round)),
@@ -64,7 +72,7 @@ pub(crate) fn rename(world: &World, line: Line, count: u64) -> Result<Row> {
                 Ok(vec![(format!("{new}/"), all), (format!("{old}/"), NOTHING)])
             })
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(peer.most(line)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("rename of a directory with {count} files, {line}");
     Ok(world.row(title, Unit::Seconds, contenders, |results| {

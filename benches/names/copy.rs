@@ -33,7 +33,7 @@ pub(crate) fn row(world: &World, line: Line, count: u64) -> Result<Row> {
                 Ok(vec![(format!("{to}/"), wanted)])
             })
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(peer.most(line)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("cp -r of {count} files of 4 KiB, {line}");
     Ok(world.row(title, Unit::Seconds, contenders, |results| {
@@ -90,7 +90,7 @@ pub(crate) fn sixteen(world: &World, line: Line) -> Result<Row> {
                 Ok(vec![(format!("{to}/"), wanted)])
             })
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(peer.most(line)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("cp -r of {count} files of 4 KiB by {PROCESSES} processes at once, {line}");
     Ok(world.row(title, Unit::Seconds, contenders, |results| {

@@ -123,7 +123,7 @@ pub(crate) fn walk(world: &World, line: Line, walker: Walker) -> Result<Row> {
             }
             watch.end_uncounted(seconds)
         };
-        contenders.push(Contender::new(name, work).at_most(peer.most(line)));
+        contenders.push(Contender::new(name, work).at_most(peer.most()));
     }
     let title = format!(
         "{} over {} objects in {} directories, {line}",
@@ -150,14 +150,6 @@ fn flat(line: Line, count: u64) -> Result<Server> {
     Ok(server)
 }
 
-/// Who has to list all of it takes a minute, whatever the line: once is enough.
-fn once(peer: Peer) -> u64 {
-    match peer {
-        Peer::Rclone(_) => 1,
-        _ => u64::MAX,
-    }
-}
-
 /// 100 files at random in a large directory, none of whose names is known.
 pub(crate) fn stat(world: &World, line: Line) -> Result<Row> {
     const STATS: u64 = 100;
@@ -180,7 +172,7 @@ pub(crate) fn stat(world: &World, line: Line) -> Result<Row> {
             let seconds = started.elapsed().as_secs_f64();
             watch.end_uncounted(seconds)
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(once(peer)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("stat of {STATS} random files of a directory of {count}, {line}");
     Ok(world.row(title, Unit::Seconds, contenders, |results| {
@@ -208,7 +200,7 @@ pub(crate) fn ls_head(world: &World, line: Line) -> Result<Row> {
             }
             watch.end_uncounted(seconds)
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(once(peer)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("ls -f | head of a directory of {count}, {line}");
     Ok(world.row(title, Unit::Seconds, contenders, |results| {
@@ -239,7 +231,7 @@ pub(crate) fn memory_of_names(world: &World, line: Line) -> Result<Row> {
                 ..sample
             })
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(once(peer)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("memory of the names of a directory of {count} after ls -f | wc -l");
     Ok(world.row(title, Unit::BytesPerName, contenders, |results| {
@@ -324,7 +316,7 @@ pub(crate) fn read_small(world: &World, line: Line) -> Result<Row> {
             let seconds = started.elapsed().as_secs_f64();
             watch.end_uncounted(seconds)
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(peer.most(line)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("read of {count} files of 4 KiB by one reader, cold, {line}");
     Ok(world.row(title, Unit::Seconds, contenders, |results| {

@@ -113,7 +113,7 @@ fn main() -> Result<()> {
         }
     }
     let rounds = world.options.rounds();
-    println!("Medians of {rounds} rounds; slow ones of rclone have one.\n");
+    println!("Medians of {rounds} rounds, rclone's of one.\n");
     print!("{}", table::markdown(&rows, COLUMNS));
     let mut measured = rows.iter().flat_map(|row| &row.results);
     if measured.any(|m| m.name.starts_with("b2fuse") && m.failure.is_some()) {

@@ -39,7 +39,7 @@ pub(crate) fn rsync(world: &World, line: Line) -> Result<Row> {
                     Ok(vec![(format!("{to}/"), wanted)])
                 })
             };
-            contenders.push(Contender::new(name(peer, again), work).at_most(peer.most(line)));
+            contenders.push(Contender::new(name(peer, again), work).at_most(peer.most()));
         }
     }
     let title = format!("rsync -a of {count} files of 4 KiB, first and again, {line}");
@@ -99,7 +99,7 @@ pub(crate) fn tar(world: &World, line: Line) -> Result<Row> {
                 Ok(vec![(format!("{to}/"), wanted)])
             })
         };
-        contenders.push(Contender::new(peer.name(), work).at_most(peer.most(line)));
+        contenders.push(Contender::new(peer.name(), work).at_most(peer.most()));
     }
     let title = format!("tar x of a source tree of {count} files, {line}");
     Ok(world.row(title, Unit::Seconds, contenders, |_| Vec::new()))
@@ -132,7 +132,7 @@ pub(crate) fn git(world: &World, line: Line) -> Result<Row> {
                 Ok(vec![(format!("{to}/"), wanted)])
             })
         };
-        contenders.push(Contender::new(name(peer, false), cloning).at_most(peer.most(line)));
+        contenders.push(Contender::new(name(peer, false), cloning).at_most(peer.most()));
         let asking = move |round| {
             let to = format!("{}-status", folder(peer, round));
             let mount = world.mount(server, peer)?;

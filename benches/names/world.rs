@@ -9,7 +9,7 @@ use super::frame::mount::Mount;
 use super::frame::options::Options;
 use super::frame::rclone::{self, Mode};
 use super::frame::sample::{Contender, Measured, Sample, Watch, measure};
-use super::frame::server::{Line, Server, Tally};
+use super::frame::server::{Server, Tally};
 use super::frame::table::{Bar, Row, Unit};
 
 /// How long an upload after the last close may take; a guard, no measure.
@@ -36,6 +36,8 @@ impl Peer {
         Self::Rclone(Mode::Off),
         Self::Rclone(Mode::Full),
     ];
+    /// Those for ten thousand removals and renames, which rclone's cache makes no faster and which take it minutes.
+    pub(crate) const PATIENT: [Self; 3] = [Self::B2fuse, Self::WriteBack, Self::Rclone(Mode::Off)];
     /// Those who can write a file in another order than from its start to its end.
     pub(crate) const AT_RANDOM: [Self; 3] =
         [Self::B2fuse, Self::WriteBack, Self::Rclone(Mode::Full)];
@@ -48,10 +50,10 @@ impl Peer {
         }
     }
 
-    /// Rounds that it may take: on a slow line rclone's are long, and alike.
-    pub(crate) fn most(self, line: Line) -> u64 {
+    /// Rounds that it may take: rclone leaves 10 ms between calls, so its times are long, and alike.
+    pub(crate) fn most(self) -> u64 {
         match self {
-            Self::Rclone(_) if line != Line::LOOPBACK => 1,
+            Self::Rclone(_) => 1,
             _ => u64::MAX,
         }
     }
