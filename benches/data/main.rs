@@ -2,6 +2,7 @@
 //! `cargo bench --bench data -- [OPTIONS] [ROW]...`. benches/README.md tells what each row measures.
 
 #[path = "../frame/mod.rs"]
+#[allow(dead_code, reason = "each bench uses its part of it")]
 mod frame;
 
 mod many;
@@ -16,7 +17,7 @@ use clap::Parser;
 
 use frame::options::Options;
 use frame::server::Line;
-use frame::table::{self, Row};
+use frame::table::{self, Column, Row};
 use frame::{MIB, bare};
 use world::World;
 
@@ -43,10 +44,22 @@ const ROWS: &[Entry] = &[
     ("many", many::row),
 ];
 
+const COLUMNS: &[Column] = &[
+    Column::Median,
+    Column::Range,
+    Column::First,
+    Column::PeakRss,
+    Column::CpuPerGib,
+    Column::Down,
+    Column::Up,
+    Column::Calls,
+    Column::Bar,
+];
+
 fn main() -> Result<()> {
     let options = Options::parse();
     if let Some(point) = &options.serve_bare {
-        return bare::serve(point, options.size());
+        return bare::serve(point, options.size(), options.bare_names);
     }
     if options.list {
         for (key, _) in ROWS {
@@ -71,7 +84,7 @@ fn main() -> Result<()> {
     }
     let (size, rounds) = (world.options.size() / MIB, world.options.rounds());
     println!("Sequential rows move {size} MiB; medians of {rounds} rounds.\n");
-    print!("{}", table::markdown(&rows));
+    print!("{}", table::markdown(&rows, COLUMNS));
     let mut measured = rows.iter().flat_map(|row| &row.results);
     if measured.any(|m| m.name.starts_with("b2fuse") && m.failure.is_some()) {
         bail!("b2fuse failed in a row");

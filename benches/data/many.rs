@@ -6,10 +6,11 @@ use anyhow::{Result, bail};
 
 use super::frame::MIB;
 use super::frame::mount::Mount;
+use super::frame::rclone::Mode;
 use super::frame::sample::{Contender, Measured, Sample, Watch, measure};
 use super::frame::server::{Line, Server};
 use super::frame::table::{Bar, Row, Unit};
-use super::world::{Mode, World, read_through, write_through};
+use super::world::{World, read_through, write_through};
 
 /// Readers, and as many writers.
 const PAIRS: u64 = 8;

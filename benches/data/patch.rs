@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::frame::mount::Mount;
+use super::frame::rclone::Mode;
 use super::frame::sample::{Contender, Measured, Sample, Watch, measure};
 use super::frame::server::{Line, Server};
 use super::frame::table::{Bar, Row, Unit};
 use super::frame::{GIB, MIB};
-use super::world::{Mode, World, close};
+use super::world::{World, close};
 
 const NAME: &str = "large.bin";
 /// A decimal megabyte, as bars count what is sent.

@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 
 use super::frame::GIB;
 use super::frame::mount::Mount;
+use super::frame::rclone::Mode;
 use super::frame::sample::{Contender, Sample, Watch, measure};
 use super::frame::server::{Line, Server};
 use super::frame::table::{Bar, Row, Unit};
-use super::world::{Mode, World, read_at};
+use super::world::{World, read_at};
 
 const NAME: &str = "random.bin";
 const SIZE: u64 = 10 * GIB;

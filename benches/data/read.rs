@@ -5,10 +5,11 @@ use anyhow::Result;
 use super::frame::bare::FILE;
 use super::frame::curl;
 use super::frame::mount::Mount;
+use super::frame::rclone::Mode;
 use super::frame::sample::{Contender, Sample, Watch, measure};
 use super::frame::server::{Line, Server};
 use super::frame::table::{Bar, Row, Unit};
-use super::world::{Mode, World, read_through};
+use super::world::{World, read_through};
 
 /// b2fuse as it is configured by itself.
 const CHECKED: &str = "b2fuse";
@@ -31,7 +32,7 @@ pub(crate) fn row(world: &World, line: Line) -> Result<Row> {
             mounted(Some(server), mount, size)
         }));
         contenders.push(Contender::new(BARE, |_| {
-            mounted(None, Mount::bare(size)?, size)
+            mounted(None, Mount::bare(size, 0)?, size)
         }));
     }
     if line.bandwidth.is_none() {

@@ -18,40 +18,13 @@ use super::frame::bare::FILE;
 use super::frame::curl::Upload;
 use super::frame::mount::Mount;
 use super::frame::options::Options;
+use super::frame::rclone::{self, Mode};
 use super::frame::server::{Line, Server};
 
 /// How programs read and write.
 const STEP: usize = MIB as usize;
 /// B2 takes no more in one upload.
 const LARGEST_UPLOAD: u64 = 5_000_000_000;
-
-/// rclone's `--vfs-cache-mode`; each row names the settings that were the best of those tried for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Off,
-    Writes,
-    Full,
-}
-
-impl Mode {
-    pub(crate) const ALL: [Self; 3] = [Self::Off, Self::Writes, Self::Full];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Off => "rclone off",
-            Self::Writes => "rclone writes",
-            Self::Full => "rclone full",
-        }
-    }
-
-    fn flag(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Writes => "writes",
-            Self::Full => "full",
-        }
-    }
-}
 
 /// The same in every row.
 pub(crate) struct World {
@@ -68,7 +41,7 @@ impl World {
             options,
             content: OnceCell::new(),
             files: OnceCell::new(),
-            rclone: rclone()?,
+            rclone: rclone::program()?,
         })
     }
 
@@ -126,26 +99,8 @@ impl World {
     }
 
     pub(crate) fn rclone(&self, server: &Server, mode: Mode, flags: &[&str]) -> Result<Mount> {
-        let common = ["--vfs-cache-mode", mode.flag(), "--poll-interval", "0"];
-        let given = self.options.rclone_flag.iter().map(String::as_str);
-        let flags: Vec<&str> = common
-            .into_iter()
-            .chain(flags.iter().copied())
-            .chain(given)
-            .collect();
-        Mount::rclone(server, &self.rclone, &flags)
+        rclone::mount(server, &self.rclone, mode, flags, &self.options)
     }
-}
-
-/// The newest one, where `benches/run` has put it; else that of the machine.
-fn rclone() -> Result<PathBuf> {
-    let given = std::env::var_os("B2FUSE_TEST_BIN").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = given.into_iter().chain(std::env::split_paths(&path));
-    let mut programs = dirs.map(|dir| dir.join("rclone"));
-    programs
-        .find(|program| program.is_file())
-        .context("rclone is needed: run benches/run, or set B2FUSE_TEST_BIN to its directory")
 }
 
 /// A file without a name, and the path by which others can open it while we hold it.

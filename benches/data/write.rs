@@ -6,10 +6,11 @@ use anyhow::{Result, bail};
 
 use super::frame::curl;
 use super::frame::mount::Mount;
+use super::frame::rclone::Mode;
 use super::frame::sample::{Contender, Sample, Watch, measure};
 use super::frame::server::{Line, Server};
 use super::frame::table::{Bar, Row, Unit};
-use super::world::{Mode, World, write_through};
+use super::world::{World, write_through};
 
 const NAME: &str = "written.bin";
 const BARE: &str = "bare FUSE sink";
@@ -28,7 +29,7 @@ pub(crate) fn row(world: &World, line: Line) -> Result<Row> {
     })];
     if line == Line::LOOPBACK {
         contenders.push(Contender::new(BARE, |_| {
-            mounted(world, None, Mount::bare(0)?, false)
+            mounted(world, None, Mount::bare(0, 0)?, false)
         }));
     }
     if line.bandwidth.is_none() {

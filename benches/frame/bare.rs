@@ -1,5 +1,5 @@
-//! The least that a FUSE filesystem can do: one file that is read from memory, and files whose bytes are
-//! thrown away when they are written. What the machine's `/dev/fuse` allows, and so the limit of every mount.
+//! The least that a FUSE filesystem can do: one file that is read from memory, files whose bytes are
+//! thrown away when they are written, and a directory of any number of names. What the machine's `/dev/fuse` allows, and so the limit of every mount.
 //!
 //! Kernel settings and threads are those of b2fuse (`src/fs/init.rs`, `src/mount/session.rs`). It runs in a
 //! process of its own, this program with `--serve-bare`.
@@ -14,25 +14,34 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr, Request, WriteFlags,
+    KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr,
+    Request, WriteFlags,
 };
 use nix::sys::signal::{SigSet, Signal};
 
 /// The file that is there from the start.
 pub(crate) const FILE: &str = "read.bin";
+/// The directory of names.
+pub(crate) const NAMES: &str = "names";
 
 const TTL: Duration = Duration::from_secs(30);
 const FILE_INODE: INodeNo = INodeNo(2);
+const NAMES_INODE: INodeNo = INodeNo(3);
+/// Inodes of the names in it come from here on.
+const FIRST_NAME: u64 = 1 << 32;
+/// Size of each of them.
+pub(crate) const NAMED_SIZE: u64 = 4096;
 
 struct Bare {
     content: Vec<u8>,
+    names: Vec<String>,
     /// Names and inodes of what was created.
     made: Mutex<HashMap<OsString, INodeNo>>,
 }
 
 fn attributes(ino: INodeNo, size: u64) -> FileAttr {
-    let directory = ino == INodeNo::ROOT;
+    let directory = ino == INodeNo::ROOT || ino == NAMES_INODE;
     FileAttr {
         ino,
         size,
@@ -64,9 +73,23 @@ impl Bare {
     fn size(&self, ino: INodeNo) -> u64 {
         if ino == FILE_INODE {
             self.content.len() as u64
+        } else if ino.0 >= FIRST_NAME {
+            NAMED_SIZE
         } else {
             0
         }
+    }
+
+    /// What is in the directory of names from `offset` on: inode, next offset, name.
+    fn named(&self, offset: u64) -> impl Iterator<Item = (INodeNo, u64, &str)> {
+        let dots = [(NAMES_INODE, 1, "."), (INodeNo::ROOT, 2, "..")];
+        let names = self.names.iter().enumerate();
+        let from = offset.saturating_sub(2) as usize;
+        let names = names.skip(from).map(|(index, name)| {
+            let index = index as u64;
+            (INodeNo(FIRST_NAME + index), index + 3, name.as_str())
+        });
+        dots.into_iter().skip(offset.min(2) as usize).chain(names)
     }
 }
 
@@ -87,9 +110,16 @@ impl Filesystem for Bare {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let ino = if name == FILE {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let ino = if parent == NAMES_INODE {
+            let at = self
+                .names
+                .binary_search_by(|other| OsStr::new(other).cmp(name));
+            at.ok().map(|at| INodeNo(FIRST_NAME + at as u64))
+        } else if name == FILE {
             Some(FILE_INODE)
+        } else if name == NAMES {
+            Some(NAMES_INODE)
         } else {
             self.made().get(name).copied()
         };
@@ -118,7 +148,7 @@ impl Filesystem for Bare {
         reply: ReplyCreate,
     ) {
         let mut made = self.made();
-        let ino = INodeNo(FILE_INODE.0 + 1 + made.len() as u64);
+        let ino = INodeNo(NAMES_INODE.0 + 1 + made.len() as u64);
         made.insert(name.to_owned(), ino);
         let attr = attributes(ino, 0);
         reply.created(
@@ -178,13 +208,50 @@ impl Filesystem for Bare {
         reply.ok();
     }
 
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        if ino == NAMES_INODE {
+            for (ino, next, name) in self.named(offset) {
+                if reply.add(ino, next, attributes(ino, 0).kind, name) {
+                    break;
+                }
+            }
+        }
+        reply.ok();
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        if ino == NAMES_INODE {
+            for (ino, next, name) in self.named(offset) {
+                let attributes = attributes(ino, self.size(ino));
+                if reply.add(ino, next, name, &TTL, &attributes, Generation(0)) {
+                    break;
+                }
+            }
+        }
+        reply.ok();
+    }
+
     fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
         reply.error(Errno::ENOSYS);
     }
 }
 
 /// Serves until SIGTERM. The file holds the seeded content of its name.
-pub(crate) fn serve(point: &Path, size: u64) -> Result<()> {
+pub(crate) fn serve(point: &Path, size: u64, names: u64) -> Result<()> {
     let mut content = vec![0; size as usize];
     b2fuse::emulator::seeded_content(FILE, 0, &mut content);
     let mut ends = SigSet::empty();
@@ -201,6 +268,7 @@ pub(crate) fn serve(point: &Path, size: u64) -> Result<()> {
         Some(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)));
     let bare = Bare {
         content,
+        names: (0..names).map(|name| format!("f{name:07}")).collect(),
         made: Mutex::new(HashMap::new()),
     };
     let session = fuser::Session::new(bare, point, &config)

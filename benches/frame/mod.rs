@@ -10,6 +10,7 @@ pub(crate) mod curl;
 pub(crate) mod mount;
 pub(crate) mod options;
 pub(crate) mod process;
+pub(crate) mod rclone;
 pub(crate) mod sample;
 pub(crate) mod server;
 pub(crate) mod table;

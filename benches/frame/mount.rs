@@ -69,13 +69,14 @@ impl Mount {
     }
 
     /// This program again, as the filesystem of [`super::bare`].
-    pub(crate) fn bare(size: u64) -> Result<Self> {
+    pub(crate) fn bare(size: u64, names: u64) -> Result<Self> {
         let folder = folder()?;
         let mut command = Command::new(std::env::current_exe()?);
         command
             .arg("--serve-bare")
             .arg(folder.path().join("mount"))
-            .arg(format!("--size={size}"));
+            .arg(format!("--size={size}"))
+            .arg(format!("--bare-names={names}"));
         Self::start(&command, folder, false)
     }
 

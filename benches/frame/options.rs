@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Connections of each contender where one does not fill the line
     #[arg(long, value_name = "COUNT", default_value_t = 8)]
     pub(crate) streams: u64,
+    /// Milliseconds that each answer takes, in the rows on names [default: those of each row, of 0, 20 and 50]
+    #[arg(long, value_name = "MILLISECONDS", value_delimiter = ',')]
+    pub(crate) latency: Vec<u64>,
     /// A line of b2fuse's config.yaml, as KEY=VALUE; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -53,6 +56,9 @@ pub(crate) struct Options {
     /// Serve the bare filesystem there
     #[arg(long, hide = true, value_name = "MOUNTPOINT")]
     pub(crate) serve_bare: Option<PathBuf>,
+    /// How many names it has besides its file
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub(crate) bare_names: u64,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -86,6 +92,20 @@ impl Options {
     /// How many reads a row on random reads makes.
     pub(crate) fn random_reads(&self) -> u64 {
         if self.quick { 8 } else { 48 }
+    }
+
+    /// A count of files or names.
+    pub(crate) fn count(&self, usual: u64, quick: u64) -> u64 {
+        if self.quick { quick } else { usual }
+    }
+
+    /// The latencies that a row is measured at, which by itself would be these.
+    pub(crate) fn latencies(&self, usual: &[u64]) -> Vec<u64> {
+        match (self.latency.is_empty(), self.quick) {
+            (false, _) => self.latency.clone(),
+            (true, true) => usual.iter().take(1).copied().collect(),
+            (true, false) => usual.to_vec(),
+        }
     }
 
     pub(crate) fn wants_row(&self, key: &str) -> bool {

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(900);
 pub(crate) struct Usage {
     /// The most memory it ever held, in bytes; none when it has ended.
     pub(crate) peak_rss: Option<u64>,
+    /// What it holds now, in bytes; none when it has ended.
+    pub(crate) rss: Option<u64>,
     /// Seconds of CPU, user and system.
     pub(crate) cpu: f64,
 }
@@ -149,10 +151,14 @@ fn usage(pid: u32) -> Result<Usage> {
     let mut ticks = || -> Result<f64> { Ok(fields.next().context("a time")?.parse()?) };
     let cpu = (ticks()? + ticks()?) / TICKS;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak_rss = peak
-        .map(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>())
-        .transpose()?
-        .map(|kib| kib * 1024);
-    Ok(Usage { peak_rss, cpu })
+    let memory = |name: &str| -> Result<Option<u64>> {
+        let kib = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = kib.map(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>());
+        Ok(kib.transpose()?.map(|kib| kib * 1024))
+    };
+    Ok(Usage {
+        peak_rss: memory("VmHWM:")?,
+        rss: memory("VmRSS:")?,
+        cpu,
+    })
 }

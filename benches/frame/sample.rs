@@ -1,5 +1,7 @@
 //! One measurement of one contender, and rounds of them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 
 use super::mount::Mount;
@@ -15,11 +17,17 @@ pub(crate) struct Sample {
     pub(crate) value: f64,
     /// Seconds until the first data came.
     pub(crate) first: Option<f64>,
+    /// Seconds until the programs that did the work had ended, where the value is when B2 had everything.
+    pub(crate) closed: Option<f64>,
     /// Bytes.
     pub(crate) peak_rss: Option<u64>,
     /// Seconds of CPU for each GiB that was asked for.
     pub(crate) cpu_per_gib: Option<f64>,
+    /// Seconds of CPU.
+    pub(crate) cpu: Option<f64>,
     pub(crate) traffic: Option<Traffic>,
+    /// Calls by their names.
+    pub(crate) by_name: BTreeMap<String, u64>,
 }
 
 impl Sample {
@@ -70,24 +78,32 @@ impl<'a> Watch<'a> {
     /// `value` is in the row's unit, `asked` what was read and written in bytes, `own` the calls that the bench
     /// itself made meanwhile.
     pub(crate) fn end(self, value: f64, asked: u64, own: u64) -> Result<Sample> {
+        let sample = self.end_uncounted(value)?;
+        Ok(Sample {
+            cpu_per_gib: sample.cpu.map(|cpu| Sample::per_gib(cpu, asked)),
+            traffic: sample.traffic.map(|traffic| Traffic {
+                calls: traffic.calls.saturating_sub(own),
+                ..traffic
+            }),
+            ..sample
+        })
+    }
+
+    /// The same where the bench made no calls of its own.
+    pub(crate) fn end_uncounted(self, value: f64) -> Result<Sample> {
         let after = self.mount.usage()?;
         self.mount.end().context("after the measurement")?;
-        let traffic = match self.server {
-            None => None,
-            Some(server) => {
-                let traffic = server.traffic()?;
-                Some(Traffic {
-                    calls: traffic.calls.saturating_sub(own),
-                    ..traffic
-                })
-            }
+        let (traffic, by_name) = match self.server {
+            None => (None, BTreeMap::new()),
+            Some(server) => (Some(server.traffic()?), server.calls()?),
         };
         Ok(Sample {
             value,
-            first: None,
             peak_rss: after.peak_rss,
-            cpu_per_gib: Some(Sample::per_gib(after.cpu - self.before.cpu, asked)),
+            cpu: Some(after.cpu - self.before.cpu),
             traffic,
+            by_name,
+            ..Sample::default()
         })
     }
 }
@@ -99,6 +115,7 @@ type Run<'a> = Box<dyn FnMut(u64) -> Result<Sample> + 'a>;
 pub(crate) struct Contender<'a> {
     name: String,
     run: Run<'a>,
+    most: u64,
 }
 
 impl<'a> Contender<'a> {
@@ -109,7 +126,13 @@ impl<'a> Contender<'a> {
         Self {
             name: name.into(),
             run: Box::new(run),
+            most: u64::MAX,
         }
+    }
+
+    /// No more rounds than these, for who takes minutes.
+    pub(crate) fn at_most(self, most: u64) -> Self {
+        Self { most, ..self }
     }
 }
 
@@ -144,6 +167,13 @@ impl Measured {
         Some((values().reduce(f64::min)?, values().reduce(f64::max)?))
     }
 
+    /// The sample in the middle.
+    pub(crate) fn typical(&self) -> Option<&Sample> {
+        let mut samples: Vec<&Sample> = self.samples.iter().collect();
+        samples.sort_by(|a, b| a.value.total_cmp(&b.value));
+        samples.get(samples.len() / 2).copied()
+    }
+
     pub(crate) fn peak_rss(&self) -> Option<u64> {
         self.samples
             .iter()
@@ -159,7 +189,7 @@ pub(crate) fn measure(
     show: impl Fn(f64) -> String,
     contenders: Vec<Contender<'_>>,
 ) -> Vec<Measured> {
-    let mut entered: Vec<(Run<'_>, Measured)> = contenders
+    let mut entered: Vec<(Run<'_>, u64, Measured)> = contenders
         .into_iter()
         .filter(|contender| options.wants_contender(&contender.name))
         .map(|contender| {
@@ -168,12 +198,12 @@ pub(crate) fn measure(
                 samples: Vec::new(),
                 failure: None,
             };
-            (contender.run, measured)
+            (contender.run, contender.most, measured)
         })
         .collect();
     for round in 0..rounds {
-        for (run, measured) in &mut entered {
-            if measured.failure.is_some() {
+        for (run, most, measured) in &mut entered {
+            if measured.failure.is_some() || round >= *most {
                 continue;
             }
             match run(round) {
@@ -197,5 +227,5 @@ pub(crate) fn measure(
             }
         }
     }
-    entered.into_iter().map(|(_, measured)| measured).collect()
+    entered.into_iter().map(|(.., measured)| measured).collect()
 }

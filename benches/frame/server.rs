@@ -3,6 +3,7 @@
 //!
 //! MD5 is switched off: the emulator would spend more on it than on everything else together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::process::Command;
@@ -60,6 +61,13 @@ pub(crate) struct Traffic {
     /// Bytes of content that clients uploaded.
     pub(crate) up: u64,
     pub(crate) calls: u64,
+}
+
+/// What a bucket shows. Empty objects are left out: every client has markers of its own for directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
 }
 
 /// A running emulator with one bucket.
@@ -168,6 +176,62 @@ impl Server {
             up: number(&counters["bytesIn"])?,
             calls: calls.values().filter_map(Value::as_u64).sum(),
         })
+    }
+
+    /// Calls by their names, without `b2_`.
+    pub(crate) fn calls(&self) -> Result<BTreeMap<String, u64>> {
+        let url = format!("{}/emulator/counters", self.endpoint);
+        let counters = self.answer(self.http.get(url))?;
+        let calls = counters["calls"].as_object().context("calls")?;
+        calls
+            .iter()
+            .map(|(name, count)| {
+                let name = name.strip_prefix("b2_").unwrap_or(name);
+                Ok((name.to_owned(), count.as_u64().context("a number")?))
+            })
+            .collect()
+    }
+
+    /// What the bucket shows under a prefix; not counted as a call.
+    pub(crate) fn tally(&self, prefix: &str) -> Result<Tally> {
+        let url = format!("{}/emulator/tally", self.endpoint);
+        let body = json!({"bucketName": self.bucket, "prefix": prefix});
+        let tally = self.answer(self.http.post(url).json(&body))?;
+        let number = |field: &str| tally[field].as_u64().context("a number");
+        Ok(Tally {
+            files: number("names")? - number("empty")?,
+            bytes: number("bytes")?,
+        })
+    }
+
+    /// Asks until the bucket shows this under a prefix.
+    pub(crate) fn wait_for_tally(
+        &self,
+        prefix: &str,
+        wanted: Tally,
+        patience: Duration,
+    ) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let found = self.tally(prefix)?;
+            if found == wanted {
+                return Ok(());
+            }
+            if started.elapsed() > patience {
+                bail!("{found:?} of {wanted:?} is in the bucket under {prefix}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Objects of seeded content and of this size, made without uploads.
+    pub(crate) fn seed_all(&self, names: impl Iterator<Item = String>, size: u64) -> Result<()> {
+        let files: Vec<Value> = names
+            .map(|name| json!({"name": name, "size": size}))
+            .collect();
+        let url = format!("{}/emulator/seed", self.endpoint);
+        let body = json!({"bucketName": self.bucket, "files": files});
+        self.answer(self.http.post(url).json(&body)).map(drop)
     }
 
     /// Forgets what was asked so far.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::sample::Measured;
+use super::sample::{Measured, Sample};
+use super::server::Traffic;
 use super::{GIB, MIB};
 
 /// What the values of a row are.
@@ -14,6 +15,9 @@ pub(crate) enum Unit {
     /// Bytes downloaded for each byte asked for.
     DownPerAsked,
     Seconds,
+    /// Of memory, for each name that the mount knows.
+    BytesPerName,
+    PerSecond,
 }
 
 impl Unit {
@@ -23,6 +27,8 @@ impl Unit {
             Self::RoundTrips => format!("{value:.2} round trips"),
             Self::DownPerAsked => format!("{value:.2} x asked"),
             Self::Seconds => format!("{value:.2} s"),
+            Self::BytesPerName => format!("{value:.0} B a name"),
+            Self::PerSecond => format!("{value:.0} /s"),
         }
     }
 
@@ -81,6 +87,21 @@ impl Bar {
         })
     }
 
+    /// A value that must be reached.
+    pub(crate) fn floor(
+        results: &[Measured],
+        of: &str,
+        what: &str,
+        wanted: f64,
+        value: impl Fn(&Measured) -> Option<f64>,
+    ) -> Option<Self> {
+        let ceiling = Self::ceiling(results, of, what, wanted, value)?;
+        Some(Self {
+            at_least: true,
+            ..ceiling
+        })
+    }
+
     fn is_met(&self) -> bool {
         if self.at_least {
             self.reached >= self.wanted
@@ -125,71 +146,121 @@ impl Row {
     }
 }
 
+/// What a table tells of each contender, after the work and the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Median,
+    Range,
+    First,
+    Closed,
+    PeakRss,
+    CpuPerGib,
+    Cpu,
+    Down,
+    Up,
+    Calls,
+    CallsByName,
+    Bar,
+}
+
+impl Column {
+    fn head(self) -> &'static str {
+        match self {
+            Self::Median => "median",
+            Self::Range => "range",
+            Self::First => "first data",
+            Self::Closed => "last close",
+            Self::PeakRss => "peak RSS",
+            Self::CpuPerGib => "CPU s/GiB",
+            Self::Cpu => "CPU",
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Calls => "calls",
+            Self::CallsByName => "of them",
+            Self::Bar => "bar",
+        }
+    }
+
+    fn cell(self, row: &Row, m: &Measured) -> Option<String> {
+        let traffic = |of: fn(Traffic) -> u64| {
+            m.median(|sample| sample.traffic.map(|traffic| of(traffic) as f64))
+        };
+        let seconds = |of: fn(&Sample) -> Option<f64>| m.median(of).map(|s| format!("{s:.2} s"));
+        match self {
+            Self::Median => m.value().map(|value| row.unit.show(value)),
+            Self::Range => {
+                let (low, high) = m.range().filter(|_| m.samples.len() > 1)?;
+                let (low, high) = (row.unit.number(low), row.unit.number(high));
+                Some(format!("{low}–{high}"))
+            }
+            Self::First => {
+                let first = m.median(|sample| sample.first)?;
+                Some(format!("{:.0} ms", first * 1000.0))
+            }
+            Self::Closed => seconds(|sample| sample.closed),
+            Self::PeakRss => m.peak_rss().map(|bytes| format!("{} MiB", bytes / MIB)),
+            Self::CpuPerGib => m
+                .median(|sample| sample.cpu_per_gib)
+                .map(|s| format!("{s:.2}")),
+            Self::Cpu => seconds(|sample| sample.cpu),
+            Self::Down => traffic(|t| t.down).map(size),
+            Self::Up => traffic(|t| t.up).map(size),
+            Self::Calls => traffic(|t| t.calls).map(|calls| format!("{calls:.0}")),
+            Self::CallsByName => m.typical().map(by_name),
+            Self::Bar => {
+                let bars: Vec<String> = row
+                    .bars
+                    .iter()
+                    .filter(|bar| bar.of == m.name)
+                    .map(Bar::cell)
+                    .collect();
+                Some(bars.join("; "))
+            }
+        }
+    }
+}
+
+/// The calls of one round, the most frequent first.
+fn by_name(sample: &Sample) -> String {
+    let mut calls: Vec<(&String, &u64)> = sample.by_name.iter().collect();
+    calls.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let calls: Vec<String> = calls
+        .into_iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    calls.join(", ")
+}
+
 /// One table of all rows.
-pub(crate) fn markdown(rows: &[Row]) -> String {
-    let head = [
-        "work",
-        "by",
-        "median",
-        "range",
-        "first data",
-        "peak RSS",
-        "CPU s/GiB",
-        "down",
-        "up",
-        "calls",
-        "bar",
-    ];
-    let mut out = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+pub(crate) fn markdown(rows: &[Row], columns: &[Column]) -> String {
+    let heads: Vec<&str> = columns.iter().map(|column| column.head()).collect();
+    let mut out = format!(
+        "| work | by | {} |\n|{}\n",
+        heads.join(" | "),
+        "---|".repeat(heads.len() + 2)
+    );
     for row in rows {
         for (index, measured) in row.results.iter().enumerate() {
             let title = if index == 0 { row.title.as_str() } else { "" };
-            let cells = cells(row, measured);
+            let title = title.replace('|', "\\|");
+            let cells = cells(row, measured, columns);
             let _ = writeln!(out, "| {title} | {} |", cells.join(" | ")); // a String takes everything
         }
     }
     out
 }
 
-fn cells(row: &Row, m: &Measured) -> Vec<String> {
+fn cells(row: &Row, m: &Measured, columns: &[Column]) -> Vec<String> {
+    let mut cells = vec![m.name.clone()];
     if let Some(failure) = &m.failure {
         // The whole of it went to stderr.
         let failure = failure.lines().next().unwrap_or_default().replace('|', " ");
-        let mut cells = vec![m.name.clone(), format!("failed: {failure}")];
-        cells.resize(10, String::new());
+        cells.push(format!("failed: {failure}"));
+        cells.resize(columns.len() + 1, String::new());
         return cells;
     }
-    let or_blank = |value: Option<String>| value.unwrap_or_default();
-    let traffic = |of: fn(super::server::Traffic) -> u64| {
-        m.median(|sample| sample.traffic.map(|traffic| of(traffic) as f64))
-    };
-    let range = m.range().filter(|_| m.samples.len() > 1);
-    let bars: Vec<String> = row
-        .bars
-        .iter()
-        .filter(|bar| bar.of == m.name)
-        .map(Bar::cell)
-        .collect();
-    vec![
-        m.name.clone(),
-        or_blank(m.value().map(|value| row.unit.show(value))),
-        or_blank(
-            range.map(|(low, high)| format!("{}–{}", row.unit.number(low), row.unit.number(high))),
-        ),
-        or_blank(
-            m.median(|sample| sample.first)
-                .map(|s| format!("{:.0} ms", s * 1000.0)),
-        ),
-        or_blank(m.peak_rss().map(|bytes| format!("{} MiB", bytes / MIB))),
-        or_blank(
-            m.median(|sample| sample.cpu_per_gib)
-                .map(|s| format!("{s:.2}")),
-        ),
-        or_blank(traffic(|t| t.down).map(size)),
-        or_blank(traffic(|t| t.up).map(size)),
-        or_blank(traffic(|t| t.calls).map(|calls| format!("{calls:.0}"))),
-        bars.join("; "),
-    ]
+    cells.extend(columns.iter().map(|c| c.cell(row, m).unwrap_or_default()));
+    cells
 }
 
 fn size(bytes: f64) -> String {

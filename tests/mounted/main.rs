@@ -9,6 +9,8 @@
 mod support;
 
 mod bad_lines;
+mod calls;
+mod contest;
 mod copying;
 mod counting;
 mod crowd;
