@@ -17,11 +17,12 @@ pub(super) fn late(ttl: Duration) -> Duration {
 /// How long the kernel may believe what holds so much longer.
 pub(super) fn kernel_ttl(left: Duration, ttl: Duration) -> Duration {
     let late = late(ttl);
-    if left > late {
-        left - late
-    } else {
-        // It is being asked for now: soon there is more to tell.
+    // In the end it is being asked for: soon there is more to tell.
+    let until = left.saturating_sub(late);
+    if until.is_zero() {
         left.min(late / 8)
+    } else {
+        until
     }
 }
 
@@ -38,7 +39,7 @@ impl Vfs {
             let parent = tree.get(dir).ok()?.parent;
             let here = tree.dir(dir).ok()?;
             let age = now.saturating_duration_since(here.listed?);
-            if here.large || here.refreshing || age < ttl - late(ttl) || age >= ttl {
+            if here.large || here.refreshing || age + late(ttl) < ttl || age >= ttl {
                 return None;
             }
             if dir != Ino::ROOT {
