@@ -99,10 +99,7 @@ impl Content {
             }
             return outcome.or(Ok(None));
         }
-        if let Ok(committed) = &outcome {
-            if committed.is_some() {
-                self.lock().unrecorded.clone_from(committed);
-            }
+        if outcome.is_ok() {
             self.asked.store(0, Ordering::Relaxed);
         } else {
             // Not asked again at once by those who wait for memory.
@@ -341,8 +338,9 @@ impl Content {
                     version: version.clone(),
                     superseded: committed.superseded,
                 });
-                // Dirty until it is in its place.
+                // Dirty until it is in its place, which is what will be told.
                 state.seq += 1;
+                state.unrecorded = None;
             }
             self.store_plain(target).await
         }
@@ -374,7 +372,7 @@ impl Content {
         if let Some(sha1) = sha1 {
             engine.records.learn(&record, sha1);
         }
-        let (before, misplaced) = {
+        let (before, misplaced, committed) = {
             let mut state = self.lock();
             let before = state.base.replace(record);
             state.base_len = snapshot.size.min(state.low);
@@ -385,20 +383,28 @@ impl Content {
                 state.overhead = None;
             }
             self.count(&state);
-            (before, state.misplaced.take())
-        };
-        let superseded = match misplaced {
-            Some(misplaced) => {
-                engine.delete_twin(&misplaced.version);
-                misplaced.superseded
+            let misplaced = state.misplaced.take();
+            let superseded = match &misplaced {
+                Some(misplaced) => misplaced.superseded.clone(),
+                None => before.as_ref().map(|before| before.id.clone()),
+            };
+            let committed = Committed {
+                version: version.clone(),
+                sha1,
+                superseded,
+            };
+            if !state.discarded {
+                // In one step with the rest: in between it would be taken for stored and let go, while
+                // its owner still names the version before.
+                state.unrecorded = Some(committed.clone());
             }
-            None => before.map(|before| before.id.clone()),
+            (before, misplaced, committed)
         };
-        Ok(Committed {
-            version: version.clone(),
-            sha1,
-            superseded,
-        })
+        drop(before);
+        if let Some(misplaced) = misplaced {
+            engine.delete_twin(&misplaced.version);
+        }
+        Ok(committed)
     }
 }
 

@@ -556,3 +556,33 @@ async fn zeros_cost_no_memory() {
     );
     assert_eq!(file.content.base().expect("stored").sha1, Some(sha1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_no_moment_between_stored_and_told() {
+    let rig = Rig::new(settings()).await;
+    for round in 0..5000 {
+        let file = rig.create(&format!("f{round}"));
+        let content = file.content.clone();
+        let committing = tokio::spawn({
+            let (content, target) = (content.clone(), file.target());
+            async move { content.commit(&target).await }
+        });
+        // Another thread looks all the time until the commit has ended. The moment was short: it
+        // was met once in a thousand rounds.
+        let watching = tokio::task::spawn_blocking(move || {
+            while !committing.is_finished() {
+                assert!(content.is_dirty(), "round {round}: nobody has recorded it");
+            }
+            committing
+        });
+        let committed = watching.await.expect("always dirty").await;
+        let version = committed
+            .expect("no panic")
+            .expect("stored")
+            .expect("dirty");
+        assert!(file.content.is_dirty());
+        file.content
+            .recorded(version.version.id.as_ref().expect("an id"));
+        assert!(!file.content.is_dirty());
+    }
+}
