@@ -10,7 +10,7 @@
 //! only methods of `Content` that wait for nothing are called.
 //!
 //! Rooms: `tree` and `node` (inodes), `listing` and `walk` (what B2 is asked), `merge` (its rows into the
-//! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove` and `leaving`, `rename`, `hashfile`.
+//! tree), `lookup`, `directory`, `create`, `file` (open files), `commit` (what goes to B2 and when), `remove` and `leaving`, `rename`, `hashfile`, `stats`.
 
 mod attr;
 mod commit;
@@ -29,6 +29,7 @@ mod pathlock;
 mod queue;
 mod remove;
 mod rename;
+mod stats;
 mod tree;
 mod types;
 mod walk;
@@ -38,6 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use error::Error;
+pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
     Attr, Delete, DirEntry, Entry, Fh, FileKind, Ino, Invalidation, NewNode, Opened, Pending,
     SetAttr, Settings, StatFs, Unstored,
@@ -71,6 +73,7 @@ struct Shared {
     warned: listing::Warned,
     walks: walk::Walks,
     unlinked_hashes: hashfile::Unlinked,
+    reads: stats::Reads,
     /// Removals that nobody waits for: how many more may begin, and what became of them.
     removals: remove::Removals,
     /// Deletions that nobody waits for but the end of the mount.
@@ -98,6 +101,7 @@ impl Vfs {
                 warned: listing::Warned::default(),
                 walks: walk::Walks::default(),
                 unlinked_hashes: hashfile::Unlinked::default(),
+                reads: stats::Reads::default(),
                 removals: remove::Removals::default(),
                 deletions: Mutex::default(),
                 mounted,

@@ -193,6 +193,18 @@ pub(super) fn to_time(nanos: Nanos) -> SystemTime {
     }
 }
 
+/// Permission bits without those that make a program run as somebody else. Set-group-id without the
+/// group's right to execute means something else, and stays.
+pub(super) fn unprivileged(mode: u32) -> u32 {
+    const SET_GROUP: u32 = libc::S_ISGID | libc::S_IXGRP;
+    let mode = mode & !libc::S_ISUID;
+    if mode & SET_GROUP == SET_GROUP {
+        mode & !libc::S_ISGID
+    } else {
+        mode
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -139,9 +139,10 @@ impl Vfs {
                 continue;
             }
             let made_readable = self.keep_readable(ino, &full).await?;
-            let place = match made_readable {
-                true => None,
-                false => self.removal_place().await,
+            let place = if made_readable {
+                None
+            } else {
+                self.removal_place().await
             };
             let Some(place) = place else {
                 return self.unlink_now(ino, &full).await;

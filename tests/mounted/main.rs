@@ -20,6 +20,7 @@ mod hashfiles;
 mod large;
 mod mmap;
 mod names;
+mod numbers;
 mod random_access;
 mod rsync;
 mod tools;
