@@ -36,6 +36,12 @@ use self::answer::{
 };
 use crate::vfs::{self, SetAttr, Vfs};
 
+/// Whether a change of content takes set-user-id bits away. The kernel says so of writes only, as far as
+/// fuser 0.18 tells; root is whoever may keep them.
+fn keeps_no_privileges(request: &Request) -> bool {
+    request.uid() != 0
+}
+
 /// What fuser calls; one per mount.
 pub struct Adapter {
     vfs: Vfs,
@@ -94,7 +100,7 @@ impl Filesystem for Adapter {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         node: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -111,6 +117,7 @@ impl Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let vfs = self.vfs.clone();
+        let drop = size.is_some() && keeps_no_privileges(request);
         let set = SetAttr {
             mode: mode.map(|mode| mode & 0o7777),
             uid,
@@ -120,6 +127,9 @@ impl Filesystem for Adapter {
             mtime: mtime.map(attr::time),
         };
         self.serve("setattr", reply, attributes, async move {
+            if drop {
+                vfs.drop_privileges(ino(node));
+            }
             vfs.setattr(ino(node), set).await
         });
     }
@@ -216,10 +226,15 @@ impl Filesystem for Adapter {
         reply.error(Errno::EPERM);
     }
 
-    fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
+        let drop = flags.0 & libc::O_TRUNC != 0 && keeps_no_privileges(request);
         self.serve("open", reply, opened, async move {
-            vfs.open(ino(node), flags.0).await
+            let opened = vfs.open(ino(node), flags.0).await?;
+            if drop {
+                vfs.drop_privileges(ino(node));
+            }
+            Ok(opened)
         });
     }
 
@@ -260,18 +275,22 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         _: &Request,
-        _: INodeNo,
+        node: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        _: WriteFlags,
+        flags: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         // The one copy of a write: the session's buffer is reused for the next request.
         let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
+        let drop = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         self.serve("write", reply, ReplyWrite::written, async move {
+            if drop {
+                vfs.drop_privileges(ino(node));
+            }
             vfs.write(fh(handle), offset, data).await
         });
     }
@@ -374,7 +393,7 @@ impl Filesystem for Adapter {
     /// holds the inode's lock, so no write can come between the two steps.
     fn fallocate(
         &self,
-        _: &Request,
+        request: &Request,
         node: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -386,7 +405,11 @@ impl Filesystem for Adapter {
             return reply.error(Errno::ENOTSUP);
         }
         let vfs = self.vfs.clone();
+        let drop = keeps_no_privileges(request);
         self.serve("fallocate", reply, done, async move {
+            if drop {
+                vfs.drop_privileges(ino(node));
+            }
             let end = offset.checked_add(length).ok_or(vfs::Error::TooLarge)?;
             if vfs.getattr(ino(node)).await?.0.size < end {
                 let set = SetAttr {
@@ -404,11 +427,11 @@ impl Filesystem for Adapter {
     /// that try one first go on with this.
     fn copy_file_range(
         &self,
-        _: &Request,
+        request: &Request,
         _: INodeNo,
         from: FileHandle,
         from_offset: u64,
-        _: INodeNo,
+        target: INodeNo,
         to: FileHandle,
         to_offset: u64,
         len: u64,
@@ -416,20 +439,28 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let (vfs, from, to) = (self.vfs.clone(), fh(from), fh(to));
+        let drop = keeps_no_privileges(request);
         self.serve("copy_file_range", reply, ReplyWrite::written, async move {
+            if drop {
+                vfs.drop_privileges(ino(target));
+            }
             vfs.copy_file_range(from, from_offset, to, to_offset, len)
                 .await
         });
     }
 
-    // `ENOSYS` to the following is no refusal that a program would see: the kernel remembers it, does
-    // without, and does not ask again. For attributes programs then get ENOTSUP, and each write is spared
-    // the question for `security.capability`; for lseek the kernel answers from the size; a poll
-    // finds files always ready.
-
-    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    /// One attribute, of the root. The kernel asks for `security.capability` of what is written, too: once a
+    /// file, where it has left the clearing of set-user-id bits to b2fuse (`init`), else before each write.
+    fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let value = self
+            .dispatch
+            .now("getxattr", || self.vfs.getxattr(ino(node), name));
+        answer::attribute(reply, value, size);
     }
+
+    // `ENOSYS` to the following is no refusal that a program would see: the kernel remembers it, does
+    // without, and does not ask again. For attributes programs then get ENOTSUP; for lseek the kernel
+    // answers from the size; a poll finds files always ready.
 
     fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
         reply.error(Errno::ENOSYS);

@@ -172,6 +172,11 @@ impl Io {
         self.engine.cancel_abandoned(prefix, older_than).await
     }
 
+    /// Bytes of the budget.
+    pub fn memory_limit(&self) -> u64 {
+        self.engine.settings.memory
+    }
+
     /// Bytes of the budget in use, for statistics and tests.
     pub fn memory_used(&self) -> u64 {
         self.engine.budget.used()

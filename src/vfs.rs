@@ -11,7 +11,8 @@
 //!
 //! Rooms: `tree`, `table` and `node` (inodes); `listing`, `pages`, `walk` and `refresh` (what B2 is asked,
 //! and when); `merge` (its rows into the tree), `trim` (dropping names); `lookup`, `directory`, `create`,
-//! `file` (open files); `commit` (what goes to B2 and when); `remove` and `leaving`; `rename`, `hashfile`.
+//! `file` (open files); `commit` (what goes to B2 and when); `remove` and `leaving`; `rename`, `hashfile`,
+//! `stats`.
 
 mod attr;
 mod commit;
@@ -32,6 +33,7 @@ mod queue;
 mod refresh;
 mod remove;
 mod rename;
+mod stats;
 mod table;
 mod tree;
 mod trim;
@@ -43,6 +45,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use error::Error;
+pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
     Attr, Delete, DirEntry, Entry, Fh, FileKind, Ino, Invalidation, NewNode, Opened, Pending,
     SetAttr, Settings, StatFs, Unstored,
@@ -78,6 +81,7 @@ struct Shared {
     /// There are too many names, and some are being dropped.
     trimming: AtomicBool,
     unlinked_hashes: hashfile::Unlinked,
+    reads: stats::Reads,
     /// Removals that nobody waits for: how many more may begin, and what became of them.
     removals: remove::Removals,
     /// Deletions that nobody waits for but the end of the mount.
@@ -106,6 +110,7 @@ impl Vfs {
                 walks: walk::Walks::default(),
                 trimming: AtomicBool::new(false),
                 unlinked_hashes: hashfile::Unlinked::default(),
+                reads: stats::Reads::default(),
                 removals: remove::Removals::default(),
                 deletions: Mutex::default(),
                 mounted,

@@ -5,6 +5,7 @@
 mod harness;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
@@ -390,4 +391,23 @@ fn programs_are_told_that_extended_attributes_are_not_supported() {
     let (code, said) = outcome(Command::new("python3").args(["-c", script]).arg(&file));
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(said, format!("{}\n", libc::EOPNOTSUPP).repeat(8));
+}
+
+/// The numbers of the mount are an attribute; that must not make the kernel ask for one before each write.
+#[test]
+fn writes_are_spared_the_question_for_capabilities() {
+    let server = emulator();
+    let place = Place::new();
+    let mut command = b2fuse_with(&Account::of(&server));
+    let mut running = Running::mount(command.arg("--debug"), &place.mnt());
+    let mut file = fs::File::create(place.mnt().join("f")).expect("created");
+    for _ in 0..200 {
+        file.write_all(b"one write").expect("written");
+    }
+    drop(file);
+    running.signal(Signal::SIGTERM);
+    let (_, said) = running.end();
+    let count = |word| said.matches(word).count();
+    assert!(count(" WRITE ") >= 200, "requests are in the log");
+    assert!(count(" GETXATTR ") <= 3, "{}", count(" GETXATTR "));
 }

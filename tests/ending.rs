@@ -27,6 +27,7 @@ fn ends_well(stop: impl FnOnce(&Running, &Path)) {
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("everything is stored"), "{said}");
+    assert!(said.contains("in all: "), "{said}");
     assert!(mounted_on(&place.mnt()).is_empty());
     let again = Running::mount(&mut b2fuse_with(&account), &place.mnt());
     assert_eq!(

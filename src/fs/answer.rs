@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fuser::{
     Errno, FileHandle, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
-    Request,
+    ReplyXattr, Request,
 };
 
 use super::{attr, errno};
@@ -132,6 +132,19 @@ pub(super) fn space(reply: ReplyStatfs, s: StatFs) {
         s.name_max,
         size,
     );
+}
+
+/// An extended attribute's value, or how long it is.
+pub(super) fn attribute(reply: ReplyXattr, value: Option<Result<Vec<u8>, vfs::Error>>, size: u32) {
+    // It may grow between the question for its length and the one for itself.
+    const SLACK: usize = 256;
+    match value {
+        Some(Ok(value)) if size == 0 => reply.size((value.len() + SLACK) as u32),
+        Some(Ok(value)) if value.len() <= size as usize => reply.data(&value),
+        Some(Ok(_)) => reply.error(Errno::ERANGE),
+        Some(Err(error)) => reply.error(errno::report("getxattr", &error)),
+        None => reply.error(Errno::EIO),
+    }
 }
 
 /// readdir: as many names as fit.

@@ -20,6 +20,9 @@ const WANTED: &[InitFlags] = &[
     InitFlags::FUSE_CACHE_SYMLINKS,
     // Parts of one large O_DIRECT read at once.
     InitFlags::FUSE_ASYNC_DIO,
+    // The kernel remembers that a file has no capabilities instead of asking before each write; in turn
+    // set-user-id bits are ours to clear (`Vfs::drop_privileges`).
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
 ];
 
 pub(super) fn ask(config: &mut KernelConfig) {
@@ -41,7 +44,6 @@ mod tests {
     fn nothing_is_asked_for_that_fuser_cannot_do() {
         let broken = InitFlags::FUSE_SETXATTR_EXT
             | InitFlags::FUSE_ABORT_ERROR
-            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
             | InitFlags::FUSE_SECURITY_CTX
             | InitFlags::FUSE_ALLOW_IDMAP
             | InitFlags::FUSE_SUBMOUNTS

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::session::{Session, Unmounted};
 use super::{Outcome, Signals};
-use crate::vfs::{Pending, Unstored, Vfs};
+use crate::vfs::{Pending, Stats, Unstored, Vfs};
 
 /// What programs get to close their files, once everything written so far is stored.
 const GRACE: Duration = Duration::from_secs(5);
@@ -78,6 +78,7 @@ pub(super) async fn end(
         unstored = finish(&session, vfs) => unstored,
         name = signals.next() => return give_up(vfs, name),
     };
+    log::info!("{}", summary(&vfs.stats()));
     if unstored.is_empty() {
         log::info!("everything is stored");
         outcome
@@ -163,6 +164,26 @@ fn togo(pending: Pending) -> String {
         removals => format!(", {removals} removals"),
     };
     format!("{files}, {}{removals} to go", human(pending.bytes))
+}
+
+/// What it took, on one line.
+fn summary(stats: &Stats) -> String {
+    let b2 = &stats.b2;
+    format!(
+        "in all: {} calls to B2 (class A {}, B {}, C {}), {} tried again; {} up, {} down; {} of {} reads \
+         from memory; at most {} of {} in use",
+        b2.calls.values().sum::<u64>(),
+        b2.class_a,
+        b2.class_b,
+        b2.class_c,
+        b2.retries,
+        human(b2.bytes_up),
+        human(b2.bytes_down),
+        stats.reads.from_memory,
+        stats.reads.from_memory + stats.reads.waited,
+        human(stats.memory.peak),
+        human(stats.memory.limit),
+    )
 }
 
 /// `1536` is `1.5 KiB`.

@@ -197,6 +197,20 @@ pub(super) fn to_time(nanos: Nanos) -> SystemTime {
     }
 }
 
+/// Permission bits without those that make a program run as somebody else. Set-group-id without the
+/// group's right to execute means something else, and stays.
+pub(super) fn unprivileged(mode: u16) -> u16 {
+    const SET_USER: u16 = libc::S_ISUID as u16;
+    const SET_GROUP: u16 = libc::S_ISGID as u16;
+    const GROUP: u16 = SET_GROUP | libc::S_IXGRP as u16;
+    let mode = mode & !SET_USER;
+    if mode & GROUP == GROUP {
+        mode & !SET_GROUP
+    } else {
+        mode
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,9 +4,13 @@
 //! unsent bytes; its base version stays pinned while the file is open.
 
 use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, Weak};
+use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::poll;
 
 use super::attr;
 use super::commit::Why;
@@ -163,7 +167,15 @@ impl Vfs {
         match &*handle {
             Handle::File(file) => {
                 let read = || file.content.read(&file.cursor, offset, len);
-                let mut result = self.retry_after_commit(file.ino, read).await;
+                let mut reading = pin!(self.retry_after_commit(file.ino, read));
+                let reads = &self.shared.reads;
+                let mut result = if let Poll::Ready(result) = poll!(reading.as_mut()) {
+                    reads.from_memory.fetch_add(1, Relaxed);
+                    result
+                } else {
+                    reads.waited.fetch_add(1, Relaxed);
+                    reading.await
+                };
                 match &mut result {
                     Err(Error::Corrupt(_)) => self.forget_pages(file.ino),
                     // Downloads go by id; a person knows the file by its name.
@@ -354,10 +366,29 @@ impl Vfs {
         self.getattr(ino).await
     }
 
+    /// Somebody without the right to keep them has changed a file's content: it loses the set-user-id
+    /// bit, and the set-group-id bit if the group may execute it (the kernel leaves this to b2fuse).
+    pub fn drop_privileges(&self, ino: Ino) {
+        let mode = self.tree().get(ino).map(|node| node.meta.mode);
+        if let Ok(mode) = mode
+            && attr::unprivileged(mode) != mode
+        {
+            let set = SetAttr {
+                mode: Some(attr::unprivileged(mode).into()),
+                ..SetAttr::default()
+            };
+            // The node is there, and that is all that can fail.
+            let _ = self.set_meta(ino, &set);
+        }
+    }
+
     fn set_meta(&self, ino: Ino, set: &SetAttr) -> Result<(), Error> {
         let mut tree = self.tree();
         let node = tree.get_mut(ino)?;
         let mut meta = node.meta;
+        if (set.uid.is_some() || set.gid.is_some()) && meta.kind == FileKind::File {
+            meta.mode = attr::unprivileged(meta.mode);
+        }
         meta.mode = set.mode.map_or(meta.mode, attr::permissions);
         meta.uid = set.uid.unwrap_or(meta.uid);
         meta.gid = set.gid.unwrap_or(meta.gid);

@@ -23,6 +23,7 @@ mod large;
 mod later;
 mod mmap;
 mod names;
+mod numbers;
 mod random_access;
 mod rsync;
 mod tools;

@@ -1,0 +1,153 @@
+//! What the mount has done and what it holds: the numbers behind `user.b2fuse.stats`, an attribute of the
+//! root that is read and never listed, so that nothing copies it along.
+
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use serde::Serialize;
+
+use super::{Error, Ino, Pending, Vfs};
+use crate::b2::Counters;
+
+/// The attribute's name.
+const ATTRIBUTE: &str = "user.b2fuse.stats";
+/// How many things that are not stored are named.
+const NAMED: usize = 5;
+
+/// How reads were answered.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    pub(super) from_memory: AtomicU64,
+    pub(super) waited: AtomicU64,
+}
+
+/// The numbers; field names are those of the JSON, which only ever gains some.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stats {
+    /// What was asked of B2.
+    pub b2: Counters,
+    /// What programs read.
+    pub reads: ReadStats,
+    /// The memory budget.
+    pub memory: MemoryStats,
+    /// The inode table.
+    pub names: NameStats,
+    /// What is still on its way to B2.
+    pub queue: QueueStats,
+    /// What B2 would not take.
+    pub not_stored: NotStored,
+}
+
+/// Read requests of the kernel, up to 1 MiB each.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ReadStats {
+    /// Answered at once.
+    pub from_memory: u64,
+    /// Answered after waiting for B2.
+    pub waited: u64,
+}
+
+/// Bytes of cache, read-ahead and unsent writes.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MemoryStats {
+    /// The setting `memory`.
+    pub limit: u64,
+    /// In use.
+    pub used: u64,
+    /// Of these, written and not acknowledged by B2.
+    pub unsent: u64,
+    /// The most that was ever in use.
+    pub peak: u64,
+}
+
+/// Files and directories.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NameStats {
+    /// In memory.
+    pub known: usize,
+}
+
+/// Things under way, or waiting for their turn.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct QueueStats {
+    /// Files, markers and changes of attributes.
+    pub files: usize,
+    /// Bytes in those files.
+    pub bytes: u64,
+    /// Names that B2 is being asked to remove.
+    pub removals: usize,
+}
+
+/// Files that could not be stored, and removals that B2 refused; both as of now.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotStored {
+    /// All of them.
+    pub count: usize,
+    /// The first few.
+    pub first: Vec<Reason>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reason {
+    /// Path within the mount.
+    pub path: String,
+    /// What the last try ended with.
+    pub reason: String,
+}
+
+impl Vfs {
+    /// What the mount has done so far, and what it holds now.
+    pub fn stats(&self) -> Stats {
+        let Pending {
+            files,
+            bytes,
+            removals,
+        } = self.pending();
+        let mut failed = self.unstored();
+        failed.retain(|one| !one.error.is_empty());
+        let io = &self.shared.io;
+        let reads = &self.shared.reads;
+        Stats {
+            b2: self.shared.client.counters(),
+            reads: ReadStats {
+                from_memory: reads.from_memory.load(Relaxed),
+                waited: reads.waited.load(Relaxed),
+            },
+            memory: MemoryStats {
+                limit: io.memory_limit(),
+                used: io.memory_used(),
+                unsent: io.memory_unsent(),
+                peak: io.memory_peak(),
+            },
+            names: NameStats {
+                known: self.tree().len(),
+            },
+            queue: QueueStats {
+                files,
+                bytes,
+                removals,
+            },
+            not_stored: NotStored {
+                count: failed.len(),
+                first: failed
+                    .into_iter()
+                    .take(NAMED)
+                    .map(|one| Reason {
+                        path: one.path,
+                        reason: one.error,
+                    })
+                    .collect(),
+            },
+        }
+    }
+
+    /// The value of an extended attribute; there is one.
+    pub fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>, Error> {
+        if ino != Ino::ROOT || name != ATTRIBUTE {
+            return Err(Error::NotSupported);
+        }
+        serde_json::to_vec(&self.stats())
+            .map_err(|error| Error::Io(format!("the numbers cannot be written as JSON: {error}")))
+    }
+}
