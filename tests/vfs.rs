@@ -998,3 +998,62 @@ async fn times_of_a_file_are_those_that_others_will_see() {
     assert_eq!(here.mtime, there.mtime);
     assert_eq!(calls(&server, "b2_copy_file"), 0);
 }
+
+/// The kernel tells of the last close only after close(2) has returned: whoever is quick comes in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_closed_stays_a_version_although_the_last_close_is_not_told_yet() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let closed = |name: &'static str| {
+        let vfs = vfs.clone();
+        async move {
+            let (attr, fh) = create(&vfs, Ino::ROOT, name).await;
+            vfs.write(fh, 0, Bytes::from_static(b"closed"))
+                .await
+                .unwrap();
+            vfs.flush(fh).await.unwrap();
+            (attr.ino, fh)
+        }
+    };
+    let (_, removed) = closed("removed").await;
+    vfs.unlink(Ino::ROOT, os("removed")).await.unwrap();
+    vfs.release(removed);
+    // Stored by fsync already: its close has nothing to send.
+    let (_, synced) = create(&vfs, Ino::ROOT, "synced").await;
+    vfs.write(synced, 0, Bytes::from_static(b"closed"))
+        .await
+        .unwrap();
+    vfs.fsync(synced, false).await.unwrap();
+    vfs.flush(synced).await.unwrap();
+    vfs.unlink(Ino::ROOT, os("synced")).await.unwrap();
+    vfs.release(synced);
+    let (ino, written) = closed("written").await;
+    let other = vfs.open(ino, RDWR).await.unwrap().fh;
+    vfs.write(other, 0, Bytes::from_static(b"anew"))
+        .await
+        .unwrap();
+    vfs.release(written);
+    vfs.flush(other).await.unwrap();
+    vfs.release(other);
+    let (ino, emptied) = closed("emptied").await;
+    let empty = SetAttr {
+        size: Some(0),
+        ..SetAttr::default()
+    };
+    vfs.setattr(ino, empty).await.unwrap();
+    vfs.release(emptied);
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(
+        versions(&server).await,
+        [
+            "emptied upload",
+            "emptied upload",
+            "removed hide",
+            "removed upload",
+            "synced hide",
+            "synced upload",
+            "written upload",
+            "written upload"
+        ]
+    );
+}

@@ -15,11 +15,11 @@ use log::debug;
 use super::attr::{self, Meta};
 use super::merge::stored_of;
 use super::name::{self, MARKER};
-use super::node::{Failure, Marker, MarkerObject, Node, Stored};
+use super::node::{Failure, Marker, MarkerObject, Node, Standing, Stored};
 use super::pathlock::Claim;
 use super::queue::{Queue, Task, Urgency};
 use super::tree::Tree;
-use super::{Error, Ino, Pending, Unstored, Vfs};
+use super::{Error, Fh, Ino, Pending, Unstored, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, NewFile, Payload, Sha1};
 use crate::io::Version;
 
@@ -36,6 +36,8 @@ const WHOLE_SHA1: &str = "large_file_sha1";
 pub(super) enum Why {
     /// A state that somebody closed: it stays among the versions when it is superseded.
     Closed,
+    /// A descriptor of this handle is being closed; whether it was the last is known at release only.
+    Flushed(Fh),
     /// In the middle of writing: the version goes when the next one is there.
     Provisional,
 }
@@ -151,9 +153,16 @@ impl Vfs {
         debug!("stored {full:?} as {:?}", done.version.id);
         let told_again = |old: &Stored| done.version.id.as_ref() == Some(&old.id);
         let bare = old.as_ref().map(|old| old.bare && told_again(old));
-        self.record(&mut self.tree(), ino, &done.version, done.sha1, why, bare)?;
+        let between = {
+            let mut tree = self.tree();
+            let stored = tree.object_mut(ino)?.stored.as_ref();
+            let now = stored.filter(|now| old.as_ref().is_some_and(|old| old.id == now.id));
+            let between = now.is_some_and(|now| now.standing == Standing::Open);
+            self.record(&mut tree, ino, &done.version, done.sha1, why, bare)?;
+            between
+        };
         if let Some(old) = &old
-            && old.provisional
+            && between
             && old.ours
             && !told_again(old)
         {
@@ -190,7 +199,11 @@ impl Vfs {
         let mut stored = stored_of(version, true, bare)
             .ok_or_else(|| Error::Io("B2 acknowledged a version without an id".to_owned()))?;
         // Whoever closed it last meanwhile could not say so of a version that was not there yet.
-        stored.provisional = why == Why::Provisional && (writers > 0 || dirty);
+        stored.standing = match why {
+            Why::Flushed(fh) if writers > 0 || dirty => Standing::Flushed(fh.into()),
+            Why::Provisional if writers > 0 || dirty => Standing::Open,
+            _ => Standing::Closed,
+        };
         stored.sha1 = stored.sha1.or(sha1);
         object.stored = Some(stored);
         if !object.mtime_explicit && !dirty {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::file::Handle;
 use super::hashfile;
 use super::pages::Pages;
+use super::tree::Tree;
 use super::{DirEntry, Entry, Error, Fh, FileKind, Ino, Vfs};
 
 /// An open directory.
@@ -103,13 +104,10 @@ impl Vfs {
             let some = pages.some(first);
             if some.is_empty() {
                 let more = !emitted && !pages.done();
-                return Ok(more.then_some(first as u64 + DOTS));
+                return Ok(more.then_some(offset_of(first)));
             }
-            let next = first as u64 + DOTS + 1;
-            if self
-                .emit_some(dir, &some, next, plus, &mut emit)?
-                .is_break()
-            {
+            let emitted = self.emit_some(dir, &some, first, offset, plus, &mut emit)?;
+            if emitted.is_break() {
                 return Ok(None);
             }
             first += some.len();
@@ -147,51 +145,50 @@ impl Vfs {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// `next` is the offset after the first of them.
+    /// Gives those of `some`, the entries from `first` on, that stand at `offset` or after it.
     fn emit_some(
         &self,
         dir: &DirHandle,
         some: &[Ino],
-        next: u64,
+        first: usize,
+        offset: u64,
         plus: bool,
         emit: &mut dyn FnMut(DirEntry, Option<Entry>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
         let mut tree = self.tree();
-        for (ino, next) in some.iter().zip(next..) {
-            let real = ino.hashed().unwrap_or(*ino);
-            let Ok(node) = tree.get(real) else { continue };
+        for (at, real) in (first..).zip(some) {
+            let Ok(node) = tree.get(*real) else { continue };
             if !node.linked || node.parent != dir.ino {
                 continue;
             }
             let kind = node.meta.kind;
-            let name = if ino.hashed().is_some() {
-                let name = hashfile::name_of(&node.name);
-                if self.shared.unlinked_hashes.contains(real)
-                    || tree.child(dir.ino, &name).is_some()
-                {
-                    continue; // a real object of that name has come meanwhile, and wins
+            let name = Arc::clone(&node.name);
+            let hash = (offset <= offset_of(at))
+                .then(|| self.listed_hash_file(&tree, dir.ino, *real))
+                .flatten();
+            for (entry, next) in [hash, Some((*real, name))]
+                .into_iter()
+                .zip(offset_of(at) + 1..)
+            {
+                let Some((ino, name)) = entry else { continue };
+                let with = if plus {
+                    Some(self.entry(&mut tree, ino)?)
+                } else {
+                    None
+                };
+                let entry = DirEntry {
+                    ino,
+                    next,
+                    kind,
+                    name,
+                };
+                if emit(entry, with).is_continue() {
+                    continue;
                 }
-                Arc::from(name)
-            } else {
-                Arc::clone(&node.name)
-            };
-            let entry = DirEntry {
-                ino: *ino,
-                next,
-                kind,
-                name,
-            };
-            if !plus {
-                if emit(entry, None).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-                continue;
-            }
-            let with = self.entry(&mut tree, *ino)?;
-            if emit(entry, Some(with)).is_break() {
                 // The reference was counted although the entry did not fit.
-                if ino.hashed().is_none()
-                    && let Ok(node) = tree.get_mut(*ino)
+                if plus
+                    && ino.hashed().is_none()
+                    && let Ok(node) = tree.get_mut(ino)
                 {
                     node.lookups = node.lookups.saturating_sub(1);
                 }
@@ -199,6 +196,18 @@ impl Vfs {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The hash file of a child, where it has one and a listing shows it.
+    fn listed_hash_file(&self, tree: &Tree, dir: Ino, child: Ino) -> Option<(Ino, Arc<str>)> {
+        let settings = self.settings();
+        if !settings.enable_hashfiles || !settings.list_hashfiles {
+            return None;
+        }
+        let name = hashfile::name_for(tree.get(child).ok()?)?;
+        // A real object of that name wins.
+        let free = tree.child(dir, &name).is_none() && !self.shared.unlinked_hashes.contains(child);
+        free.then(|| (child.hash_file(), Arc::from(name)))
     }
 
     /// Closes a directory.
@@ -231,7 +240,13 @@ impl Vfs {
     }
 }
 
-/// The place of an offset among the entries.
+/// The place among the entries to which an offset belongs: each entry has two, the first for its hash
+/// file, which stands before it because `rm -r` removes in this order.
 fn first_entry(offset: u64) -> usize {
-    usize::try_from(offset.saturating_sub(DOTS)).unwrap_or(usize::MAX)
+    usize::try_from(offset.saturating_sub(DOTS) / 2).unwrap_or(usize::MAX)
+}
+
+/// The first offset of an entry.
+fn offset_of(entry: usize) -> u64 {
+    entry as u64 * 2 + DOTS
 }

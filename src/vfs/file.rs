@@ -16,6 +16,7 @@ use super::attr;
 use super::commit::Why;
 use super::directory::DirHandle;
 use super::hashfile::HashHandle;
+use super::node::Standing;
 use super::queue::{Queue, Urgency};
 use super::tree::Tree;
 use super::{Attr, Error, Fh, FileKind, Ino, Invalidation, Opened, SetAttr, Shared, Vfs};
@@ -218,7 +219,7 @@ impl Vfs {
         };
         self.retry_after_commit(file.ino, || file.content.write(offset, data.clone()))
             .await?;
-        self.content_changed(file.ino)?;
+        self.content_changed(file.ino, Some(fh))?;
         Ok(written)
     }
 
@@ -282,7 +283,7 @@ impl Vfs {
             match copy.await {
                 Ok(0) => return Ok(0),
                 Ok(copied) => {
-                    self.content_changed(target.ino)?;
+                    self.content_changed(target.ino, Some(to))?;
                     return Ok(copied as u32);
                 }
                 Err(CopyError::Source(io::Error::NeedsCommit)) => {
@@ -300,7 +301,7 @@ impl Vfs {
     }
 
     /// The content was changed just now.
-    fn content_changed(&self, ino: Ino) -> Result<(), Error> {
+    fn content_changed(&self, ino: Ino, by: Option<Fh>) -> Result<(), Error> {
         let mut tree = self.tree();
         let now = attr::now();
         let node = tree.get_mut(ino)?;
@@ -310,6 +311,9 @@ impl Vfs {
         if let Some(object) = node.object_mut() {
             object.only_opened = false;
             object.mtime_explicit = !dirty;
+            if let Some(stored) = &mut object.stored {
+                stored.standing = stored.standing.written(by);
+            }
             if !dirty {
                 // Emptied although it was empty: only the time is new.
                 object.attrs_pending = true;
@@ -327,7 +331,7 @@ impl Vfs {
         };
         self.retry_after_commit(ino, || content.truncate(size))
             .await?;
-        self.content_changed(ino)
+        self.content_changed(ino, None)
     }
 
     /// Changes size, mode, owner or times. A size changed without an open file is stored as by a close,
@@ -423,8 +427,9 @@ impl Vfs {
         let handle = self.handle(fh)?;
         match &*handle {
             Handle::File(file) if file.write && !self.only_opened(file.ino) => {
-                // Whether this was the last close is known at release only.
-                self.store_closed(file.ino, Why::Provisional).await
+                self.store_closed(file.ino, Why::Flushed(fh)).await?;
+                self.flushed(file.ino, fh);
+                Ok(())
             }
             Handle::File(file) if file.write && self.settings().write_back.is_some() => {
                 // Thousands of empty files take memory, too.
@@ -432,6 +437,20 @@ impl Vfs {
                     .await
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What is stored is what a handle was closed with, though something else may have stored it.
+    fn flushed(&self, ino: Ino, fh: Fh) {
+        let mut tree = self.tree();
+        let Ok(node) = tree.get_mut(ino) else { return };
+        // With write-back, what was closed may still be on its way.
+        let stored = self.settings().write_back.is_none() || !node.content_dirty();
+        let object = node.object_mut().filter(|_| stored);
+        if let Some(stored) = object.and_then(|object| object.stored.as_mut())
+            && stored.standing == Standing::Open
+        {
+            stored.standing = Standing::Flushed(fh.into());
         }
     }
 
@@ -471,7 +490,7 @@ impl Vfs {
             if let Handle::File(file) = &*handle
                 && file.write
             {
-                self.confirm(file.ino);
+                self.confirm(file.ino, fh);
             }
             self.closed(match &*handle {
                 Handle::File(file) => file.ino,
@@ -483,7 +502,7 @@ impl Vfs {
 
     /// A writer has closed the file for good: what it has stored is a version to keep, and what its
     /// opening alone has changed is stored as well.
-    fn confirm(&self, ino: Ino) {
+    fn confirm(&self, ino: Ino, fh: Fh) {
         let mut tree = self.tree();
         let Ok(node) = tree.get_mut(ino) else { return };
         let dirty = node.content_dirty();
@@ -494,9 +513,9 @@ impl Vfs {
         if object.only_opened && dirty {
             self.store_later(ino);
         } else if let Some(stored) = &mut object.stored
-            && !dirty
+            && (!dirty || stored.standing == Standing::Flushed(fh.into()))
         {
-            stored.provisional = false;
+            stored.standing = Standing::Closed;
         }
     }
 

@@ -28,17 +28,13 @@ pub(super) fn attr(file: &Attr) -> Attr {
     }
 }
 
-/// Whether a node has a hash file, where no real object takes its name.
-pub(super) fn has_one(node: &Node) -> bool {
-    let name = name_of(&node.name);
-    node.meta.kind == FileKind::File
-        && name::hashed_name(&name).is_some()
-        && name.len() <= name::NAME_MAX
-}
-
-/// The name of a file's hash file.
-pub(super) fn name_of(name: &str) -> String {
-    format!("{name}{}", name::HASH_SUFFIX)
+/// The name of a node's hash file, where it can have one.
+pub(super) fn name_for(node: &Node) -> Option<String> {
+    if node.meta.kind != FileKind::File {
+        return None;
+    }
+    let name = format!("{}{}", node.name, name::HASH_SUFFIX);
+    (name::hashed_name(&name).is_some() && name.len() <= name::NAME_MAX).then_some(name)
 }
 
 /// An open hash file: what it says is settled at the first read.

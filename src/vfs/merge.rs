@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::attr::{self, Meta};
 use super::listing::{Covers, Flight};
 use super::name::{self, Row};
-use super::node::{Body, Carried, Marker, MarkerObject, Moment, Object, Stored};
+use super::node::{Body, Carried, Marker, MarkerObject, Moment, Object, Standing, Stored};
 use super::tree::Tree;
 use super::{FileKind, Ino, Invalidation, Vfs};
 use crate::b2::{Action, FileVersion};
@@ -465,6 +465,6 @@ pub(super) fn stored_of(row: &FileVersion, ours: bool, bare: bool) -> Option<Sto
         .shared(),
         ours,
         bare,
-        provisional: false,
+        standing: Standing::Closed,
     })
 }

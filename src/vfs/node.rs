@@ -7,12 +7,45 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::Ino;
 use super::attr::Meta;
 use super::pages::Pages;
 use super::tree::Tick;
+use super::{Fh, Ino};
 use crate::b2::{FileId, FileInfo, Sha1};
 use crate::io::{Content, Version};
+
+/// What a version means to those who write the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A state that somebody closed: it stays among the versions when it is superseded.
+    Closed,
+    /// A handle was closed in this state, or a copy of its descriptor: if the handle writes on, nobody
+    /// closed the file in this state; if anybody else does, or it is never heard of again, somebody did.
+    Flushed(Handle32),
+    /// In the middle of writing: the version goes when the next one is there.
+    Open,
+}
+
+/// A handle's number, cut to 32 bits to be small; those open at one time do not meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Handle32(u32);
+
+impl From<Fh> for Handle32 {
+    fn from(fh: Fh) -> Self {
+        Self(fh.0 as u32)
+    }
+}
+
+impl Standing {
+    /// The content is changed by a handle, or by nobody's.
+    pub(super) fn written(self, by: Option<Fh>) -> Self {
+        match self {
+            Self::Flushed(flushed) if by.map(Handle32::from) == Some(flushed) => Self::Open,
+            Self::Flushed(_) => Self::Closed,
+            other => other,
+        }
+    }
+}
 
 /// A version in B2, as far as names need it.
 #[derive(Debug, Clone)]
@@ -27,8 +60,7 @@ pub(super) struct Stored {
     pub(super) ours: bool,
     /// Nothing visible lies under this version: deleting it exposes nothing (API §8).
     pub(super) bare: bool,
-    /// Committed in the middle of writing; nobody ever closed the file in this state.
-    pub(super) provisional: bool,
+    pub(super) standing: Standing,
 }
 
 impl Stored {

@@ -4,12 +4,10 @@
 //! it, from the third on while he still reads the one before. Readers who come meanwhile share the
 //! pages. The order of entries is that in which they became known, so that offsets stay.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::listing::{Covers, Flight};
-use super::tree::Tree;
+use super::listing::Covers;
 use super::{Error, Ino, Vfs};
 
 /// Rows of the first page: B2 bills a call by started thousands (API §4.1).
@@ -31,7 +29,7 @@ pub(super) struct Pages {
 struct State {
     /// When the first page was asked for.
     began: Option<Instant>,
-    /// In the order of offsets; hash files included.
+    /// In the order of offsets, without hash files.
     entries: Vec<Ino>,
     /// Name within the directory at which the next page starts.
     next: Option<String>,
@@ -181,21 +179,20 @@ impl Vfs {
             self.settle_doubts(pages).await?;
             self.finish_pages(pages)?;
         } else {
-            self.add_entries(pages, &flight, &applied.seen);
+            self.add_entries(pages, &applied.seen);
         }
         Ok(true)
     }
 
-    fn add_entries(&self, pages: &Pages, flight: &Flight, seen: &[Ino]) {
+    fn add_entries(&self, pages: &Pages, seen: &[Ino]) {
         let upto = pages.state().upto.clone().unwrap_or_default();
-        let mut entries = Vec::with_capacity(seen.len() * 2);
+        let mut entries = Vec::with_capacity(seen.len());
         let tree = self.tree();
         for ino in seen {
             let Ok(node) = tree.get(*ino) else { continue };
             // A directory of this name, or a real object with the name of its hash file, may follow:
             // then this comes at the end.
             if node.dir().is_some() || format!("{}/", node.name) <= upto {
-                self.add_hash_file(&tree, flight.dir, *ino, &mut entries);
                 entries.push(*ino);
             }
         }
@@ -217,34 +214,65 @@ impl Vfs {
 
     /// What the pages have not shown comes last: what only this mount knows of, or was in doubt.
     pub(super) fn finish_pages(&self, pages: &Pages) -> Result<(), Error> {
-        let shown: HashSet<Ino> = pages.state().entries.iter().copied().collect();
-        let mut entries = Vec::new();
-        {
+        let shown = Shown::new(&pages.state().entries);
+        let mut entries: Vec<Ino> = {
             let tree = self.tree();
-            for child in tree.dir(pages.dir)?.children.values() {
-                if !shown.contains(child) {
-                    self.add_hash_file(&tree, pages.dir, *child, &mut entries);
-                    entries.push(*child);
-                }
-            }
-        }
+            let children = tree.dir(pages.dir)?.children.values().copied();
+            children.filter(|child| !shown.contains(*child)).collect()
+        };
         let mut state = pages.state();
         state.entries.append(&mut entries);
         state.done = true;
         Ok(())
     }
+}
 
-    /// Adds the hash file of a child, where it has one.
-    pub(super) fn add_hash_file(&self, tree: &Tree, dir: Ino, child: Ino, to: &mut Vec<Ino>) {
-        if self.settings().enable_hashfiles
-            && self.settings().list_hashfiles
-            && let Ok(node) = tree.get(child)
-            && super::hashfile::has_one(node)
-            && tree
-                .child(dir, &super::hashfile::name_of(&node.name))
-                .is_none()
-        {
-            to.push(child.hash_file());
+/// A set of inodes, a bit each: names that are listed together have numbers that lie close together.
+struct Shown {
+    first: u64,
+    bits: Vec<u64>,
+}
+
+impl Shown {
+    fn new(all: &[Ino]) -> Self {
+        let numbers = || all.iter().map(|ino| ino.0 >> 1);
+        let (first, last) = (numbers().min(), numbers().max());
+        let mut set = match first.zip(last) {
+            None => Self {
+                first: 0,
+                bits: Vec::new(),
+            },
+            Some((first, last)) => Self {
+                first,
+                bits: vec![0; ((last - first) / 64 + 1) as usize],
+            },
+        };
+        for number in numbers() {
+            let at = number - set.first;
+            set.bits[(at / 64) as usize] |= 1 << (at % 64);
+        }
+        set
+    }
+
+    fn contains(&self, ino: Ino) -> bool {
+        let at = (ino.0 >> 1).checked_sub(self.first);
+        at.is_some_and(|at| {
+            let bits = self.bits.get((at / 64) as usize);
+            bits.is_some_and(|bits| bits & (1 << (at % 64)) != 0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn shown_is_what_was_shown(all in prop::collection::btree_set(0u64..1000, 0..50), asked in 0u64..1000) {
+            let inos: Vec<Ino> = all.iter().map(|number| Ino(number * 2 + 1)).collect();
+            prop_assert_eq!(Shown::new(&inos).contains(Ino(asked * 2 + 1)), all.contains(&asked));
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::commit::Why;
 use super::leaving::{Failures, Leaving};
 use super::name::MARKER;
-use super::node::{Leftover, Marker, MarkerObject, Stored};
+use super::node::{Leftover, Marker, MarkerObject, Standing, Stored};
 use super::pathlock::{Claim, PathGuard};
 use super::tree::Tree;
 use super::{Delete, Error, Ino, Invalidation, Unstored, Vfs};
@@ -375,7 +375,7 @@ impl Vfs {
         let mut tree = self.tree();
         let object = tree.object_mut(ino)?;
         if let Some(stored) = &object.stored
-            && stored.provisional
+            && stored.standing == Standing::Open
             && stored.ours
         {
             object.leftover = Some(Box::new(Leftover::One(full.to_owned(), stored.id.clone())));

@@ -15,7 +15,7 @@ use super::attr;
 use super::commit::Why;
 use super::merge::stored_of;
 use super::name::{self, MARKER};
-use super::node::{Marker, MarkerObject, Stored};
+use super::node::{Marker, MarkerObject, Standing, Stored};
 use super::pathlock::{Claim, PathGuard};
 use super::queue::Urgency;
 use super::remove::{Departure, Gone, Removal};
@@ -254,10 +254,10 @@ impl Vfs {
 
     /// Stores unsent content under the new name at once: its base lies under the old one.
     async fn commit_moved(&self, ends: &Ends, under: bool) -> Result<(), Error> {
-        let provisional = {
+        let standing = {
             let mut tree = self.tree();
             let stored = tree.object_mut(ends.ino)?.stored.as_mut();
-            stored.map(|stored| std::mem::replace(&mut stored.provisional, false))
+            stored.map(|stored| std::mem::replace(&mut stored.standing, Standing::Closed))
         };
         let result = self
             .commit_content_at(ends.ino, &ends.to, Why::Closed)
@@ -266,7 +266,7 @@ impl Vfs {
         if let Some(stored) = tree.object_mut(ends.ino)?.stored.as_mut() {
             match result {
                 Ok(()) => stored.bare = under,
-                Err(_) => stored.provisional = provisional.unwrap_or(false),
+                Err(_) => stored.standing = standing.unwrap_or(Standing::Closed),
             }
         }
         result

@@ -146,7 +146,10 @@ fn a_large_directory_is_a_first_page_and_one_for_each_ten_thousand_names() {
     emulator.forget_counters();
     assert_eq!(tree::names(&path).len(), 10_500);
     let lists = emulator.calls(LIST);
-    assert!((1..=2).contains(&lists), "{lists}: the first page may be shared");
+    assert!(
+        (1..=2).contains(&lists),
+        "{lists}: the first page may be shared"
+    );
     run(program("ls").arg("-la").arg(&path));
     assert!(!path.join("absent").exists());
     cost(&emulator, &[(LIST, lists)]);
