@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Poll;
 
@@ -46,6 +47,8 @@ pub(super) struct FileHandle {
     cursor: Cursor,
     write: bool,
     append: bool,
+    /// Counts the beginnings and ends of writes.
+    writes: AtomicU64,
 }
 
 /// Tells `io` where a content goes.
@@ -105,6 +108,7 @@ impl Vfs {
             cursor: Cursor::default(),
             write,
             append: flags & libc::O_APPEND != 0,
+            writes: AtomicU64::new(0),
         })));
         if truncate && let Err(error) = self.truncate_at_open(ino).await {
             self.release(fh);
@@ -217,8 +221,12 @@ impl Vfs {
         } else {
             offset
         };
-        self.retry_after_commit(file.ino, || file.content.write(offset, data.clone()))
-            .await?;
+        file.writes.fetch_add(1, Ordering::Relaxed);
+        let result = self
+            .retry_after_commit(file.ino, || file.content.write(offset, data.clone()))
+            .await;
+        file.writes.fetch_add(1, Ordering::Relaxed);
+        result?;
         self.content_changed(file.ino, Some(fh))?;
         Ok(written)
     }
@@ -427,8 +435,10 @@ impl Vfs {
         let handle = self.handle(fh)?;
         match &*handle {
             Handle::File(file) if file.write && !self.only_opened(file.ino) => {
+                let before = file.writes.load(Ordering::Relaxed);
                 self.store_closed(file.ino, Why::Flushed(fh)).await?;
-                self.flushed(file.ino, fh);
+                let written_on = file.writes.load(Ordering::Relaxed) != before;
+                self.flushed(file.ino, fh, written_on);
                 Ok(())
             }
             Handle::File(file) if file.write && self.settings().write_back.is_some() => {
@@ -440,17 +450,20 @@ impl Vfs {
         }
     }
 
-    /// What is stored is what a handle was closed with, though something else may have stored it.
-    fn flushed(&self, ino: Ino, fh: Fh) {
+    /// What is stored is what a handle was closed with, though something else may have stored it; unless
+    /// the handle was written to meanwhile, by another copy of its descriptor.
+    fn flushed(&self, ino: Ino, fh: Fh, written_on: bool) {
         let mut tree = self.tree();
         let Ok(node) = tree.get_mut(ino) else { return };
         // With write-back, what was closed may still be on its way.
         let stored = self.settings().write_back.is_none() || !node.content_dirty();
         let object = node.object_mut().filter(|_| stored);
-        if let Some(stored) = object.and_then(|object| object.stored.as_mut())
-            && stored.standing == Standing::Open
-        {
-            stored.standing = Standing::Flushed(fh.into());
+        if let Some(stored) = object.and_then(|object| object.stored.as_mut()) {
+            stored.standing = match stored.standing {
+                Standing::Open if !written_on => Standing::Flushed(fh.into()),
+                standing if written_on => standing.written(Some(fh)),
+                standing => standing,
+            };
         }
     }
 

@@ -250,6 +250,8 @@ impl From<Instant> for Moment {
 pub(super) struct Asked {
     count: u32,
     last: Option<Instant>,
+    /// Which one that was: the same one again is no neighbour.
+    who: Option<Ino>,
     /// Walking was tried, and led nowhere: not again before this moment.
     rests_until: Option<Instant>,
 }
@@ -260,7 +262,12 @@ impl Asked {
     /// Longer apart than this they have nothing to do with each other.
     const LATELY: Duration = Duration::from_secs(10);
 
-    pub(super) fn note(&mut self, now: Instant) {
+    pub(super) fn note(&mut self, who: Ino, now: Instant) {
+        if self.who.replace(who) == Some(who) {
+            self.count = self.count.max(1);
+            self.last = Some(now);
+            return;
+        }
         let lately = self.last.is_some_and(|last| now - last < Self::LATELY);
         self.count = if lately {
             self.count.saturating_add(1)

@@ -44,7 +44,7 @@ impl Vfs {
             }
             if dir != Ino::ROOT {
                 let again = &mut tree.dir_mut(parent).ok()?.asked_again;
-                again.note(now);
+                again.note(dir, now);
                 if again.often() {
                     return None;
                 }

@@ -103,7 +103,7 @@ impl Vfs {
         let now = Instant::now();
         let mut tree = self.tree();
         let parent = tree.get(dir).ok()?.parent;
-        tree.dir_mut(parent).ok()?.asked.note(now);
+        tree.dir_mut(parent).ok()?.asked.note(dir, now);
         let mut root = None;
         let mut at = dir;
         while at != Ino::ROOT {
