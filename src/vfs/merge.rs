@@ -228,10 +228,10 @@ impl Vfs {
                     dir.paged = Some(flight.at);
                 }
                 dir.odd |= rows.odd;
+                dir.compact();
                 if upto.is_none() {
                     dir.listed = Some(*since);
                     dir.absent.clear();
-                    dir.compact();
                 }
             }
             Covers::Name(name) => {

@@ -204,6 +204,8 @@ pub(super) struct Dir {
     pub(super) asked: Asked,
     /// The same of directories whose listing was about to expire.
     pub(super) asked_again: Asked,
+    /// How many children there were when their map was last packed.
+    pub(super) compact: u32,
     /// It is being listed anew before it expires.
     pub(super) refreshing: bool,
     /// The last listing did not fit one page: single names are asked for instead.
@@ -314,11 +316,15 @@ impl Dir {
         self.absent.insert(name.into(), began);
     }
 
-    /// A large directory is known now: names that came in order leave a B-tree half empty.
+    /// Names have come: in order, as B2 lists them, they leave a B-tree half empty. Done whenever there
+    /// are twice as many as the last time, because it takes memory itself.
     pub(super) fn compact(&mut self) {
         const LARGE: usize = 1000;
-        if self.children.len() >= LARGE {
+        let len = self.children.len();
+        self.compact = self.compact.min(len as u32);
+        if len >= LARGE.max(2 * self.compact as usize) {
             self.children = std::mem::take(&mut self.children).into_iter().collect();
+            self.compact = len as u32;
         }
     }
 }
