@@ -23,7 +23,8 @@ const COPY: &str = "b2_copy_file";
 const DELETE: &str = "b2_delete_file_version";
 const HIDE: &str = "b2_hide_file";
 
-fn seed(emulator: &Emulator, names: impl Iterator<Item = String>) {
+/// Objects of 100 bytes.
+pub(crate) fn seed(emulator: &Emulator, names: impl Iterator<Item = String>) {
     let seeds: Vec<Seed> = names
         .map(|name| Seed {
             name,

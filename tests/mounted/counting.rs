@@ -3,8 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 
-use b2fuse::emulator::Seed;
-
+use crate::calls::seed;
 use crate::support::emulator::Emulator;
 use crate::support::mount::{Mount, Settings};
 use crate::support::tools::{program, run, shell};
@@ -176,18 +175,10 @@ fn a_directory_of_2500_files_is_three_pages() {
 #[test]
 fn programs_that_walk_through_thousands_of_directories_make_a_few_calls() {
     let emulator = Emulator::start();
-    let seeds: Vec<Seed> = (0..60)
-        .flat_map(|a| (0..60).map(move |b| format!("a{a:02}/b{b:02}/c")))
-        .map(|name| Seed {
-            name,
-            size: 1000,
-            ..Seed::default()
-        })
-        .collect();
-    emulator
-        .server()
-        .seed(emulator.bucket_name(), &seeds)
-        .expect("seeded");
+    seed(
+        &emulator,
+        (0..60).flat_map(|a| (0..60).map(move |b| format!("a{a:02}/b{b:02}/c"))),
+    );
     for (walker, lines) in [
         ("find . -type f", 3600),
         ("find . -printf '%s %p\\n'", 3600 + 60 * 60 + 60 + 1),
