@@ -20,7 +20,9 @@ use super::hashfile::HashHandle;
 use super::node::Standing;
 use super::queue::{Queue, Urgency};
 use super::tree::Tree;
-use super::{Attr, Error, Fh, FileKind, Ino, Invalidation, Opened, SetAttr, Shared, Vfs};
+use super::{
+    Attr, Error, Fh, FileKind, Ino, Invalidation, Opened, Permissions, SetAttr, Shared, Vfs,
+};
 use crate::b2::NewFile;
 use crate::io::{self, Content, CopyError, Cursor, Owner};
 
@@ -398,6 +400,16 @@ impl Vfs {
         let mut tree = self.tree();
         let node = tree.get_mut(ino)?;
         let mut meta = node.meta;
+        let ignored = SetAttr {
+            mode: None,
+            uid: None,
+            gid: None,
+            ..set.clone()
+        };
+        let set = match self.settings().permissions {
+            Permissions::Keep => set,
+            Permissions::Ignore => &ignored,
+        };
         if (set.uid.is_some() || set.gid.is_some()) && meta.kind == FileKind::File {
             meta.mode = attr::unprivileged(meta.mode);
         }

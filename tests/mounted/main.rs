@@ -30,3 +30,4 @@ mod tools;
 mod two_mounts;
 mod unison;
 mod virtual_views;
+mod xattrs;
