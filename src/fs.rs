@@ -389,36 +389,24 @@ impl Filesystem for Adapter {
         }
     }
 
-    /// Mode 0 extends the file: else libc's `posix_fallocate` writes a byte into every block. The kernel
-    /// holds the inode's lock, so no write can come between the two steps.
+    /// The kernel has sent what is dirty in its pages of the range, and forgets those that became zeros.
     fn fallocate(
         &self,
         request: &Request,
         node: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         length: u64,
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        if mode != 0 {
-            return reply.error(Errno::ENOTSUP);
-        }
         let vfs = self.vfs.clone();
         let drop = keeps_no_privileges(request);
         self.serve("fallocate", reply, done, async move {
             if drop {
                 vfs.drop_privileges(ino(node));
             }
-            let end = offset.checked_add(length).ok_or(vfs::Error::TooLarge)?;
-            if vfs.getattr(ino(node)).await?.0.size < end {
-                let set = SetAttr {
-                    size: Some(end),
-                    ..SetAttr::default()
-                };
-                vfs.setattr(ino(node), set).await?;
-            }
-            Ok(())
+            vfs.fallocate(fh(handle), mode, offset, length).await
         });
     }
 

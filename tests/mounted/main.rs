@@ -19,6 +19,7 @@ mod encfs;
 mod fio;
 mod foreign_bucket;
 mod hashfiles;
+mod holes;
 mod large;
 mod later;
 mod mmap;
