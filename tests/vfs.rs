@@ -14,6 +14,8 @@ use b2fuse::vfs::{
 };
 use bytes::Bytes;
 
+#[path = "vfs/attributes.rs"]
+mod attributes;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/removing.rs"]

@@ -12,7 +12,7 @@ use super::attr::{Meta, to_time};
 use super::leaving::Leaving;
 use super::node::{Body, Dir, Moment, Node, Object};
 use super::table::Table;
-use super::{Attr, Error, FileKind, Ino};
+use super::{Attr, Error, Ino};
 
 /// Counts local changes and the beginnings of listings, so that it can be told which came first.
 pub(super) type Tick = u64;
@@ -178,9 +178,8 @@ impl Tree {
         }
         let ino = self.next;
         let changed = self.tick;
-        self.dir_mut(parent)?
-            .children
-            .insert(Arc::clone(&name), ino);
+        let directory = matches!(body, Body::Dir(_));
+        self.dir_mut(parent)?.add(Arc::clone(&name), ino, directory);
         self.next = ino.next();
         self.nodes.insert(
             ino,
@@ -241,10 +240,9 @@ impl Tree {
             Body::Dir(dir) => dir.children.values().copied().collect(),
             Body::Object(_) => Vec::new(),
         };
-        if let Ok(dir) = self.dir_mut(parent)
-            && dir.children.get(&name) == Some(&ino)
-        {
-            dir.children.remove(&name);
+        let directory = matches!(node.body, Body::Dir(_));
+        if let Ok(dir) = self.dir_mut(parent) {
+            dir.remove(&name, ino, directory);
         }
         for child in below {
             self.forget_name(child);
@@ -268,8 +266,9 @@ impl Tree {
             return;
         };
         let (parent, name) = (node.parent, Arc::clone(&node.name));
+        let directory = node.dir().is_some();
         if let Ok(dir) = self.dir_mut(parent) {
-            dir.children.remove(&name);
+            dir.remove(&name, ino, directory);
         }
         self.nodes.remove(ino);
         self.pending.remove(&ino);
@@ -284,12 +283,13 @@ impl Tree {
         }
         let node = self.get(ino)?;
         let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
+        let directory = node.dir().is_some();
         if let Ok(dir) = self.dir_mut(old_parent) {
-            dir.children.remove(&old_name);
+            dir.remove(&old_name, ino, directory);
         }
         self.note_removed(old_parent, old_name);
         let dir = self.dir_mut(parent)?;
-        dir.children.insert(Arc::clone(&name), ino);
+        dir.add(Arc::clone(&name), ino, directory);
         dir.absent.remove(&*name);
         let node = self.get_mut(ino)?;
         node.parent = parent;
@@ -370,10 +370,10 @@ impl Tree {
             uid: meta.uid,
             gid: meta.gid,
             size: node.size(),
-            nlink: match (linked, meta.kind) {
-                (false, _) => 0,
-                (true, FileKind::Directory) => 2,
-                (true, _) => 1,
+            nlink: match node.dir() {
+                _ if !linked => 0,
+                Some(dir) => dir.links(),
+                None => 1,
             },
             rdev: meta.rdev,
             atime: mtime,
@@ -400,6 +400,7 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FileKind;
     use super::*;
 
     fn tree() -> Tree {
