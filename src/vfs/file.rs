@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Poll;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::poll;
@@ -450,7 +451,16 @@ impl Vfs {
     }
 
     fn set_meta(&self, ino: Ino, set: &SetAttr) -> Result<(), Error> {
+        let now = attr::now();
+        let time = |set: Option<SystemTime>| set.map_or(now, attr::to_nanos);
         let mut tree = self.tree();
+        if set.atime.is_some() || set.mtime.is_some() {
+            // Setting one must not show as a change of the other.
+            let atime = set
+                .atime
+                .map_or_else(|| tree.atime(ino), |set| Ok(time(set)))?;
+            tree.set_atime(ino, atime);
+        }
         let node = tree.get_mut(ino)?;
         let mut meta = node.meta;
         let ignored = SetAttr {
@@ -463,23 +473,25 @@ impl Vfs {
             Permissions::Keep => set,
             Permissions::Ignore => &ignored,
         };
-        if (set.uid.is_some() || set.gid.is_some()) && meta.kind == FileKind::File {
+        if (set.uid.is_some() || set.gid.is_some()) && meta.kind != FileKind::Directory {
             meta.mode = attr::unprivileged(meta.mode);
         }
         meta.mode = set.mode.map_or(meta.mode, attr::permissions);
         meta.uid = set.uid.unwrap_or(meta.uid);
         meta.gid = set.gid.unwrap_or(meta.gid);
         if let Some(mtime) = set.mtime {
-            meta.mtime = mtime.map_or_else(attr::now, attr::to_nanos);
+            meta.mtime = time(mtime);
             if let Some(object) = node.object_mut() {
                 object.mtime_explicit = true;
             }
         }
-        if meta.stored_alike(&node.meta) {
+        // Also when nothing is different afterwards: chown(-1, -1) arrives as a change of nothing.
+        meta.ctime = now;
+        let alike = meta.stored_alike(&node.meta);
+        node.meta = meta;
+        if alike {
             return Ok(());
         }
-        meta.ctime = attr::now();
-        node.meta = meta;
         let delay = self.attributes_delay(node.content_dirty());
         if let Some(object) = node.object_mut() {
             object.attrs_pending = true;

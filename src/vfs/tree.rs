@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attr::{Meta, to_time};
+use super::atime::AccessTimes;
+use super::attr::{self, Meta, Nanos, to_time};
 use super::leaving::Leaving;
 use super::node::{Body, Dir, Moment, Node, Object};
 use super::table::Table;
@@ -30,6 +31,7 @@ pub(super) struct Tree {
     removed: HashMap<(Ino, Arc<str>), Tick>,
     /// Names that B2 may still show although they were removed here.
     pub(super) leaving: Leaving,
+    accessed: AccessTimes,
 }
 
 impl Tree {
@@ -43,6 +45,7 @@ impl Tree {
             flights: 0,
             removed: HashMap::new(),
             leaving: Leaving::default(),
+            accessed: AccessTimes::default(),
         };
         tree.nodes.insert(
             Ino::ROOT,
@@ -217,6 +220,9 @@ impl Tree {
             let (parent, name) = (node.parent, Arc::clone(&node.name));
             self.note_removed(parent, name);
         }
+        if let Some(node) = self.nodes.get_mut(ino) {
+            node.meta.ctime = attr::now(); // it has a link less
+        }
         self.forget_name(ino);
     }
 
@@ -270,8 +276,7 @@ impl Tree {
         if let Ok(dir) = self.dir_mut(parent) {
             dir.remove(&name, ino, directory);
         }
-        self.nodes.remove(ino);
-        self.pending.remove(&ino);
+        self.free(ino);
     }
 
     /// Moves a node to another name; whatever had that name is detached.
@@ -308,9 +313,14 @@ impl Tree {
             if let Some(content) = node.object().and_then(|object| object.content.as_ref()) {
                 content.discard();
             }
-            self.nodes.remove(ino);
-            self.pending.remove(&ino);
+            self.free(ino);
         }
+    }
+
+    fn free(&mut self, ino: Ino) {
+        self.nodes.remove(ino);
+        self.pending.remove(&ino);
+        self.accessed.forget(ino);
     }
 
     /// Whether the subtree holds anything that a listing which began at `began` cannot know of.
@@ -362,7 +372,6 @@ impl Tree {
         let node = self.get(ino)?;
         let meta = node.meta;
         let linked = ino == Ino::ROOT || node.linked;
-        let mtime = to_time(meta.mtime);
         Ok(Attr {
             ino,
             kind: meta.kind,
@@ -376,10 +385,20 @@ impl Tree {
                 None => 1,
             },
             rdev: meta.rdev,
-            atime: mtime,
-            mtime,
-            ctime: to_time(meta.ctime.max(meta.mtime)),
+            atime: to_time(self.atime(ino)?),
+            mtime: to_time(meta.mtime),
+            ctime: to_time(meta.ctime),
         })
+    }
+
+    /// The access time that was set, or else the modification time.
+    pub(super) fn atime(&self, ino: Ino) -> Result<Nanos, Error> {
+        let mtime = self.get(ino)?.meta.mtime;
+        Ok(self.accessed.get(ino).unwrap_or(mtime))
+    }
+
+    pub(super) fn set_atime(&mut self, ino: Ino, atime: Nanos) {
+        self.accessed.set(ino, atime);
     }
 
     /// How much longer B2 need not be asked about a node.
