@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attributes;
 mod bad_lines;
 mod calls;
 mod contest;
