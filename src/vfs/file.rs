@@ -30,6 +30,8 @@ use crate::io::{self, Content, CopyError, Cursor, Owner};
 
 /// Commits that one operation may ask for: others may write to the same file meanwhile.
 const TRIES: u32 = 32;
+/// A flag of open that the kernel sets when it runs a program (`__FMODE_EXEC`); open(2) lets nobody set it.
+const RUNS: i32 = 0x20;
 /// Bytes copied by one call: what the kernel's 32 bit of count hold in whole pages.
 const COPY_MAX: u64 = u32::MAX as u64 & !4095;
 
@@ -51,6 +53,8 @@ pub(super) struct FileHandle {
     cursor: Cursor,
     write: bool,
     append: bool,
+    /// A program is run from it, as long as it is open.
+    runs: bool,
     /// Counts the beginnings and ends of writes.
     writes: AtomicU64,
 }
@@ -96,6 +100,9 @@ impl Vfs {
         if write || truncate {
             self.writable()?;
         }
+        if truncate && !write && self.is_running(ino) {
+            return Err(Error::Running);
+        }
         let (content, keep_cache) = {
             let mut tree = self.tree();
             let content = self.content(&mut tree, ino)?;
@@ -112,6 +119,7 @@ impl Vfs {
             cursor: Cursor::default(),
             write,
             append: flags & libc::O_APPEND != 0,
+            runs: flags & RUNS != 0,
             writes: AtomicU64::new(0),
         })));
         if truncate && let Err(error) = self.truncate_at_open(ino).await {
@@ -119,6 +127,16 @@ impl Vfs {
             return Err(error);
         }
         Ok(Opened { fh, keep_cache })
+    }
+
+    /// Whether a program is run from a file. The kernel refuses to open that for writing; but an O_TRUNC
+    /// without a right to write reaches b2fuse first, and would empty the file under the program.
+    fn is_running(&self, ino: Ino) -> bool {
+        let handles = self.shared.handles.lock();
+        let handles = handles.unwrap_or_else(PoisonError::into_inner);
+        handles
+            .values()
+            .any(|handle| matches!(&**handle, Handle::File(file) if file.ino == ino && file.runs))
     }
 
     async fn truncate_at_open(&self, ino: Ino) -> Result<(), Error> {

@@ -28,6 +28,7 @@ mod names;
 mod numbers;
 mod random_access;
 mod rsync;
+mod running;
 mod tools;
 mod two_mounts;
 mod unison;
