@@ -217,11 +217,29 @@ pub(super) fn to_time(nanos: Nanos) -> SystemTime {
     }
 }
 
+const SET_GROUP: u16 = libc::S_ISGID as u16;
+
+/// A set-group-id directory gives its group to what is made in it, and the bit as well to directories: the
+/// kernel leaves this to b2fuse.
+pub(super) fn made_in(new: NewNode, above: &Meta) -> NewNode {
+    if above.mode & SET_GROUP == 0 {
+        return new;
+    }
+    let bit = match new.kind {
+        FileKind::Directory => u32::from(SET_GROUP),
+        _ => 0,
+    };
+    NewNode {
+        gid: above.gid,
+        mode: new.mode | bit,
+        ..new
+    }
+}
+
 /// Permission bits without those that make a program run as somebody else. Set-group-id without the
 /// group's right to execute means something else, and stays.
 pub(super) fn unprivileged(mode: u16) -> u16 {
     const SET_USER: u16 = libc::S_ISUID as u16;
-    const SET_GROUP: u16 = libc::S_ISGID as u16;
     const GROUP: u16 = SET_GROUP | libc::S_IXGRP as u16;
     let mode = mode & !SET_USER;
     if mode & GROUP == GROUP {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Poll;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::poll;
@@ -29,6 +30,8 @@ use crate::io::{self, Content, CopyError, Cursor, Owner};
 
 /// Commits that one operation may ask for: others may write to the same file meanwhile.
 const TRIES: u32 = 32;
+/// A flag of open that the kernel sets when it runs a program (`__FMODE_EXEC`); open(2) lets nobody set it.
+const RUNS: i32 = 0x20;
 /// Bytes copied by one call: what the kernel's 32 bit of count hold in whole pages.
 const COPY_MAX: u64 = u32::MAX as u64 & !4095;
 
@@ -50,6 +53,8 @@ pub(super) struct FileHandle {
     cursor: Cursor,
     write: bool,
     append: bool,
+    /// A program is run from it, as long as it is open.
+    runs: bool,
     /// Counts the beginnings and ends of writes.
     writes: AtomicU64,
 }
@@ -95,6 +100,9 @@ impl Vfs {
         if write || truncate {
             self.writable()?;
         }
+        if truncate && !write && self.is_running(ino) {
+            return Err(Error::Running);
+        }
         let (content, keep_cache) = {
             let mut tree = self.tree();
             let content = self.content(&mut tree, ino)?;
@@ -111,6 +119,7 @@ impl Vfs {
             cursor: Cursor::default(),
             write,
             append: flags & libc::O_APPEND != 0,
+            runs: flags & RUNS != 0,
             writes: AtomicU64::new(0),
         })));
         if truncate && let Err(error) = self.truncate_at_open(ino).await {
@@ -118,6 +127,16 @@ impl Vfs {
             return Err(error);
         }
         Ok(Opened { fh, keep_cache })
+    }
+
+    /// Whether a program is run from a file. The kernel refuses to open that for writing; but an O_TRUNC
+    /// without a right to write reaches b2fuse first, and would empty the file under the program.
+    fn is_running(&self, ino: Ino) -> bool {
+        let handles = self.shared.handles.lock();
+        let handles = handles.unwrap_or_else(PoisonError::into_inner);
+        handles
+            .values()
+            .any(|handle| matches!(&**handle, Handle::File(file) if file.ino == ino && file.runs))
     }
 
     async fn truncate_at_open(&self, ino: Ino) -> Result<(), Error> {
@@ -450,7 +469,16 @@ impl Vfs {
     }
 
     fn set_meta(&self, ino: Ino, set: &SetAttr) -> Result<(), Error> {
+        let now = attr::now();
+        let time = |set: Option<SystemTime>| set.map_or(now, attr::to_nanos);
         let mut tree = self.tree();
+        if set.atime.is_some() || set.mtime.is_some() {
+            // Setting one must not show as a change of the other.
+            let atime = set
+                .atime
+                .map_or_else(|| tree.atime(ino), |set| Ok(time(set)))?;
+            tree.set_atime(ino, atime);
+        }
         let node = tree.get_mut(ino)?;
         let mut meta = node.meta;
         let ignored = SetAttr {
@@ -463,23 +491,25 @@ impl Vfs {
             Permissions::Keep => set,
             Permissions::Ignore => &ignored,
         };
-        if (set.uid.is_some() || set.gid.is_some()) && meta.kind == FileKind::File {
+        if (set.uid.is_some() || set.gid.is_some()) && meta.kind != FileKind::Directory {
             meta.mode = attr::unprivileged(meta.mode);
         }
         meta.mode = set.mode.map_or(meta.mode, attr::permissions);
         meta.uid = set.uid.unwrap_or(meta.uid);
         meta.gid = set.gid.unwrap_or(meta.gid);
         if let Some(mtime) = set.mtime {
-            meta.mtime = mtime.map_or_else(attr::now, attr::to_nanos);
+            meta.mtime = time(mtime);
             if let Some(object) = node.object_mut() {
                 object.mtime_explicit = true;
             }
         }
-        if meta.stored_alike(&node.meta) {
+        // Also when nothing is different afterwards: chown(-1, -1) arrives as a change of nothing.
+        meta.ctime = now;
+        let alike = meta.stored_alike(&node.meta);
+        node.meta = meta;
+        if alike {
             return Ok(());
         }
-        meta.ctime = attr::now();
-        node.meta = meta;
         let delay = self.attributes_delay(node.content_dirty());
         if let Some(object) = node.object_mut() {
             object.attrs_pending = true;

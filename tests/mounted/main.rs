@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attributes;
 mod bad_lines;
 mod calls;
 mod contest;
@@ -27,6 +28,7 @@ mod names;
 mod numbers;
 mod random_access;
 mod rsync;
+mod running;
 mod tools;
 mod two_mounts;
 mod unison;

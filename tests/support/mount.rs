@@ -31,6 +31,19 @@ pub(crate) struct Settings {
     pub(crate) bucket: String,
 }
 
+impl Settings {
+    /// Of the emulator's bucket, with these lines of config.yaml.
+    pub(crate) fn of(emulator: &Emulator, config: &str) -> Self {
+        Self {
+            config: config.to_owned(),
+            key_id: emulator.key_id().to_owned(),
+            key: emulator.key().to_owned(),
+            endpoint: emulator.endpoint(),
+            bucket: emulator.bucket_name().to_owned(),
+        }
+    }
+}
+
 /// A running mount; unmounted when dropped.
 pub(crate) struct Mount {
     settings: Settings,
@@ -50,17 +63,16 @@ impl Mount {
 
     /// With these lines of config.yaml.
     pub(crate) fn with(emulator: &Emulator, config: &str) -> Self {
-        Self::start(Settings {
-            config: config.to_owned(),
-            key_id: emulator.key_id().to_owned(),
-            key: emulator.key().to_owned(),
-            endpoint: emulator.endpoint(),
-            bucket: emulator.bucket_name().to_owned(),
-        })
+        Self::start(Settings::of(emulator, config))
     }
 
     pub(crate) fn start(settings: Settings) -> Self {
-        let temporary = tempfile::tempdir().expect("a temporary directory");
+        Self::start_in(settings, &std::env::temp_dir())
+    }
+
+    /// With its mountpoint somewhere below this folder.
+    pub(crate) fn start_in(settings: Settings, folder: &Path) -> Self {
+        let temporary = tempfile::tempdir_in(folder).expect("a temporary directory");
         let mountpoint = temporary.path().join("mount");
         std::fs::create_dir(&mountpoint).expect("a mountpoint");
         let mountpoint = mountpoint.canonicalize().expect("a mountpoint");
