@@ -10,3 +10,5 @@
 mod support;
 
 mod git;
+mod held;
+mod sqlite;
