@@ -12,3 +12,4 @@ mod support;
 mod git;
 mod held;
 mod sqlite;
+mod trees;
