@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod builds;
 mod git;
 mod held;
 mod sqlite;
