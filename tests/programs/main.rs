@@ -10,6 +10,7 @@
 mod support;
 
 mod builds;
+mod editors;
 mod git;
 mod held;
 mod sqlite;
