@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backups;
 mod builds;
 mod editors;
 mod git;
