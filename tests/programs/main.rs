@@ -13,6 +13,7 @@ mod backups;
 mod builds;
 mod editors;
 mod git;
+mod gocryptfs;
 mod held;
 mod sqlite;
 mod trees;
