@@ -15,5 +15,6 @@ mod editors;
 mod git;
 mod gocryptfs;
 mod held;
+mod media;
 mod sqlite;
 mod trees;
