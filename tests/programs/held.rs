@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// A running program whose words are read line by line; killed (`kill -9`) when dropped.
 pub(crate) struct Held {
     child: Child,
@@ -60,6 +63,13 @@ impl Held {
             assert_eq!(ended, None, "the program has ended before");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn terminate(mut self) {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        kill(pid, Signal::SIGTERM).expect("the process can be signalled");
+        self.child.wait().expect("the process can be waited for");
     }
 
     /// `kill -9`, and waits until it is gone.

@@ -16,5 +16,6 @@ mod git;
 mod gocryptfs;
 mod held;
 mod media;
+mod samba;
 mod sqlite;
 mod trees;
