@@ -363,3 +363,18 @@ fn status_after_another_mount_reads_the_files_only_to_compare_inode_numbers() {
         );
     }
 }
+
+/// Why the README asks for `list_hashfiles: false`.
+#[test]
+fn listed_hash_files_are_branches_and_objects_to_git() {
+    let place = Bucket::with("list_hashfiles: true\n");
+    let at = place.path();
+    git(
+        "git init -q -b main .; echo x > x; git add x; git commit -qm x",
+        at,
+    );
+    assert_eq!(git("git status --porcelain", at), "?? x.sha1\n");
+    let said = both(&try_git("git fsck --full --no-progress", at));
+    assert!(said.contains("refs/heads/main.sha1"), "{said}");
+    assert!(said.contains("bad sha1 file: .git/objects/"), "{said}");
+}
