@@ -46,7 +46,6 @@ pub(super) struct FileHandle {
     content: Arc<Content>,
     cursor: Cursor,
     write: bool,
-    append: bool,
     /// Counts the beginnings and ends of writes.
     writes: AtomicU64,
 }
@@ -76,7 +75,7 @@ impl Owner for FileOwner {
 }
 
 impl Vfs {
-    /// Opens a file; `flags` as of open(2): access mode, O_TRUNC, O_APPEND. Nothing is downloaded.
+    /// Opens a file; `flags` as of open(2): access mode, O_TRUNC. Nothing is downloaded.
     pub async fn open(&self, ino: Ino, flags: i32) -> Result<Opened, Error> {
         self.ask_at_open(ino).await?;
         self.open_known(ino, flags).await
@@ -107,7 +106,6 @@ impl Vfs {
             content,
             cursor: Cursor::default(),
             write,
-            append: flags & libc::O_APPEND != 0,
             writes: AtomicU64::new(0),
         })));
         if truncate && let Err(error) = self.truncate_at_open(ino).await {
@@ -208,6 +206,15 @@ impl Vfs {
 
     /// Writes; the bytes are in memory, and visible, when this returns.
     pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32, Error> {
+        self.write_at(fh, Some(offset), data).await
+    }
+
+    /// The same at the end, wherever others have put that meanwhile.
+    pub async fn append(&self, fh: Fh, data: Bytes) -> Result<u32, Error> {
+        self.write_at(fh, None, data).await
+    }
+
+    async fn write_at(&self, fh: Fh, offset: Option<u64>, data: Bytes) -> Result<u32, Error> {
         let handle = self.handle(fh)?;
         let Handle::File(file) = &*handle else {
             return Err(Error::BadHandle);
@@ -216,15 +223,14 @@ impl Vfs {
             return Err(Error::BadHandle);
         }
         let written = data.len() as u32;
-        let offset = if file.append {
-            file.content.size()
-        } else {
-            offset
+        let write = || async {
+            match offset {
+                Some(offset) => file.content.write(offset, data.clone()).await,
+                None => file.content.append(data.clone()).await,
+            }
         };
         file.writes.fetch_add(1, Ordering::Relaxed);
-        let result = self
-            .retry_after_commit(file.ino, || file.content.write(offset, data.clone()))
-            .await;
+        let result = self.retry_after_commit(file.ino, write).await;
         file.writes.fetch_add(1, Ordering::Relaxed);
         result?;
         self.content_changed(file.ino, Some(fh))?;
@@ -274,7 +280,7 @@ impl Vfs {
         let Handle::File(target) = &*target else {
             return Err(Error::BadHandle);
         };
-        if !target.write || target.append {
+        if !target.write {
             return Err(Error::BadHandle);
         }
         let source = match &*source {

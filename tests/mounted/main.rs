@@ -24,6 +24,7 @@ mod later;
 mod mmap;
 mod names;
 mod numbers;
+mod open_files;
 mod random_access;
 mod rsync;
 mod tools;

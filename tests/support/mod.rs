@@ -11,5 +11,6 @@ pub(crate) mod emulator;
 pub(crate) mod mount;
 pub(crate) mod pages;
 pub(crate) mod place;
+pub(crate) mod python;
 pub(crate) mod tools;
 pub(crate) mod tree;
