@@ -27,6 +27,7 @@ mod numbers;
 mod open_files;
 mod random_access;
 mod rsync;
+mod together;
 mod tools;
 mod two_mounts;
 mod unison;
