@@ -552,9 +552,8 @@ impl Vfs {
                 self.store_later(ino);
             }
         } else if let Some(object) = node.object_mut() {
-            let content = object.content.take();
-            if let Some(content) = content.filter(|_| !linked) {
-                content.discard();
+            if !dirty {
+                object.content = None;
             }
             if let Some(leftover) = object.leftover.take() {
                 self.clear_later(*leftover);

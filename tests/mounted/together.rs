@@ -1,6 +1,6 @@
 //! Several processes of one mount at once: appending, racing for a name, locking, sharing memory.
 
-use crate::support::place::Place;
+use crate::support::place::{Bucket, Place};
 use crate::support::python::python;
 use crate::support::tree::{get, names};
 
@@ -162,6 +162,13 @@ same(sorted(os.listdir('.')), ['end', 'target'])
     place.remount();
     assert_eq!(names(place.path()), ["end", "target"]);
     assert_eq!(get(&place.path().join("target")), content);
+}
+
+/// Replaced while it is opened, a file shows its own content, though it was never stored.
+#[test]
+fn of_many_renames_onto_one_name_none_is_seen_empty_where_storing_waits() {
+    let config = "list_hashfiles: false\nwrite_back: 2s\n";
+    of_many_renames_onto_one_name_the_last_is_whole(&mut Bucket::with(config));
 }
 
 fn a_thing_moved_to_and_fro_by_several_is_in_one_place(place: &mut dyn Place) {
