@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, CommandFactory, Parser, error::ErrorKind};
 
 use crate::config::{
-    self, Config, Count, Endpoint, Id, LargeFile, Layer, Memory, PartSize, Prefix, Removal, Size,
-    Span, Switch, Umask, Word, WriteBack,
+    self, Config, Count, Endpoint, Id, LargeFile, Layer, Memory, PartSize, Prefix, Removal, Rights,
+    Size, Span, Switch, Umask, Word, WriteBack,
 };
 use crate::emulator;
 use crate::mount::{self, background};
@@ -120,6 +120,9 @@ struct ViewOptions {
     /// Permissions withheld from what has none stored [default: 022]
     #[arg(long, value_name = "OCTAL")]
     umask: Option<Umask>,
+    /// Permissions and owners of files: keep, or ignore (all show the defaults) [default: keep]
+    #[arg(long, value_name = "HOW")]
+    permissions: Option<Rights>,
     /// Let other users in
     #[arg(long, alias = "allow_other", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     allow_other: Option<Switch>,
@@ -271,6 +274,7 @@ impl Options {
             uid: self.view.uid,
             gid: self.view.gid,
             umask: self.view.umask,
+            permissions: self.view.permissions,
             allow_other: self.view.allow_other,
             uploads: self.transfer.uploads,
             downloads: self.transfer.downloads,
@@ -441,6 +445,7 @@ mod tests {
             "uid",
             "gid",
             "umask",
+            "permissions",
             "allow-other",
             "uploads",
             "downloads",

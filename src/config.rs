@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use values::{
-    Count, Endpoint, Id, Key, LargeFile, Memory, PartSize, Prefix, Removal, Size, Span, Switch,
-    Umask, Word, WriteBack, Wrong,
+    Count, Endpoint, Id, Key, LargeFile, Memory, PartSize, Prefix, Removal, Rights, Size, Span,
+    Switch, Umask, Word, WriteBack, Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -57,6 +57,7 @@ pub struct Layer {
     pub uid: Option<Id>,
     pub gid: Option<Id>,
     pub umask: Option<Umask>,
+    pub permissions: Option<Rights>,
     pub allow_other: Option<Switch>,
     pub uploads: Option<Count>,
     pub downloads: Option<Count>,
@@ -85,6 +86,7 @@ impl Layer {
         "uid",
         "gid",
         "umask",
+        "permissions",
         "allow_other",
         "uploads",
         "downloads",
@@ -145,6 +147,7 @@ impl Layer {
             uid: self.uid.or(under.uid),
             gid: self.gid.or(under.gid),
             umask: self.umask.or(under.umask),
+            permissions: self.permissions.or(under.permissions),
             allow_other: self.allow_other.or(under.allow_other),
             uploads: self.uploads.or(under.uploads),
             downloads: self.downloads.or(under.downloads),
@@ -193,6 +196,8 @@ pub struct Config {
     pub uid: u32,
     pub gid: u32,
     pub umask: u32,
+    /// Whether files have permissions and owners of their own.
+    pub permissions: vfs::Permissions,
     pub allow_other: bool,
     pub uploads: usize,
     /// Parts of one file at once.
@@ -298,6 +303,9 @@ impl Config {
                 .gid
                 .map_or_else(|| nix::unistd::getgid().as_raw(), |id| id.0),
             umask: layer.umask.map_or(0o022, |u| u.0),
+            permissions: layer
+                .permissions
+                .map_or(vfs::Permissions::Keep, |rights| rights.0),
             allow_other: on(layer.allow_other, false),
             uploads: layer.uploads.map_or(UPLOADS, |c| c.0),
             parts: layer.uploads.map_or(PARTS, |c| c.0),
@@ -361,6 +369,7 @@ impl Config {
                 uid: self.uid,
                 gid: self.gid,
                 umask: self.umask,
+                permissions: self.permissions,
                 enable_hashfiles: self.enable_hashfiles,
                 list_hashfiles: self.list_hashfiles,
                 // Server-side copies and removals wait for answers only; twice the uploads keep B2 busy,

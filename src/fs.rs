@@ -396,36 +396,24 @@ impl Filesystem for Adapter {
         }
     }
 
-    /// Mode 0 extends the file: else libc's `posix_fallocate` writes a byte into every block. The kernel
-    /// holds the inode's lock, so no write can come between the two steps.
+    /// The kernel has sent what is dirty in its pages of the range, and forgets those that became zeros.
     fn fallocate(
         &self,
         request: &Request,
         node: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         length: u64,
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        if mode != 0 {
-            return reply.error(Errno::ENOTSUP);
-        }
         let vfs = self.vfs.clone();
         let drop = keeps_no_privileges(request);
         self.serve("fallocate", reply, done, async move {
             if drop {
                 vfs.drop_privileges(ino(node));
             }
-            let end = offset.checked_add(length).ok_or(vfs::Error::TooLarge)?;
-            if vfs.getattr(ino(node)).await?.0.size < end {
-                let set = SetAttr {
-                    size: Some(end),
-                    ..SetAttr::default()
-                };
-                vfs.setattr(ino(node), set).await?;
-            }
-            Ok(())
+            vfs.fallocate(fh(handle), mode, offset, length).await
         });
     }
 
@@ -456,39 +444,49 @@ impl Filesystem for Adapter {
         });
     }
 
-    /// One attribute, of the root. The kernel asks for `security.capability` of what is written, too: once a
-    /// file, where it has left the clearing of set-user-id bits to b2fuse (`init`), else before each write.
+    /// The kernel asks for `security.capability` of what is written, too: once a file, where it has left the
+    /// clearing of set-user-id bits to b2fuse (`init`), else before each write.
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let value = self
-            .dispatch
-            .now("getxattr", || self.vfs.getxattr(ino(node), name));
-        answer::attribute(reply, value, size);
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        let answer = answer::attribute(size, vfs.xattr_slack(&name));
+        self.serve("getxattr", reply, answer, async move {
+            vfs.getxattr(ino(node), &name).await
+        });
     }
 
-    // `ENOSYS` to the following is no refusal that a program would see: the kernel remembers it, does
-    // without, and does not ask again. For attributes programs then get ENOTSUP; for lseek the kernel
-    // answers from the size; a poll finds files always ready.
-
-    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, _: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        let vfs = self.vfs.clone();
+        let answer = answer::attribute(size, 0);
+        self.serve("listxattr", reply, answer, async move {
+            vfs.listxattr(ino(node)).await
+        });
     }
 
     fn setxattr(
         &self,
         _: &Request,
-        _: INodeNo,
-        _: &OsStr,
-        _: &[u8],
-        _: i32,
-        _: u32,
+        node: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::ENOSYS);
+        let (vfs, name, value) = (self.vfs.clone(), name.to_owned(), value.to_owned());
+        self.serve("setxattr", reply, done, async move {
+            vfs.setxattr(ino(node), &name, &value, flags).await
+        });
     }
 
-    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        self.serve("removexattr", reply, done, async move {
+            vfs.removexattr(ino(node), &name).await
+        });
     }
+
+    // `ENOSYS` to the following is no refusal that a program would see: the kernel remembers it, does
+    // without, and does not ask again. For lseek it answers from the size; a poll finds files always ready.
 
     fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
         reply.error(Errno::ENOSYS);

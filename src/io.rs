@@ -5,7 +5,7 @@
 //! of the reader as `readahead` decides. Writes stay in an overlay (`extents`) until a commit
 //! stores them by the cheapest plan (`plan`), or leave as parts while they are written
 //! (`stream`). A copy from one content to another (`lend`) shares what is in memory and refers to what
-//! is stored, so that B2 copies it. Everything that holds bytes is paid for from one `budget`.
+//! is stored, so that B2 copies it. Small files that were just stored stay cached (`keep`). Everything that holds bytes is paid for from one `budget`.
 //!
 //! Lock order: cursor, content, cache, budget; each is held for map work only, never across an
 //! `.await` and never while an [`Owner`] is called. Reads, writes and truncations that memory
@@ -20,6 +20,7 @@ mod cursor;
 mod engine;
 mod extents;
 mod fetch;
+mod keep;
 mod lend;
 mod plan;
 mod readahead;
@@ -151,9 +152,12 @@ impl Io {
         Content::new(&self.engine, None)
     }
 
-    /// A server-side copy of any size under `target`'s name, type and info.
+    /// A server-side copy of any size under `target`'s name, type and info, which takes the source's place:
+    /// what is cached of the source is that of the copy from here on.
     pub async fn copy(&self, source: &Version, target: &NewFile) -> Result<FileVersion, Error> {
-        self.engine.copy(source, target).await
+        let version = self.engine.copy(source, target).await?;
+        self.engine.moved(source, &version);
+        Ok(version)
     }
 
     /// While unsent content refers to a version (it was copied from), the version must not be deleted:

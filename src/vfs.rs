@@ -12,7 +12,7 @@
 //! Rooms: `tree`, `table` and `node` (inodes); `listing`, `pages`, `walk` and `refresh` (what B2 is asked,
 //! and when); `merge` (its rows into the tree), `trim` (dropping names); `lookup`, `directory`, `create`,
 //! `file` (open files); `commit` (what goes to B2 and when); `remove` and `leaving`; `rename`, `hashfile`,
-//! `stats`.
+//! `xattr`, `stats`.
 
 mod attr;
 mod commit;
@@ -39,6 +39,7 @@ mod tree;
 mod trim;
 mod types;
 mod walk;
+mod xattr;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,7 +49,7 @@ pub use error::Error;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
     Attr, Delete, DirEntry, Entry, Fh, FileKind, Ino, Invalidation, NewNode, Opened, Pending,
-    SetAttr, Settings, StatFs, Unstored,
+    Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
 use crate::b2::Client;
@@ -193,6 +194,7 @@ mod tests {
             uid: 1000,
             gid: 1000,
             umask: 0o022,
+            permissions: Permissions::Keep,
             enable_hashfiles: true,
             list_hashfiles: true,
             parallel: 8,

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use b2fuse::b2::{self, Action, Client, ListVersions, NewFile, Payload, Secret};
 use b2fuse::emulator::{self, Seed, Server};
 use b2fuse::io::{self, Io};
-use b2fuse::vfs::{Attr, Delete, Entry, Error, Fh, FileKind, Ino, NewNode, SetAttr, Settings, Vfs};
+use b2fuse::vfs::{
+    Attr, Delete, Entry, Error, Fh, FileKind, Ino, NewNode, Permissions, SetAttr, Settings, Vfs,
+};
 use bytes::Bytes;
 
 #[path = "vfs/listing.rs"]
@@ -18,6 +20,8 @@ mod listing;
 mod removing;
 #[path = "vfs/write_back.rs"]
 mod write_back;
+#[path = "vfs/xattr.rs"]
+mod xattr;
 
 const RDONLY: i32 = libc::O_RDONLY;
 const RDWR: i32 = libc::O_RDWR;
@@ -51,6 +55,7 @@ fn settings() -> Settings {
         uid: 0,
         gid: 0,
         umask: 0o022,
+        permissions: Permissions::Keep,
         enable_hashfiles: true,
         list_hashfiles: false,
         parallel: 8,

@@ -227,7 +227,7 @@ mod tests {
                 "accountId: a\nbukcet: b\n",
                 "c.yaml:2: unknown key `bukcet`: write one of accountId, applicationKey, bucketId, \
                  bucketName, prefix, endpoint, enable_hashfiles, list_hashfiles, metadata_ttl, memory, \
-                 delete, read_only, uid, gid, umask, allow_other, uploads, downloads, part_size, \
+                 delete, read_only, uid, gid, umask, permissions, allow_other, uploads, downloads, part_size, \
                  large_file, verify_reads, timeout, write_back",
             ),
             (
@@ -281,6 +281,10 @@ mod tests {
             (
                 "enable_hashfiles: perhaps\n",
                 "c.yaml:1: enable_hashfiles: \"perhaps\" is neither yes nor no: write true or false",
+            ),
+            (
+                "permissions: none\n",
+                "c.yaml:1: permissions: \"none\" is not known: write keep (each file has its own) or ignore (all show the defaults)",
             ),
             (
                 "delete: trash\n",

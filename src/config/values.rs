@@ -65,7 +65,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Span Umask Switch Count Id Endpoint Prefix Word Key Removal WriteBack);
+read_from_text!(Size Memory PartSize LargeFile Span Umask Switch Count Id Endpoint Prefix Word Key Removal Rights WriteBack);
 
 /// A number of bytes: `512MiB`, `64K` (1024 each), `100MB` (1000 each), or a plain number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,6 +342,23 @@ impl FromStr for Removal {
             "purge" => Ok(Self(vfs::Delete::Purge)),
             _ => wrong(format!(
                 "{text:?} is not known: write hide (older versions stay) or purge (all versions go)"
+            )),
+        }
+    }
+}
+
+/// Whether files have permissions and owners of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights(pub vfs::Permissions);
+
+impl FromStr for Rights {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "keep" => Ok(Self(vfs::Permissions::Keep)),
+            "ignore" => Ok(Self(vfs::Permissions::Ignore)),
+            _ => wrong(format!(
+                "{text:?} is not known: write keep (each file has its own) or ignore (all show the defaults)"
             )),
         }
     }

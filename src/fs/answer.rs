@@ -32,7 +32,7 @@ macro_rules! refuse {
     )*};
 }
 
-refuse!(ReplyAttr ReplyCreate ReplyData ReplyDirectory ReplyDirectoryPlus ReplyEmpty ReplyEntry ReplyOpen ReplyWrite);
+refuse!(ReplyAttr ReplyCreate ReplyData ReplyDirectory ReplyDirectoryPlus ReplyEmpty ReplyEntry ReplyOpen ReplyWrite ReplyXattr);
 
 pub(super) fn ino(ino: INodeNo) -> Ino {
     Ino(ino.0)
@@ -134,16 +134,20 @@ pub(super) fn space(reply: ReplyStatfs, s: StatFs) {
     );
 }
 
-/// An extended attribute's value, or how long it is.
-pub(super) fn attribute(reply: ReplyXattr, value: Option<Result<Vec<u8>, vfs::Error>>, size: u32) {
-    // It may grow between the question for its length and the one for itself.
-    const SLACK: usize = 256;
-    match value {
-        Some(Ok(value)) if size == 0 => reply.size((value.len() + SLACK) as u32),
-        Some(Ok(value)) if value.len() <= size as usize => reply.data(&value),
-        Some(Ok(_)) => reply.error(Errno::ERANGE),
-        Some(Err(error)) => reply.error(errno::report("getxattr", &error)),
-        None => reply.error(Errno::EIO),
+/// The value of an extended attribute, or the names of all; where the caller asks with `size` 0, getxattr(2),
+/// how long that is, and `slack` more.
+pub(super) fn attribute(
+    size: u32,
+    slack: usize,
+) -> impl FnOnce(ReplyXattr, Vec<u8>) + Send + 'static {
+    move |reply, value| {
+        if size == 0 {
+            reply.size((value.len() + slack) as u32);
+        } else if value.len() <= size as usize {
+            reply.data(&value);
+        } else {
+            reply.error(Errno::ERANGE);
+        }
     }
 }
 

@@ -264,6 +264,36 @@ impl Cache {
         drop(dropped);
     }
 
+    /// Takes a block that has not been downloaded.
+    pub(super) fn put(&self, record: &Arc<Record>, block: u64, data: Bytes) {
+        let entry = Entry {
+            data,
+            _record: Arc::clone(record),
+        };
+        let old = self.lock().used.insert((record.key, block), entry);
+        drop(old);
+    }
+
+    /// The cached blocks of one version are those of another, which has the same bytes.
+    pub(super) fn rename(&self, from: &Record, to: &Arc<Record>) {
+        let mut replaced = Vec::new();
+        {
+            let mut inner = self.lock();
+            for block in 0..from.size.div_ceil(BLOCK) {
+                let key = (from.key, block);
+                let entry = inner.used.remove(&key).or_else(|| inner.ahead.remove(&key));
+                if let Some(Entry { data, _record }) = entry {
+                    let entry = Entry {
+                        data,
+                        _record: Arc::clone(to),
+                    };
+                    replaced.extend(inner.used.insert((to.key, block), entry));
+                }
+            }
+        }
+        drop(replaced);
+    }
+
     /// Drops all cached blocks of a version.
     pub(super) fn forget(&self, record: &Record) {
         let mut dropped = Vec::new();

@@ -374,7 +374,7 @@ impl Content {
         }
         let (before, misplaced, committed) = {
             let mut state = self.lock();
-            let before = state.base.replace(record);
+            let before = state.base.replace(Arc::clone(&record));
             state.base_len = snapshot.size.min(state.low);
             state.overlay.drop_stored(snapshot.seq);
             state.stored = state.stored.max(snapshot.seq);
@@ -401,6 +401,7 @@ impl Content {
             (before, misplaced, committed)
         };
         drop(before);
+        engine.keep(&record, snapshot);
         if let Some(misplaced) = misplaced {
             engine.delete_twin(&misplaced.version);
         }

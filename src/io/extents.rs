@@ -63,7 +63,7 @@ enum Kind {
     Sent,
     /// Copied from another version, or from elsewhere in the base.
     Stored(Stored, Arc<Reservation>),
-    /// Copied zeros that nobody wrote.
+    /// Zeros that nobody wrote: copied ones, and punched holes.
     Zero(Arc<Reservation>),
 }
 

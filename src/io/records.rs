@@ -174,6 +174,12 @@ impl Records {
     }
 
     /// The record of a version; the same one for the same id.
+    /// The record of a version that some content or cached block uses.
+    pub(super) fn known(&self, id: &FileId) -> Option<Arc<Record>> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.get(id).and_then(Weak::upgrade)
+    }
+
     pub(super) fn intern(&self, version: Version) -> Arc<Record> {
         let computed = self
             .hashes

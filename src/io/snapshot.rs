@@ -171,6 +171,22 @@ impl Snapshot {
         Ok(payload)
     }
 
+    /// A copy of the bytes of a range, if they are all in memory.
+    pub(super) fn bytes(&self, range: &Range<u64>) -> Option<Vec<u8>> {
+        if range.start < self.start {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+        for span in self.cut(range) {
+            match span {
+                Span::Bytes(piece) => bytes.extend_from_slice(&piece),
+                Span::Zero(len) => bytes.resize(bytes.len() + len as usize, 0),
+                Span::Stored(_) => return None,
+            }
+        }
+        Some(bytes)
+    }
+
     fn cut(&self, range: &Range<u64>) -> Vec<Span> {
         let mut cut = Vec::new();
         let mut at = self.start;

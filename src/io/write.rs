@@ -1,10 +1,11 @@
-//! Changing a content: write, truncate, and waiting for memory.
+//! Changing a content: write, truncate, zeros, and waiting for memory.
 //!
 //! A write takes memory before it takes effect, so a dropped or refused one leaves no trace. A
 //! writer that must wait first sees to it that something leaves: parts that are full enough, then
 //! the contents with the most unsent bytes; its own turn among them means `NeedsCommit`. It waits
 //! as long as uploads go on, and at most `timeout` once they fail or none is under way.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -179,6 +180,51 @@ impl Content {
         state.seq += 1;
         self.changed(&mut state);
         Ok(())
+    }
+
+    /// Grows to `size` (zeros, nothing allocated), or does nothing when it is as large already.
+    #[allow(clippy::unused_async)] // the other changes wait, so may this one
+    pub async fn grow(self: &Arc<Self>, size: u64) -> Result<bool, Error> {
+        if size > MAX_FILE {
+            return Err(Error::TooLarge);
+        }
+        let mut state = self.lock();
+        if size <= state.size {
+            return Ok(false);
+        }
+        state.size = size;
+        state.seq += 1;
+        self.changed(&mut state);
+        Ok(true)
+    }
+
+    /// Makes zeros of a range, as far as the file reaches: tells whether any of it does. However long it is,
+    /// it takes the memory of one extent. Waits while the budget is full.
+    pub async fn zero(self: &Arc<Self>, range: Range<u64>) -> Result<bool, Error> {
+        let mut room: Option<Reservation> = None;
+        loop {
+            {
+                let mut state = self.lock();
+                let end = range.end.min(state.size);
+                if range.start >= end {
+                    return Ok(false);
+                }
+                state.may_change(range.start)?;
+                let seq = state.seq + 1;
+                let paid = room.take().filter(|room| room.bytes() >= EXTENT_COST);
+                let paid = paid.or_else(|| self.engine.reserve_now(Want::Write, EXTENT_COST));
+                if let Some(paid) = paid {
+                    let len = end - range.start;
+                    state.overlay.put_zeros(range.start, len, seq, paid);
+                    state.seq = seq;
+                    self.changed(&mut state);
+                    break;
+                }
+            }
+            room = Some(self.make_room(EXTENT_COST).await?);
+        }
+        self.pump(false);
+        Ok(true)
     }
 
     pub(super) fn changed(self: &Arc<Self>, state: &mut State) {

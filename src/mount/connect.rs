@@ -123,6 +123,7 @@ mod tests {
             uid: 0,
             gid: 0,
             umask: 0,
+            permissions: vfs::Permissions::Keep,
             enable_hashfiles: true,
             list_hashfiles: true,
             parallel: 1,

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{FileKind, Settings};
+use super::{FileKind, NewNode, Permissions, Settings};
 use crate::b2::{FileInfo, FileVersion};
 
 /// Modification time in milliseconds, every B2 tool's convention (API §5.2).
@@ -78,12 +78,12 @@ impl Meta {
                 .saturating_mul(1_000_000),
         };
         let mut meta = Self::default_for(kind, settings, mtime);
-        if let Some(mode) = st_mode {
-            meta.mode = permissions(mode);
-        }
-        meta.uid = number(UID).unwrap_or(meta.uid);
-        meta.gid = number(GID).unwrap_or(meta.gid);
         meta.rdev = number(RDEV).unwrap_or(0);
+        if settings.permissions == Permissions::Keep {
+            meta.mode = st_mode.map_or(meta.mode, permissions);
+            meta.uid = number(UID).unwrap_or(meta.uid);
+            meta.gid = number(GID).unwrap_or(meta.gid);
+        }
         meta
     }
 
@@ -101,9 +101,26 @@ impl Meta {
         meta
     }
 
-    /// The file info to store: these attributes and the foreign keys of the version before.
-    pub(super) fn to_info(self, foreign: Option<&FileInfo>, settings: &Settings) -> FileInfo {
-        let mut info = foreign.cloned().unwrap_or_default();
+    /// What is made now shows.
+    pub(super) fn of_new(new: NewNode, settings: &Settings) -> Self {
+        let meta = Self {
+            rdev: new.rdev,
+            ..Self::default_for(new.kind, settings, now())
+        };
+        match settings.permissions {
+            Permissions::Ignore => meta,
+            Permissions::Keep => Self {
+                mode: permissions(new.mode),
+                uid: new.uid,
+                gid: new.gid,
+                ..meta
+            },
+        }
+    }
+
+    /// The file info to store: these attributes and what the version before is to hand on.
+    pub(super) fn to_info(self, carried: Option<&FileInfo>, settings: &Settings) -> FileInfo {
+        let mut info = carried.cloned().unwrap_or_default();
         let millis = self.mtime.div_euclid(1_000_000);
         let rest = self.mtime.rem_euclid(1_000_000);
         info.insert(MTIME_MS.to_owned(), millis.to_string());
@@ -113,10 +130,9 @@ impl Meta {
         let default = Self::default_for(self.kind, settings, 0);
         let implied = matches!(self.kind, FileKind::File | FileKind::Directory);
         if self.mode != default.mode || !implied {
-            info.insert(
-                MODE.to_owned(),
-                format!("{:o}", type_bits(self.kind) | u32::from(self.mode)),
-            );
+            // There is one already where permissions are ignored: that one stays.
+            info.entry(MODE.to_owned())
+                .or_insert_with(|| format!("{:o}", type_bits(self.kind) | u32::from(self.mode)));
         }
         if self.uid != default.uid {
             info.insert(UID.to_owned(), self.uid.to_string());
@@ -136,9 +152,13 @@ impl Meta {
     }
 }
 
-/// The keys that b2fuse does not understand, to be carried along.
-pub(super) fn foreign_keys(info: &FileInfo) -> FileInfo {
-    let own = [MTIME_MS, MTIME_NS, MODE, UID, GID, RDEV];
+/// What is not in a `Meta`, to be carried along: extended attributes, keys that b2fuse does not
+/// understand, and permissions where they are ignored.
+pub(super) fn carried_info(info: &FileInfo, settings: &Settings) -> FileInfo {
+    let own: &[&str] = match settings.permissions {
+        Permissions::Keep => &[MTIME_MS, MTIME_NS, RDEV, MODE, UID, GID],
+        Permissions::Ignore => &[MTIME_MS, MTIME_NS, RDEV],
+    };
     info.iter()
         .filter(|(key, _)| !own.contains(&key.as_str()) && !PER_VERSION.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.clone()))
@@ -283,13 +303,31 @@ mod tests {
 
     #[test]
     fn foreign_keys_are_carried_and_per_version_keys_are_not() {
+        let settings = super::super::tests::settings();
         let info = [
             ("b2-cache-control", "no"),
             ("large_file_sha1", "x"),
             (UID, "3"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let foreign = foreign_keys(&info.into_iter().collect());
-        assert_eq!(foreign.keys().collect::<Vec<_>>(), ["b2-cache-control"]);
+        let carried = carried_info(&info.into_iter().collect(), &settings);
+        assert_eq!(carried.keys().collect::<Vec<_>>(), ["b2-cache-control"]);
+    }
+
+    #[test]
+    fn ignored_permissions_are_neither_shown_nor_lost() {
+        let settings = Settings {
+            permissions: Permissions::Ignore,
+            ..super::super::tests::settings()
+        };
+        for st_mode in ["100600", "120777", "10640"] {
+            let info = [(MTIME_MS, "1"), (UID, "3"), (GID, "4"), (MODE, st_mode)]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()));
+            let info: FileInfo = info.into_iter().collect();
+            let meta = Meta::of_version(&version(info.clone()), &settings);
+            assert_eq!(meta, Meta::default_for(meta.kind, &settings, 1_000_000));
+            let carried = carried_info(&info, &settings);
+            assert_eq!(meta.to_info(Some(&carried), &settings), info, "{st_mode}");
+        }
     }
 }

@@ -15,11 +15,11 @@ use log::debug;
 use super::attr::{self, Meta};
 use super::merge::stored_of;
 use super::name::{self, MARKER};
-use super::node::{Failure, Marker, MarkerObject, Node, Standing, Stored};
+use super::node::{Carried, Failure, Marker, MarkerObject, Node, Standing, Stored};
 use super::pathlock::Claim;
 use super::queue::{Queue, Task, Urgency};
 use super::tree::Tree;
-use super::{Error, Fh, Ino, Pending, Unstored, Vfs};
+use super::{Error, Fh, Ino, Pending, Unstored, Vfs, xattr};
 use crate::b2::{FileId, FileName, FileVersion, NewFile, Payload, Sha1};
 use crate::io::Version;
 
@@ -74,14 +74,12 @@ impl Vfs {
     pub(super) fn target_at(&self, tree: &Tree, ino: Ino, full: &str) -> Option<NewFile> {
         let node = tree.get(ino).ok()?;
         let stored = node.object()?.stored.as_ref();
-        let carried = stored.map(|stored| &stored.carried);
-        let content_type = carried
+        let content_type = node
+            .carried()
             .and_then(|carried| carried.content_type.as_deref())
             .filter(|known| *known != UNKNOWN_TYPE)
             .unwrap_or(AUTO_TYPE);
-        let mut info = node
-            .meta
-            .to_info(carried.map(|carried| &carried.foreign), self.settings());
+        let mut info = node.meta.to_info(node.carried_info(), self.settings());
         if let Some(stored) = stored
             && let Some(sha1) = stored.sha1
             && !stored.hashed_by_b2
@@ -191,6 +189,7 @@ impl Vfs {
         }
         let dirty = node.content_dirty();
         let stored_meta = Meta::of_version(version, settings);
+        let mut carried = Carried::of_version(version, settings);
         let (opens, writers) = (node.opens, node.writers());
         node.failed = None;
         let mut meta = node.meta;
@@ -211,7 +210,20 @@ impl Vfs {
             // is as good as any between open and close, and it is the one others will see.
             meta.mtime = stored_meta.mtime;
         }
-        object.attrs_pending = !meta.stored_alike(&stored_meta);
+        let now = object.carried.take();
+        let now = now.map(|now| now.info.clone()).unwrap_or_default();
+        let newer = !xattr::alike(&now, &carried.info);
+        if newer {
+            // Changed while the version was on its way.
+            let content_type = carried.content_type.clone();
+            carried = Carried {
+                content_type,
+                info: now,
+            }
+            .shared();
+        }
+        object.carried = Some(carried);
+        object.attrs_pending = newer || !meta.stored_alike(&stored_meta);
         let again = object.attrs_pending && !dirty;
         if opens == 0 && !dirty {
             object.content = None;
@@ -341,7 +353,7 @@ impl Vfs {
             tree.touch(ino);
             let node = tree.get_mut(ino)?;
             node.failed = None;
-            let meta = node.meta;
+            let info = node.meta.to_info(node.carried_info(), self.settings());
             let dir = node.dir_mut().ok_or(Error::NotDirectory)?;
             let Some(id) = made.id else {
                 return Err(Error::Io("B2 made a marker without an id".to_owned()));
@@ -353,7 +365,7 @@ impl Vfs {
                 // A marker that was there before would stand in the first page.
                 bare: old.is_none() && dir.paged.is_some(),
             });
-            if meta.to_info(None, self.settings()) != file.info {
+            if info != file.info {
                 dir.marker.want(true);
                 self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
             }
@@ -394,7 +406,7 @@ impl Vfs {
         else {
             return Ok(None);
         };
-        let meta = node.meta;
+        let info = node.meta.to_info(node.carried_info(), self.settings());
         let children: Vec<Ino> = tree.dir(ino)?.children.values().copied().collect();
         if !attributes && !children.is_empty() {
             let implied = children.iter().any(|child| {
@@ -416,7 +428,7 @@ impl Vfs {
         let file = NewFile {
             name: name::check_full(&full)?,
             content_type: UNKNOWN_TYPE.to_owned(),
-            info: meta.to_info(None, self.settings()),
+            info,
         };
         Ok(Some((full, file)))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::attr::{self, Meta};
+use super::attr::Meta;
 use super::commit::Why;
 use super::name;
 use super::node::{Body, Dir, Object};
@@ -146,16 +146,8 @@ impl Vfs {
         if tree.path(parent).is_none() {
             return Err(Error::NotFound);
         }
-        let now = attr::now();
-        let meta = Meta {
-            kind: new.kind,
-            mode: attr::permissions(new.mode),
-            uid: new.uid,
-            gid: new.gid,
-            rdev: new.rdev,
-            mtime: now,
-            ctime: now,
-        };
+        let meta = Meta::of_new(new, self.settings());
+        let now = meta.mtime;
         let body = if new.kind == FileKind::Directory {
             Body::Dir(Box::new(Dir::made_here()))
         } else {

@@ -47,6 +47,9 @@ pub enum Error {
     /// ESTALE.
     #[error("the version that was open is gone from the bucket")]
     Stale,
+    /// ENODATA: no such extended attribute.
+    #[error("no such attribute")]
+    NoData,
     /// EXDEV.
     #[error("cross-device link")]
     CrossDevice,

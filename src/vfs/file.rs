@@ -4,6 +4,7 @@
 //! unsent bytes; its base version stays pinned while the file is open.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,9 @@ use super::hashfile::HashHandle;
 use super::node::Standing;
 use super::queue::{Queue, Urgency};
 use super::tree::Tree;
-use super::{Attr, Error, Fh, FileKind, Ino, Invalidation, Opened, SetAttr, Shared, Vfs};
+use super::{
+    Attr, Error, Fh, FileKind, Ino, Invalidation, Opened, Permissions, SetAttr, Shared, Vfs,
+};
 use crate::b2::NewFile;
 use crate::io::{self, Content, CopyError, Cursor, Owner};
 
@@ -314,6 +317,58 @@ impl Vfs {
         Err(too_fast())
     }
 
+    /// fallocate(2). Space is never short, so without other flags only a size that grows is a change; punching a
+    /// hole and zeroing a range make zeros, which take no memory. Errors: `NotSupported` for flags that
+    /// move what is stored.
+    pub async fn fallocate(&self, fh: Fh, mode: i32, offset: u64, len: u64) -> Result<(), Error> {
+        const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
+        const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
+        const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
+        const ZERO_KEEP: i32 = ZERO | KEEP;
+        let (zero, grow) = match mode {
+            0 => (false, true),
+            KEEP => (false, false),
+            ZERO => (true, true),
+            PUNCH | ZERO_KEEP => (true, false),
+            _ => return Err(Error::NotSupported),
+        };
+        let handle = self.handle(fh)?;
+        let Handle::File(file) = &*handle else {
+            return Err(Error::BadHandle);
+        };
+        if !file.write {
+            return Err(Error::BadHandle);
+        }
+        let end = offset.checked_add(len).ok_or(Error::TooLarge)?;
+        file.writes.fetch_add(1, Ordering::Relaxed);
+        let changed = self.allocate(file, offset..end, zero, grow).await;
+        file.writes.fetch_add(1, Ordering::Relaxed);
+        if changed? {
+            self.content_changed(file.ino, Some(fh))?;
+        }
+        Ok(())
+    }
+
+    async fn allocate(
+        &self,
+        file: &FileHandle,
+        range: Range<u64>,
+        zero: bool,
+        grow: bool,
+    ) -> Result<bool, Error> {
+        let content = &file.content;
+        let mut changed = false;
+        if grow {
+            let grow = || content.grow(range.end);
+            changed |= self.retry_after_commit(file.ino, grow).await?;
+        }
+        if zero {
+            let zero = || content.zero(range.clone());
+            changed |= self.retry_after_commit(file.ino, zero).await?;
+        }
+        Ok(changed)
+    }
+
     /// The content was changed just now.
     fn content_changed(&self, ino: Ino, by: Option<Fh>) -> Result<(), Error> {
         let mut tree = self.tree();
@@ -404,6 +459,16 @@ impl Vfs {
         let mut tree = self.tree();
         let node = tree.get_mut(ino)?;
         let mut meta = node.meta;
+        let ignored = SetAttr {
+            mode: None,
+            uid: None,
+            gid: None,
+            ..set.clone()
+        };
+        let set = match self.settings().permissions {
+            Permissions::Keep => set,
+            Permissions::Ignore => &ignored,
+        };
         if (set.uid.is_some() || set.gid.is_some()) && meta.kind == FileKind::File {
             meta.mode = attr::unprivileged(meta.mode);
         }

@@ -30,20 +30,25 @@ impl Vfs {
 
     /// Attributes, and how long they may be believed.
     pub async fn getattr(&self, ino: Ino) -> Result<(Attr, Duration), Error> {
-        let real = ino.hashed().unwrap_or(ino);
+        self.refresh(ino.hashed().unwrap_or(ino)).await?;
+        let tree = self.tree();
+        Ok((Self::attr(&tree, ino)?, self.ttl(&tree, ino)))
+    }
+
+    /// Asks B2 for what it has not been asked for within `metadata_ttl`.
+    pub(super) async fn refresh(&self, ino: Ino) -> Result<(), Error> {
         let place = {
             let tree = self.tree();
-            let node = tree.get(real)?;
+            let node = tree.get(ino)?;
             // What is open is pinned to its version; what has no name is in no listing.
-            (real != Ino::ROOT && node.opens == 0 && node.linked)
+            (ino != Ino::ROOT && node.opens == 0 && node.linked)
                 .then(|| (node.parent, std::sync::Arc::clone(&node.name)))
         };
         if let Some((parent, name)) = place {
             self.ensure_name(parent, &name).await?;
-            self.ensure_attributes(real).await?;
+            self.ensure_attributes(ino).await?;
         }
-        let tree = self.tree();
-        Ok((Self::attr(&tree, ino)?, self.ttl(&tree, ino)))
+        Ok(())
     }
 
     /// The inode that a name stands for now, a virtual hash file included.

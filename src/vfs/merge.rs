@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::attr::{self, Meta};
+use super::attr::Meta;
 use super::listing::{Covers, Flight};
 use super::name::{self, Row};
 use super::node::{Body, Carried, Marker, MarkerObject, Moment, Object, Standing, Stored};
@@ -310,6 +310,7 @@ impl Vfs {
         }
         let stored = stored_of(row, false, false)?;
         let meta = Meta::of_version(row, self.settings());
+        let carried = Carried::of_version(row, self.settings());
         if let Some(child) = tree.child(flight.dir, name) {
             if tree.newer_than(child, flight.began) {
                 return None;
@@ -327,6 +328,7 @@ impl Vfs {
                 }
                 if opens == 0 && kind == meta.kind {
                     object.stored = Some(stored);
+                    object.carried = Some(carried);
                     object.pages_valid = false;
                     node.meta = meta;
                     self.shared.invalidations.push(Invalidation::Inode(child));
@@ -337,6 +339,7 @@ impl Vfs {
         }
         let object = Object {
             stored: Some(stored),
+            carried: Some(carried),
             ..Object::default()
         };
         Self::insert_row(tree, flight, name, meta, Body::Object(object))
@@ -376,6 +379,7 @@ impl Vfs {
             Marker::Stored(known) if known.id == object.id => {}
             marker => {
                 *marker = Marker::Stored(object);
+                body.carried = Some(Carried::of_version(row, self.settings()));
                 node.meta = Meta::of_marker(row, self.settings());
             }
         }
@@ -458,11 +462,6 @@ pub(super) fn stored_of(row: &FileVersion, ours: bool, bare: bool) -> Option<Sto
         size: row.size,
         sha1: row.whole_sha1(),
         hashed_by_b2: row.sha1.known().is_some(),
-        carried: Carried {
-            content_type: row.content_type.clone(),
-            foreign: attr::foreign_keys(&row.info),
-        }
-        .shared(),
         ours,
         bare,
         standing: Standing::Closed,

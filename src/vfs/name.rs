@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 
 use super::Error;
-use crate::b2::{FileName, InvalidName, encoded_len};
+use crate::b2::{FileInfo, FileName, InvalidName, encoded_len};
 
 /// The marker of an empty directory, as the B2 web page makes it (API §9). Never shown.
 pub(super) const MARKER: &str = ".bzEmpty";
@@ -14,8 +14,9 @@ pub(super) const MARKER: &str = ".bzEmpty";
 pub(super) const HASH_SUFFIX: &str = ".sha1";
 /// Linux' NAME_MAX in bytes.
 pub(super) const NAME_MAX: usize = 255;
-/// Encoded bytes that a name may take: 2,048 for name and info together (API §5.3), less the info
-/// that b2fuse itself may add (times, mode, owner, hash: about 300 bytes).
+/// Encoded bytes that a name, extended attributes and other tools' info may take together: of 2,048 for
+/// name and info as header lines (API §5.3), the info that b2fuse itself may add (times, mode, owner,
+/// hash) and the name's header take less than 320.
 const ENCODED_MAX: usize = 2048 - 320;
 
 /// A row of a listing, seen from the directory that was listed.
@@ -97,6 +98,29 @@ pub(super) fn check_full(full: &str) -> Result<FileName, Error> {
     Ok(name)
 }
 
+/// Encoded bytes that an object's name and what it carries along take of `ENCODED_MAX`.
+fn encoded_size(full: &str, carried: &FileInfo) -> usize {
+    let line = |(key, value): (&String, &String)| {
+        "X-Bz-Info-: \r\n".len() + key.len() + encoded_len(value)
+    };
+    encoded_len(full) + carried.iter().map(line).sum::<usize>()
+}
+
+/// How many bytes too much an object of that name with that info would need.
+pub(super) fn excess(full: &str, carried: &FileInfo) -> usize {
+    encoded_size(full, carried).saturating_sub(ENCODED_MAX)
+}
+
+/// Checks that an object may be renamed: a longer name leaves less room for what it carries along.
+pub(super) fn check_renamed(from: &str, to: &str, carried: &FileInfo) -> Result<(), Error> {
+    check_full(to)?;
+    // What was there with more, B2 may take again.
+    if excess(to, carried) > excess(from, carried) {
+        return Err(Error::NameTooLong);
+    }
+    Ok(())
+}
+
 /// The file a hash file's name points to: `x` for `x.sha1`; none for `x.sha1.sha1`.
 pub(super) fn hashed_name(name: &str) -> Option<&str> {
     name.strip_suffix(HASH_SUFFIX)
@@ -143,6 +167,20 @@ mod tests {
         let wide = format!("{}/", "é".repeat(290));
         assert!(matches!(check(b"x", &wide), Err(Error::NameTooLong)));
         assert!(check("naïve +%#?&'\"\\".as_bytes(), "").is_ok());
+    }
+
+    #[test]
+    fn a_longer_name_must_leave_room_for_attributes() {
+        let info = FileInfo::from([("xattr-a".to_owned(), "v".repeat(1500))]);
+        let (short, long) = ("n".repeat(150), "n".repeat(300));
+        assert_eq!(excess(&short, &info), 0);
+        assert!(check_renamed(&short, "m", &info).is_ok());
+        assert!(matches!(
+            check_renamed(&short, &long, &info),
+            Err(Error::NameTooLong)
+        ));
+        assert!(check_renamed(&long, &short, &info).is_ok());
+        assert!(check_renamed(&long, &long.replace('n', "m"), &info).is_ok());
     }
 
     #[test]

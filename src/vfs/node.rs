@@ -7,11 +7,11 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::attr::Meta;
+use super::attr::{self, Meta};
 use super::pages::Pages;
 use super::tree::Tick;
-use super::{Fh, Ino};
-use crate::b2::{FileId, FileInfo, Sha1};
+use super::{Fh, Ino, Settings, xattr};
+use crate::b2::{FileId, FileInfo, FileVersion, Sha1};
 use crate::io::{Content, Version};
 
 /// What a version means to those who write the file.
@@ -55,7 +55,6 @@ pub(super) struct Stored {
     pub(super) sha1: Option<Sha1>,
     /// B2 itself knows the SHA-1; if not, copies have to carry it in `large_file_sha1` (API §6).
     pub(super) hashed_by_b2: bool,
-    pub(super) carried: Arc<Carried>,
     /// Made by this mount: it may remove the version once it has superseded it without loss.
     pub(super) ours: bool,
     /// Nothing visible lies under this version: deleting it exposes nothing (API §8).
@@ -73,20 +72,33 @@ impl Stored {
     }
 }
 
-/// What the next version of an object has to carry on, although it means nothing to b2fuse.
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
+/// What the next version of an object has to carry on beside its `Meta`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Carried {
     pub(super) content_type: Option<String>,
-    /// File info keys that are not b2fuse's.
-    pub(super) foreign: FileInfo,
+    /// Extended attributes, and info keys that mean nothing to b2fuse.
+    pub(super) info: FileInfo,
 }
 
 impl Carried {
+    /// What a version says.
+    pub(super) fn of_version(version: &FileVersion, settings: &Settings) -> Arc<Self> {
+        Self {
+            content_type: version.content_type.clone(),
+            info: attr::carried_info(&version.info, settings),
+        }
+        .shared()
+    }
+
     /// The same once for all that have it: most objects of a bucket are of a few types.
     pub(super) fn shared(self) -> Arc<Self> {
         /// More different ones than that are not worth remembering.
         const MAX: usize = 1024;
         static KNOWN: Mutex<Option<HashSet<Arc<Carried>>>> = Mutex::new(None);
+        if self.info.keys().any(|key| xattr::is_key(key)) {
+            // Such differ from file to file.
+            return Arc::new(self);
+        }
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_default();
         if let Some(same) = known.get(&self) {
@@ -105,6 +117,8 @@ impl Carried {
 pub(super) struct Object {
     /// The version in B2; `None` until the first commit.
     pub(super) stored: Option<Stored>,
+    /// What the next version takes over; `None`: nothing.
+    pub(super) carried: Option<Arc<Carried>>,
     /// Present while the file is open or has unsent bytes.
     pub(super) content: Option<Arc<Content>>,
     /// Attributes differ from those in B2.
@@ -221,6 +235,8 @@ pub(super) struct Dir {
     /// Where a walk goes on once it has come to this directory.
     pub(super) milestone: Option<Box<Milestone>>,
     pub(super) marker: Marker,
+    /// What the marker's next version takes over; `None`: nothing.
+    pub(super) carried: Option<Arc<Carried>>,
 }
 
 /// An `Instant` in eight bytes, also when it may be missing.
@@ -423,6 +439,19 @@ impl Node {
 
     pub(super) fn writers(&self) -> u32 {
         self.object().map_or(0, |object| object.writers)
+    }
+
+    /// What the next version, or the directory's next marker, takes over.
+    pub(super) fn carried(&self) -> Option<&Carried> {
+        match &self.body {
+            Body::Dir(dir) => dir.carried.as_deref(),
+            Body::Object(object) => object.carried.as_deref(),
+        }
+    }
+
+    /// The info in it.
+    pub(super) fn carried_info(&self) -> Option<&FileInfo> {
+        self.carried().map(|carried| &carried.info)
     }
 
     /// Bytes that B2 has not acknowledged.

@@ -125,12 +125,16 @@ impl Vfs {
         }
         let from = self.full(&tree.path(ino).ok_or(Error::NotFound)?);
         let slash = if directory { "/" } else { "" };
+        let to = format!("{new_parent_full}{component}{slash}");
+        if let Some(carried) = tree.get(ino)?.carried_info() {
+            name::check_renamed(&from, &to, carried)?;
+        }
         Ok(Some(Ends {
             ino,
             replaced,
             parent,
             new_parent,
-            to: format!("{new_parent_full}{component}{slash}"),
+            to,
             new_name: component,
             from,
         }))
@@ -293,7 +297,8 @@ impl Vfs {
         let rows = self.rows_below(&ends.from).await?;
         for row in &rows {
             let new = format!("{}{}", ends.to, &row.name.as_str()[ends.from.len()..]);
-            name::check_full(&new)?;
+            let carried = attr::carried_info(&row.info, self.settings());
+            name::check_renamed(row.name.as_str(), &new, &carried)?;
         }
         let copied = self.copy_all(&rows, ends).await?;
         let sources = self.rebase(ends, &copied)?;

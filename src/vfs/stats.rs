@@ -1,16 +1,12 @@
-//! What the mount has done and what it holds: the numbers behind `user.b2fuse.stats`, an attribute of the
-//! root that is read and never listed, so that nothing copies it along.
+//! What the mount has done and what it holds: the numbers behind `user.b2fuse.stats` (`xattr`).
 
-use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
-use super::{Error, Ino, Pending, Vfs};
+use super::{Pending, Vfs};
 use crate::b2::Counters;
 
-/// The attribute's name.
-const ATTRIBUTE: &str = "user.b2fuse.stats";
 /// How many things that are not stored are named.
 const NAMED: usize = 5;
 
@@ -140,14 +136,5 @@ impl Vfs {
                     .collect(),
             },
         }
-    }
-
-    /// The value of an extended attribute; there is one.
-    pub fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>, Error> {
-        if ino != Ino::ROOT || name != ATTRIBUTE {
-            return Err(Error::NotSupported);
-        }
-        serde_json::to_vec(&self.stats())
-            .map_err(|error| Error::Io(format!("the numbers cannot be written as JSON: {error}")))
     }
 }

@@ -184,6 +184,15 @@ pub enum Delete {
     Purge,
 }
 
+/// What modes, owners and groups of single files are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permissions {
+    /// Shown, changed and stored.
+    Keep,
+    /// Everything shows the defaults; changes are accepted and forgotten, what is stored stays.
+    Ignore,
+}
+
 /// How the filesystem behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -201,6 +210,8 @@ pub struct Settings {
     pub gid: u32,
     /// Permission bits that are missing from what has no mode stored.
     pub umask: u32,
+    /// Whether files have permissions and owners of their own.
+    pub permissions: Permissions,
     /// Serve virtual `.sha1` files.
     pub enable_hashfiles: bool,
     /// List them, too.

@@ -103,7 +103,15 @@ async fn program(rig: &Rig, seed: u64, scale: &Scale) {
                 file.truncate(size).await.expect("cut");
                 model.resize(size as usize, 0);
             }
-            57..85 => {
+            57..62 => {
+                let from = random.u64(0..=model.len() as u64);
+                let to = from + random.u64(1..=scale.longest);
+                let within = from as usize..(to as usize).min(model.len());
+                let some = file.zero(from..to).await.expect("zeroed");
+                assert_eq!(some, !within.is_empty(), "seed {seed} step {step}");
+                model[within].fill(0);
+            }
+            62..85 => {
                 let offset = random.u64(0..=model.len() as u64);
                 let len = random.u64(1..=MIB);
                 let read = file.read(&cursor, offset, len).await.expect("read");

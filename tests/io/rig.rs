@@ -240,6 +240,15 @@ impl File {
         }
     }
 
+    pub(crate) async fn zero(&self, range: std::ops::Range<u64>) -> Result<bool, Error> {
+        loop {
+            match self.content.zero(range.clone()).await {
+                Err(Error::NeedsCommit) => self.commit().await.map(drop)?,
+                answer => return answer,
+            }
+        }
+    }
+
     pub(crate) async fn read(
         &self,
         cursor: &Cursor,

@@ -111,6 +111,7 @@ impl<'a> Core<'a> {
             uid: 0,
             gid: 0,
             umask: 0o022,
+            permissions: vfs::Permissions::Keep,
             enable_hashfiles: false,
             list_hashfiles: false,
             parallel: 8,

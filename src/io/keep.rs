@@ -1,0 +1,63 @@
+//! What was just stored and will soon be read back is kept among the cached blocks.
+//!
+//! Programs read small files again that they have just written: git its objects and its index, compilers
+//! what they made. The kernel keeps whole pages of what was written, but not the last one of a file
+//! unless it is full; it would ask for that, and B2 would be asked. So small files are kept as a whole, and of
+//! others the last block. Room for it is taken as for read-ahead: it gives way to everything.
+
+use std::sync::Arc;
+
+use super::Version;
+use super::budget::{Use, Want};
+use super::cache::{self, BLOCK};
+use super::engine::Engine;
+use super::records::Record;
+use super::snapshot::Snapshot;
+use crate::b2::FileVersion;
+
+/// Files up to this size are kept as a whole.
+const WHOLE_MAX: u64 = 8 * BLOCK;
+
+/// Blocks of a version that follow it to its copy; to look for more would take longer than it is worth.
+const MOVED_MAX: u64 = 1024;
+
+impl Engine {
+    /// `copy` takes the place of `source`: what is cached of the one is the other's.
+    pub(super) fn moved(&self, source: &Version, copy: &FileVersion) {
+        let Some(id) = copy.id.clone() else { return };
+        if copy.size != source.size || copy.size > MOVED_MAX * BLOCK {
+            return;
+        }
+        let Some(from) = self.records.known(&source.id) else {
+            return;
+        };
+        let to = self.records.intern(Version {
+            id,
+            size: copy.size,
+            sha1: source.sha1,
+        });
+        self.cache.rename(&from, &to);
+    }
+
+    /// Keeps of a snapshot that is stored as `record` what is in memory and worth it.
+    pub(super) fn keep(&self, record: &Arc<Record>, snapshot: &Snapshot) {
+        let blocks = cache::blocks_of(&(0..record.size));
+        let first = if record.size <= WHOLE_MAX {
+            0
+        } else {
+            blocks.end - 1
+        };
+        for block in first..blocks.end {
+            let range = cache::bytes_of(record, &(block..block + 1));
+            let Some(bytes) = snapshot.bytes(&range) else {
+                continue;
+            };
+            let cost = cache::cost_of(record, &(block..block + 1));
+            let Some(mut room) = self.reserve_now(Want::Ahead, cost) else {
+                return;
+            };
+            room.turn(Use::Cached);
+            self.cache.put(record, block, room.hold(bytes));
+        }
+    }
+}

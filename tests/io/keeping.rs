@@ -1,0 +1,92 @@
+//! What was just stored is read back without a download, as far as memory allows.
+
+use b2fuse::io::{Cursor, Version};
+
+use super::rig::{MIB, Rig, noise, settings, target};
+
+/// Stores a new file and gives its version, which nobody has open any more.
+async fn stored(rig: &Rig, name: &str, bytes: &[u8]) -> Version {
+    let file = rig.create(name);
+    file.write(0, bytes.to_vec()).await.expect("written");
+    let done = file.commit().await.expect("stored").expect("dirty");
+    Version {
+        id: done.version.id.expect("an id"),
+        size: bytes.len() as u64,
+        sha1: done.sha1,
+    }
+}
+
+fn downloads(rig: &Rig) -> u64 {
+    let calls = rig.server.counters().calls;
+    calls
+        .iter()
+        .filter(|(name, _)| name.contains("download"))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_files_are_read_back_from_memory() {
+    let rig = Rig::new(settings()).await;
+    for (seed, size) in [(1, 1), (2, 4096), (3, 100_000), (4, 256 << 10)] {
+        let bytes = noise(seed, size);
+        let version = stored(&rig, "f", &bytes).await;
+        assert_eq!(rig.open("f", version).all().await.expect("read"), bytes);
+        assert_eq!(downloads(&rig), 0, "{size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_larger_file_the_end_is_read_back_from_memory() {
+    let rig = Rig::new(settings()).await;
+    // The second goes in parts while it is written.
+    for (seed, size) in [(5, MIB as usize + 5), (6, 30_000_001)] {
+        let bytes = noise(seed, size);
+        let file = rig.open("f", stored(&rig, "f", &bytes).await);
+        let end = file.read(&Cursor::default(), size as u64 - 5, 5).await;
+        assert_eq!(end.expect("read"), bytes[size - 5..]);
+        assert_eq!(downloads(&rig), 0, "{size}");
+        assert_eq!(file.all().await.expect("read"), bytes);
+        assert!(downloads(&rig) > 0, "{size}");
+        rig.server.reset_counters();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_follows_a_file_to_the_copy_that_takes_its_place() {
+    let rig = Rig::new(settings()).await;
+    let bytes = noise(7, 50_000);
+    let version = stored(&rig, "f", &bytes).await;
+    let copy = rig.io.copy(&version, &target("g")).await.expect("copied");
+    let copy = Version {
+        id: copy.id.expect("an id"),
+        ..version.clone()
+    };
+    assert_eq!(rig.open("g", copy).all().await.expect("read"), bytes);
+    assert_eq!(downloads(&rig), 0);
+    assert_eq!(rig.open("f", version).all().await.expect("read"), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_gives_way() {
+    let rig = Rig::new(settings()).await;
+    let first = noise(8, 200_000);
+    let version = stored(&rig, "first", &first).await;
+    for seed in 0..400 {
+        stored(&rig, "f", &noise(seed, 200_000)).await;
+        assert!(rig.io.memory_used() <= rig.io.memory_limit());
+    }
+    let unsent = rig.create("unsent");
+    unsent
+        .write(0, noise(9, 10 * MIB as usize))
+        .await
+        .expect("written");
+    assert!(rig.io.memory_unsent() >= 10 * MIB);
+    assert!(rig.io.memory_used() <= rig.io.memory_limit());
+    let before = downloads(&rig);
+    assert_eq!(rig.open("first", version).all().await.expect("read"), first);
+    assert!(
+        downloads(&rig) > before,
+        "80 MB have pushed it out of 64 MiB"
+    );
+}

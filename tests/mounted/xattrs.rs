@@ -1,0 +1,175 @@
+//! Extended attributes as programs use them: `setfattr`, `cp`, `tar`, `rsync`, Python.
+
+use crate::scenarios;
+use crate::support::place::{Bucket, Place};
+use crate::support::tools::{both, finish, program, shell};
+
+scenarios![
+    attributes_are_set_listed_and_removed,
+    attributes_of_a_tree_go_with_cp_tar_and_rsync,
+    attributes_of_files_without_a_name_are_kept_to_their_end,
+    errors_are_those_of_linux,
+];
+
+fn python(place: &dyn Place, script: &str) {
+    shell(
+        "cd \"$1\"; python3 -c \"$2\"",
+        [place.path().as_os_str(), script.as_ref()],
+    );
+}
+
+fn attributes_are_set_listed_and_removed(place: &mut dyn Place) {
+    python(
+        place,
+        r"
+import os
+open('f', 'w').close(); os.mkdir('d')
+every = bytes(range(1, 256))
+long = 'user.' + 'l' * 200
+for x in ('f', 'd'):
+    os.setxattr(x, 'user.one', b'1')
+    os.setxattr(x, 'user.Empty', b'')
+    os.setxattr(x, long, every)
+    os.setxattr(x, 'user.gone', b'x')
+    os.removexattr(x, 'user.gone')
+    os.setxattr(x, 'user.one', b'2', os.XATTR_REPLACE)
+",
+    );
+    place.remount();
+    python(
+        place,
+        r"
+import os
+every = bytes(range(1, 256))
+long = 'user.' + 'l' * 200
+for x in ('f', 'd'):
+    assert sorted(os.listxattr(x)) == sorted(['user.one', 'user.Empty', long]), os.listxattr(x)
+    assert os.getxattr(x, 'user.one') == b'2'
+    assert os.getxattr(x, 'user.Empty') == b''
+    assert os.getxattr(x, long) == every
+",
+    );
+}
+
+/// What the tree holds, attributes included.
+fn shown(place: &dyn Place, tree: &str) -> String {
+    shell(
+        "cd \"$1/$2\"; getfattr -RPhd --absolute-names . | sort; find . -printf '%p %m %T@ %l\\n' | sort",
+        [place.path().as_os_str(), tree.as_ref()],
+    )
+}
+
+fn attributes_of_a_tree_go_with_cp_tar_and_rsync(place: &mut dyn Place) {
+    shell(
+        "cd \"$1\"; mkdir -p t/d/empty; echo 1 > t/a; echo 2 > t/d/b; ln -s a t/link
+         setfattr -n user.x -v 'of a' t/a; setfattr -n user.y -v 0x00ff10 t/d/b
+         setfattr -n user.z -v of-d t/d; setfattr -n user.e -v empty t/d/empty
+         chmod 2750 t/d
+         touch -hd '2001-02-03 04:05:06.123456789' t/a t/d/b t/link t/d/empty t/d
+         cp -a t copied
+         rsync -aX t/ synced; rsync -aX t/ synced
+         tar --xattrs -cf t.tar t; mkdir unpacked
+         tar --xattrs --xattrs-include='user.*' -C unpacked --strip-components=1 -xf t.tar",
+        [place.path()],
+    );
+    place.remount();
+    let truth = shown(place, "t");
+    assert_eq!(truth.matches("user.").count(), 4, "{truth}");
+    // The roots of the copies have times of their own.
+    let below = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with(". "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for copy in ["copied", "synced", "unpacked"] {
+        assert_eq!(below(&shown(place, copy)), below(&truth), "{copy}");
+    }
+    let again = shell(
+        "cd \"$1\"; rsync -aXc --itemize-changes t/ synced; rsync -aXc --itemize-changes synced/ t",
+        [place.path()],
+    );
+    assert_eq!(again, "");
+}
+
+fn attributes_of_files_without_a_name_are_kept_to_their_end(place: &mut dyn Place) {
+    python(
+        place,
+        r"
+import os
+fd = os.open('f', os.O_RDWR | os.O_CREAT)
+os.setxattr(fd, 'user.a', b'1')
+os.unlink('f')
+assert os.getxattr(fd, 'user.a') == b'1'
+os.setxattr(fd, 'user.b', b'2')
+assert sorted(os.listxattr(fd)) == ['user.a', 'user.b']
+os.close(fd)
+open('f', 'w').close()
+assert os.listxattr('f') == []
+",
+    );
+    place.remount();
+    python(
+        place,
+        "import os\nassert os.listxattr('f') == []\nassert os.listdir('.') == ['f']\n",
+    );
+}
+
+fn errors_are_those_of_linux(place: &mut dyn Place) {
+    python(
+        place,
+        r"
+import errno, os
+open('f', 'w').close(); os.symlink('f', 's'); os.mkfifo('p')
+def fails(code, call, *args, **more):
+    try: call(*args, **more)
+    except OSError as e: assert e.errno == code, (e, errno.errorcode[code], call, args)
+    else: raise AssertionError((call, args))
+fails(errno.ENODATA, os.getxattr, 'f', 'user.a')
+fails(errno.ENODATA, os.removexattr, 'f', 'user.a')
+fails(errno.ENODATA, os.setxattr, 'f', 'user.a', b'1', os.XATTR_REPLACE)
+os.setxattr('f', 'user.a', b'1', os.XATTR_CREATE)
+fails(errno.EEXIST, os.setxattr, 'f', 'user.a', b'1', os.XATTR_CREATE)
+fails(errno.EPERM, os.setxattr, 'p', 'user.a', b'1')
+fails(errno.EPERM, os.setxattr, 's', 'user.a', b'1', follow_symlinks=False)
+assert os.getxattr('s', 'user.a') == b'1'
+fails(errno.ENOENT, os.getxattr, 'absent', 'user.a')
+fails(errno.EOPNOTSUPP, os.setxattr, 'f', 'nonsense.a', b'1')
+fails(errno.ERANGE, os.setxattr, 'f', 'user.' + 'x' * 251, b'1')
+",
+    );
+}
+
+#[test]
+fn too_much_is_no_space_left() {
+    let place = Bucket::new();
+    let said = finish(program("python3").current_dir(place.path()).args([
+        "-c",
+        "import os\nopen('f', 'w').close()\nos.setxattr('f', 'user.a', b'x' * 1500)\n\
+         os.setxattr('f', 'user.b', b'x' * 1500)\n",
+    ]));
+    assert!(both(&said).contains("No space left on device"), "{said:?}");
+}
+
+#[test]
+fn what_b2_knows_is_read_by_name_and_copied_nowhere() {
+    let mut place = Bucket::new();
+    shell(
+        "cd \"$1\"; printf abc > f; cp -a f g; setfattr -n user.own -v 1 f",
+        [place.path()],
+    );
+    place.remount();
+    let read = |name: &str| {
+        shell(
+            "getfattr --absolute-names --only-values -n \"$2\" \"$1/f\"",
+            [place.path().as_os_str(), name.as_ref()],
+        )
+    };
+    assert_eq!(
+        read("user.b2.sha1"),
+        "a9993e364706816aba3e25717850c26c9cd0d89d"
+    );
+    assert_eq!(read("user.b2.info.xattr-own"), "1");
+    assert!(read("user.b2.file_id").starts_with("4_z"));
+    assert!(read("user.b2.upload_timestamp").parse::<u64>().is_ok());
+    let listed = shell("getfattr -m - --absolute-names \"$1/f\"", [place.path()]);
+    assert_eq!(listed.matches("user.").count(), 1, "{listed}");
+}
