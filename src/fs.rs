@@ -280,18 +280,25 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         flags: WriteFlags,
-        _: OpenFlags,
+        open: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         // The one copy of a write: the session's buffer is reused for the next request.
         let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
         let drop = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        // Of the request, not of the handle: fcntl(2) changes it, and pages that were written to in memory
+        // come by any handle of the file.
+        let append = open.0 & libc::O_APPEND != 0 && !flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         self.serve("write", reply, ReplyWrite::written, async move {
             if drop {
                 vfs.drop_privileges(ino(node));
             }
-            vfs.write(fh(handle), offset, data).await
+            if append {
+                vfs.append(fh(handle), data).await
+            } else {
+                vfs.write(fh(handle), offset, data).await
+            }
         });
     }
 

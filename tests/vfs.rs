@@ -941,6 +941,47 @@ async fn closes_in_the_middle_of_writing_leave_no_versions_and_the_last_one_does
     assert_eq!(versions(&server).await, ["log upload", "log upload"]);
 }
 
+/// Several writers, and a memory so small that they have to wait in the middle of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_several_append_at_once_is_all_there_and_whole() {
+    let server = server();
+    let (vfs, _io) = mount_within(&server, settings(), 12 << 20).await;
+    let (ino, first) = {
+        let (attr, fh) = create(&vfs, Ino::ROOT, "log").await;
+        (attr.ino, fh)
+    };
+    let writers: Vec<_> = (0..4u8)
+        .map(|who| {
+            let vfs = vfs.clone();
+            tokio::spawn(async move {
+                let fh = vfs
+                    .open(ino, libc::O_WRONLY | libc::O_APPEND)
+                    .await
+                    .unwrap()
+                    .fh;
+                for _ in 0..100 {
+                    let record = Bytes::from(vec![who; 70_001]);
+                    vfs.append(fh, record).await.unwrap();
+                }
+                vfs.release(fh);
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let content = read_all(&vfs, first).await.unwrap();
+    assert_eq!(content.len(), 4 * 100 * 70_001);
+    for record in content.chunks(70_001) {
+        assert!(record.iter().all(|byte| *byte == record[0]));
+    }
+    for who in 0..4 {
+        let records = content.chunks(70_001).filter(|record| record[0] == who);
+        assert_eq!(records.count(), 100);
+    }
+    vfs.release(first);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_directory_is_asked_for_single_names() {
     let server = server();

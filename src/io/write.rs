@@ -42,17 +42,27 @@ impl Content {
         while at < data.len() {
             let piece = data.slice(at..data.len().min(at + BUFFER));
             let len = piece.len();
-            self.write_piece(offset + at as u64, piece).await?;
+            self.write_piece(Some(offset + at as u64), piece).await?;
             at += len;
         }
         Ok(())
     }
 
-    async fn write_piece(self: &Arc<Self>, offset: u64, data: Bytes) -> Result<(), Error> {
+    /// Takes the bytes to where the end is by then, in one piece: at most what the kernel gives at once.
+    pub async fn append(self: &Arc<Self>, data: Bytes) -> Result<(), Error> {
+        self.write_piece(None, data).await
+    }
+
+    /// At an offset, or at the end.
+    async fn write_piece(self: &Arc<Self>, offset: Option<u64>, data: Bytes) -> Result<(), Error> {
         let mut room = None;
         loop {
             let need = {
                 let mut state = self.lock();
+                let offset = offset.unwrap_or(state.size);
+                if offset + data.len() as u64 > MAX_FILE {
+                    return Err(Error::TooLarge);
+                }
                 state.may_change(offset)?;
                 let seq = state.seq + 1;
                 let placed = self

@@ -52,7 +52,6 @@ pub(super) struct FileHandle {
     content: Arc<Content>,
     cursor: Cursor,
     write: bool,
-    append: bool,
     /// A program is run from it, as long as it is open.
     runs: bool,
     /// Counts the beginnings and ends of writes.
@@ -84,7 +83,7 @@ impl Owner for FileOwner {
 }
 
 impl Vfs {
-    /// Opens a file; `flags` as of open(2): access mode, O_TRUNC, O_APPEND. Nothing is downloaded.
+    /// Opens a file; `flags` as of open(2): access mode, O_TRUNC. Nothing is downloaded.
     pub async fn open(&self, ino: Ino, flags: i32) -> Result<Opened, Error> {
         self.ask_at_open(ino).await?;
         self.open_known(ino, flags).await
@@ -118,7 +117,6 @@ impl Vfs {
             content,
             cursor: Cursor::default(),
             write,
-            append: flags & libc::O_APPEND != 0,
             runs: flags & RUNS != 0,
             writes: AtomicU64::new(0),
         })));
@@ -230,6 +228,15 @@ impl Vfs {
 
     /// Writes; the bytes are in memory, and visible, when this returns.
     pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32, Error> {
+        self.write_at(fh, Some(offset), data).await
+    }
+
+    /// The same at the end, wherever others have put that meanwhile.
+    pub async fn append(&self, fh: Fh, data: Bytes) -> Result<u32, Error> {
+        self.write_at(fh, None, data).await
+    }
+
+    async fn write_at(&self, fh: Fh, offset: Option<u64>, data: Bytes) -> Result<u32, Error> {
         let handle = self.handle(fh)?;
         let Handle::File(file) = &*handle else {
             return Err(Error::BadHandle);
@@ -238,15 +245,14 @@ impl Vfs {
             return Err(Error::BadHandle);
         }
         let written = data.len() as u32;
-        let offset = if file.append {
-            file.content.size()
-        } else {
-            offset
+        let write = || async {
+            match offset {
+                Some(offset) => file.content.write(offset, data.clone()).await,
+                None => file.content.append(data.clone()).await,
+            }
         };
         file.writes.fetch_add(1, Ordering::Relaxed);
-        let result = self
-            .retry_after_commit(file.ino, || file.content.write(offset, data.clone()))
-            .await;
+        let result = self.retry_after_commit(file.ino, write).await;
         file.writes.fetch_add(1, Ordering::Relaxed);
         result?;
         self.content_changed(file.ino, Some(fh))?;
@@ -296,7 +302,7 @@ impl Vfs {
         let Handle::File(target) = &*target else {
             return Err(Error::BadHandle);
         };
-        if !target.write || target.append {
+        if !target.write {
             return Err(Error::BadHandle);
         }
         let source = match &*source {
@@ -641,9 +647,8 @@ impl Vfs {
                 self.store_later(ino);
             }
         } else if let Some(object) = node.object_mut() {
-            let content = object.content.take();
-            if let Some(content) = content.filter(|_| !linked) {
-                content.discard();
+            if !dirty {
+                object.content = None;
             }
             if let Some(leftover) = object.leftover.take() {
                 self.clear_later(*leftover);

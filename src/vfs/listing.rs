@@ -192,8 +192,8 @@ impl Vfs {
     }
 
     /// Before a file is opened with `metadata_ttl: 0`: whatever others have closed by now is what is
-    /// opened (close-to-open). `Stale` when the name means another file now: the kernel then looks it up
-    /// again.
+    /// opened (close-to-open). `Stale` when they have given the name to another file: the kernel then looks
+    /// it up again. What this mount has replaced meanwhile is opened as it was found.
     pub(super) async fn ask_at_open(&self, ino: Ino) -> Result<(), Error> {
         let ino = ino.hashed().unwrap_or(ino);
         let (parent, name) = {
@@ -204,10 +204,13 @@ impl Vfs {
             }
             (node.parent, Arc::clone(&node.name))
         };
+        let (found, _noting_removals) = self.begin(parent)?;
         let _one = self.flight_lock(parent)?.lock_owned().await;
         let (flight, _under_way) = self.begin(parent)?;
         self.list_name(&flight, &name).await?;
-        if self.tree().child(parent, &name) == Some(ino) {
+        let tree = self.tree();
+        if tree.child(parent, &name) == Some(ino) || tree.removed_since(parent, &name, found.began)
+        {
             return Ok(());
         }
         Err(Error::Stale)

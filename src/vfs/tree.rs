@@ -235,12 +235,6 @@ impl Tree {
             return;
         }
         node.linked = false;
-        if node.opens == 0
-            && let Some(content) = node.object_mut().and_then(|object| object.content.take())
-        {
-            // The kernel may remember the inode for long; nobody can ask for its bytes any more.
-            content.discard();
-        }
         let (parent, name) = (node.parent, Arc::clone(&node.name));
         let below: Vec<Ino> = match &node.body {
             Body::Dir(dir) => dir.children.values().copied().collect(),

@@ -160,3 +160,34 @@ fn a_full_memory_makes_programs_wait_and_is_kept_to() {
         assert_eq!(fs::read(path).expect("read"), noise(file, 4096));
     }
 }
+
+#[test]
+fn what_is_removed_before_it_is_stored_gives_its_memory_back() {
+    let emulator = Emulator::start();
+    let mount = Mount::with(&emulator, LATER);
+    let unsent = || -> u64 {
+        let text = run(program("getfattr")
+            .args(["--only-values", "-n", "user.b2fuse.stats"])
+            .arg(mount.path()));
+        let stats: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        stats["memory"]["unsent"].as_u64().expect("a number")
+    };
+    for file in 0..100 {
+        put(
+            &mount.path().join(format!("f{file}")),
+            &noise(file, 100_000),
+        );
+    }
+    assert!(unsent() >= 10_000_000);
+    shell(
+        "cd \"$1\"; for i in {0..49}; do mv f$i f$((i + 50)); done; rm f*",
+        [mount.path()],
+    );
+    // The kernel tells a moment later that it knows them no more.
+    let left = (0..200).map(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        unsent()
+    });
+    assert!(left.into_iter().any(|bytes| bytes == 0), "{}", unsent());
+    assert_eq!(uploads(&emulator), 0);
+}

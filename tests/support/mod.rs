@@ -11,6 +11,7 @@ pub(crate) mod emulator;
 pub(crate) mod mount;
 pub(crate) mod pages;
 pub(crate) mod place;
+pub(crate) mod python;
 pub(crate) mod stacked;
 pub(crate) mod tools;
 pub(crate) mod tree;

@@ -99,13 +99,14 @@ impl Place for Directory {
     }
 }
 
-/// Makes of each scenario (a function of a [`Place`]) a test on a mount and one in a directory.
+/// Makes of each scenario (a function of a [`Place`]) a test on a mount, `with` these lines of
+/// config.yaml, and one in a directory.
 #[macro_export]
 macro_rules! scenarios {
-    ($($name:ident),* $(,)?) => {
+    (with $config:literal; $($name:ident),* $(,)?) => {
         mod on_a_mount {
             $(#[test] fn $name() {
-                super::$name(&mut $crate::support::place::Bucket::new());
+                super::$name(&mut $crate::support::place::Bucket::with($config));
             })*
         }
         mod on_a_plain_directory {
@@ -113,5 +114,8 @@ macro_rules! scenarios {
                 super::$name(&mut $crate::support::place::Directory::new());
             })*
         }
+    };
+    ($($name:ident),* $(,)?) => {
+        $crate::scenarios! { with "list_hashfiles: false\n"; $($name),* }
     };
 }

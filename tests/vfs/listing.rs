@@ -470,3 +470,38 @@ async fn without_a_time_to_live_opening_asks_and_nothing_else_does() {
     assert_eq!(get(&vfs, Ino::ROOT, "a").await.unwrap(), b"333");
     vfs.release(first.fh);
 }
+
+/// Who opens it had looked it up before, and finds it as on any filesystem.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_mount_replaces_while_it_is_being_opened_is_not_stale() {
+    let server = server();
+    let other = client(&server).await;
+    for name in ["a", "b", "new"] {
+        upload(&other, name, name.as_bytes()).await;
+    }
+    let always = Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    };
+    let vfs = mount(&server, always).await;
+    let mut found = Vec::new();
+    for name in ["a", "b", "new"] {
+        found.push(vfs.lookup(Ino::ROOT, os(name)).await.unwrap().attr.ino);
+    }
+    server.set_faults(&["list:late=1:2"]).unwrap();
+    // The open of each asks B2 first.
+    let (a, b, replaced, removed) = tokio::join!(
+        vfs.open(found[0], RDONLY),
+        vfs.open(found[1], RDONLY),
+        vfs.rename(Ino::ROOT, os("new"), Ino::ROOT, os("a"), 0),
+        vfs.unlink(Ino::ROOT, os("b")),
+    );
+    replaced.unwrap();
+    removed.unwrap();
+    for (opened, content) in [(a, b"a"), (b, b"b")] {
+        let fh = opened.unwrap().fh;
+        assert_eq!(read_all(&vfs, fh).await.unwrap(), content);
+        vfs.release(fh);
+    }
+    assert_eq!(get(&vfs, Ino::ROOT, "a").await.unwrap(), b"new");
+}

@@ -124,19 +124,67 @@ async fn a_deleted_temporary_file_costs_nothing_at_all() {
     let server = server();
     let (vfs, io) = mount_within(&server, later(HOUR), 64 << 20).await;
     let before = server.counters().calls;
-    put(&vfs, Ino::ROOT, "t", &vec![7; 100_000]).await;
-    put(&vfs, Ino::ROOT, "u", b"replaced").await;
-    put(&vfs, Ino::ROOT, "v", b"replacement").await;
+    let inodes = [
+        put(&vfs, Ino::ROOT, "t", &vec![7; 100_000]).await,
+        put(&vfs, Ino::ROOT, "u", b"replaced").await,
+        put(&vfs, Ino::ROOT, "v", b"replacement").await,
+    ];
     rename(&vfs, "v", "u").await;
     assert!(io.memory_unsent() > 100_000);
     for name in ["t", "u"] {
         vfs.unlink(Ino::ROOT, os(name)).await.unwrap();
     }
-    // The kernel still refers to the inodes; their bytes are gone all the same.
+    // The kernel lets go of an inode as soon as its name has gone and nobody is about to open it.
+    for ino in inodes {
+        vfs.forget(ino, 1);
+    }
     assert_eq!(io.memory_unsent(), 0);
     assert_eq!(vfs.pending().files, 0);
     assert!(vfs.drain().await.is_empty());
     assert_eq!(since(&server, &before), counted(&[]));
+}
+
+/// The kernel has looked the name up, and somebody else is faster than its open: that finds what the name
+/// stood for, and neither an empty file nor an older version.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_loses_its_name_before_it_is_stored_can_be_opened_until_the_kernel_forgets_it() {
+    let server = server();
+    upload(&client(&server).await, "f", b"old").await;
+    let (vfs, io) = mount_within(&server, later(HOUR), 64 << 20).await;
+    let unsent = put(&vfs, Ino::ROOT, "new", b"never stored").await;
+    let stored = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
+    rewrite(&vfs, stored, b"never stored").await.unwrap();
+    put(&vfs, Ino::ROOT, "other", b"other").await;
+    rename(&vfs, "other", "new").await;
+    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    let closed = {
+        let (attr, fh) = create(&vfs, Ino::ROOT, "open").await;
+        vfs.unlink(Ino::ROOT, os("open")).await.unwrap();
+        vfs.write(fh, 0, Bytes::from_static(b"never stored"))
+            .await
+            .unwrap();
+        vfs.flush(fh).await.unwrap();
+        vfs.release(fh);
+        attr.ino
+    };
+    for ino in [unsent, stored, closed] {
+        for _ in 0..2 {
+            let fh = vfs.open(ino, RDWR).await.unwrap().fh;
+            assert_eq!(read_all(&vfs, fh).await.unwrap(), b"never stored");
+            vfs.flush(fh).await.unwrap();
+            vfs.release(fh);
+        }
+        assert_eq!(vfs.getattr(ino).await.unwrap().0.nlink, 0);
+        vfs.forget(ino, 1);
+        assert!(matches!(vfs.open(ino, RDWR).await, Err(Error::Stale)));
+    }
+    assert_eq!(get(&vfs, Ino::ROOT, "new").await.unwrap(), b"other");
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(io.memory_unsent(), 0);
+    assert_eq!(
+        versions(&server).await,
+        ["f hide", "f upload", "new upload"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
