@@ -396,7 +396,8 @@ impl Filesystem for Adapter {
         }
     }
 
-    /// The kernel has sent what is dirty in its pages of the range, and forgets those that became zeros.
+    /// Were mode 0 refused, libc's `posix_fallocate` would write a byte into every block. The kernel has sent
+    /// what is dirty in its pages of the range, and forgets those that became zeros afterwards.
     fn fallocate(
         &self,
         request: &Request,
@@ -413,7 +414,7 @@ impl Filesystem for Adapter {
             if drop {
                 vfs.drop_privileges(ino(node));
             }
-            vfs.fallocate(fh(handle), mode, offset, length).await
+            vfs.fallocate(fh(handle), offset, length, mode).await
         });
     }
 

@@ -63,7 +63,7 @@ enum Kind {
     Sent,
     /// Copied from another version, or from elsewhere in the base.
     Stored(Stored, Arc<Reservation>),
-    /// Zeros that nobody wrote: copied ones, and punched holes.
+    /// Zeros that nobody wrote: copied, or made by a hole.
     Zero(Arc<Reservation>),
 }
 
@@ -171,10 +171,20 @@ impl Overlay {
         self.joinable = Some(offset);
     }
 
-    /// Puts zeros in place.
+    /// Puts zeros in place; such as follow one another become one.
     pub(super) fn put_zeros(&mut self, offset: u64, len: u64, seq: u64, room: Reservation) {
         self.cut(offset..offset + len);
+        if let Some(start) = self.joinable
+            && let Some(before) = self.map.get_mut(&start)
+            && start + before.len == offset
+            && let Kind::Zero(_) = &before.kind
+        {
+            before.len += len;
+            before.seq = seq;
+            return;
+        }
         self.insert(offset, len, seq, Kind::Zero(Arc::new(room)));
+        self.joinable = Some(offset);
     }
 
     /// Writes into the open buffer, over its bytes or right behind them. `false` when it does not fit there.

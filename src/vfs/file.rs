@@ -4,7 +4,6 @@
 //! unsent bytes; its base version stays pinned while the file is open.
 
 use std::future::Future;
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -336,21 +335,13 @@ impl Vfs {
         Err(too_fast())
     }
 
-    /// fallocate(2). Space is never short, so without other flags only a size that grows is a change; punching a
-    /// hole and zeroing a range make zeros, which take no memory. Errors: `NotSupported` for flags that
-    /// move what is stored.
-    pub async fn fallocate(&self, fh: Fh, mode: i32, offset: u64, len: u64) -> Result<(), Error> {
-        const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
-        const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
-        const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
-        const ZERO_KEEP: i32 = ZERO | KEEP;
-        let (zero, grow) = match mode {
-            0 => (false, true),
-            KEEP => (false, false),
-            ZERO => (true, true),
-            PUNCH | ZERO_KEEP => (true, false),
-            _ => return Err(Error::NotSupported),
-        };
+    /// Extends a file, or makes a range of it zeros, as fallocate(2) with `mode`. Room for what is not
+    /// written yet is there in a bucket anyway, and nothing changes for that: neither content nor times.
+    pub async fn fallocate(&self, fh: Fh, offset: u64, len: u64, mode: i32) -> Result<(), Error> {
+        const ZEROS: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
+        if mode & !(ZEROS | libc::FALLOC_FL_KEEP_SIZE) != 0 {
+            return Err(Error::NotSupported);
+        }
         let handle = self.handle(fh)?;
         let Handle::File(file) = &*handle else {
             return Err(Error::BadHandle);
@@ -359,33 +350,18 @@ impl Vfs {
             return Err(Error::BadHandle);
         }
         let end = offset.checked_add(len).ok_or(Error::TooLarge)?;
+        // Mode 0 is a range of no zeros behind which the file ends at the earliest.
+        let start = if mode & ZEROS == 0 { end } else { offset };
+        let grow = mode & libc::FALLOC_FL_KEEP_SIZE == 0;
         file.writes.fetch_add(1, Ordering::Relaxed);
-        let changed = self.allocate(file, offset..end, zero, grow).await;
+        let result = self
+            .retry_after_commit(file.ino, || file.content.zero(start..end, grow))
+            .await;
         file.writes.fetch_add(1, Ordering::Relaxed);
-        if changed? {
+        if result? {
             self.content_changed(file.ino, Some(fh))?;
         }
         Ok(())
-    }
-
-    async fn allocate(
-        &self,
-        file: &FileHandle,
-        range: Range<u64>,
-        zero: bool,
-        grow: bool,
-    ) -> Result<bool, Error> {
-        let content = &file.content;
-        let mut changed = false;
-        if grow {
-            let grow = || content.grow(range.end);
-            changed |= self.retry_after_commit(file.ino, grow).await?;
-        }
-        if zero {
-            let zero = || content.zero(range.clone());
-            changed |= self.retry_after_commit(file.ino, zero).await?;
-        }
-        Ok(changed)
     }
 
     /// The content was changed just now.
