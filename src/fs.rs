@@ -487,7 +487,9 @@ impl Filesystem for Adapter {
     }
 
     // `ENOSYS` to the following is no refusal that a program would see: the kernel remembers it, does
-    // without, and does not ask again. For lseek it answers from the size; a poll finds files always ready.
+    // without, and does not ask again. For lseek it answers from the size, data everywhere and the hole at the
+    // end: holes in memory are no longer known once they are stored, and of what is written to a mapping b2fuse
+    // may not know yet. A poll finds files always ready.
 
     fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
         reply.error(Errno::ENOSYS);

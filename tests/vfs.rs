@@ -16,6 +16,8 @@ use bytes::Bytes;
 
 #[path = "vfs/attributes.rs"]
 mod attributes;
+#[path = "vfs/holes.rs"]
+mod holes;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/removing.rs"]

@@ -31,7 +31,8 @@ const MEMORY: u64 = 32 * MIB;
 const BESIDE: u64 = 64 * MIB;
 const CONFIG: &str = "list_hashfiles: false\nmemory: 32MiB\npart_size: 5MB\nlarge_file: 5MB\n";
 const WRITE_BACK: &str = "write_back: 5s\n";
-/// None lasts: no operation may fail.
+/// None lasts: no operation may fail. Wrong bytes (`corrupt`) are not among them: B2 tells no SHA-1 of a
+/// range, and hardly anything here is read from the first byte to the last.
 const FAULTS: &[&str] = &[
     "no-md5",
     "upload:503/0.02",
@@ -50,7 +51,6 @@ const FAULTS: &[&str] = &[
     "download:503/0.01",
     "download:reset-mid/0.02",
     "download:truncate/0.01",
-    "download:corrupt/0.002",
     "download:late=1/0.002",
     "*:401/0.001",
 ];
