@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -23,8 +23,8 @@ use support::mount::Mount;
 use support::tools::{run, tool};
 use support::tree::first_difference;
 
-/// Seconds after which fsx is taken for hanging; the long runs take minutes.
-const HANGS_AFTER: &str = "7200";
+/// When fsx, or the mount, is taken for hanging; the long runs take minutes.
+const HANGS_AFTER: Duration = Duration::from_secs(7200);
 const MIB: u64 = 1 << 20;
 const MEMORY: u64 = 32 * MIB;
 /// What the process may hold beside the budget (DESIGN §2.5).
@@ -109,7 +109,8 @@ impl Exercise {
         self.config(&config);
         let mut command = Command::new("timeout");
         command
-            .args(["--kill-after=5", HANGS_AFTER])
+            .arg("--kill-after=5")
+            .arg(HANGS_AFTER.as_secs().to_string())
             .arg(tool("fsx"))
             .args(["-N", &self.operations.to_string()])
             .args(["-S", &seed.to_string()])
@@ -151,6 +152,7 @@ fn exercise(what: &Exercise, config: &str, faults: &[&str], seeds: &[u64]) {
         let expected = what.outcome(seed);
         let emulator = Emulator::on_disk();
         let mut mount = Mount::with(&emulator, &format!("{CONFIG}{config}"));
+        mount.live_for(HANGS_AFTER);
         let notes = tempfile::tempdir().unwrap();
         let path = mount.path().join("file");
         if !faults.is_empty() {

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::emulator::Emulator;
 
-/// How long one mount may live, and how long it may take to come up or go down; a guard, no measure.
+/// How long one mount may live unless it is granted more, and how long it may take to come up or go down; a guard, no measure.
 const HANGS_AFTER: Duration = Duration::from_secs(400);
 
 /// How a mount is started; kept for remounts.
@@ -123,7 +123,7 @@ impl Mount {
             .expect("setpriv (util-linux) starts b2fuse");
         let pid = Pid::from_raw(child.id() as i32);
         self.child = Some(child);
-        self.watched = Some(watchdog(pid));
+        self.watched = Some(watchdog(pid, HANGS_AFTER));
 
         let patience = Instant::now() + HANGS_AFTER;
         while !is_mounted(&self.mountpoint) {
@@ -154,6 +154,11 @@ impl Mount {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running process").id()
+    }
+
+    /// Lets the process that runs now live longer than others before it is taken for hanging.
+    pub(crate) fn live_for(&mut self, patience: Duration) {
+        self.watched = Some(watchdog(Pid::from_raw(self.pid() as i32), patience));
     }
 
     /// The most memory that the process ever held, in bytes (`VmHWM`).
@@ -255,11 +260,11 @@ impl Drop for Mount {
 }
 
 /// Kills a process that outlives every test, so that nothing waits for its filesystem for ever.
-fn watchdog(pid: Pid) -> Sender<()> {
+fn watchdog(pid: Pid, patience: Duration) -> Sender<()> {
     let (alive, watched) = mpsc::channel();
     std::thread::spawn(move || {
-        if watched.recv_timeout(HANGS_AFTER) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("b2fuse {pid} has run for {HANGS_AFTER:?}: taken for hanging, killed");
+        if watched.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("b2fuse {pid} has run for {patience:?}: taken for hanging, killed");
             let _ = kill(pid, Signal::SIGKILL);
         }
     });
