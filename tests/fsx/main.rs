@@ -32,7 +32,8 @@ const BESIDE: u64 = 64 * MIB;
 const CONFIG: &str = "list_hashfiles: false\nmemory: 32MiB\npart_size: 5MB\nlarge_file: 5MB\n";
 const WRITE_BACK: &str = "write_back: 5s\n";
 /// None lasts: no operation may fail. Wrong bytes (`corrupt`) are not among them: B2 tells no SHA-1 of a
-/// range, and hardly anything here is read from the first byte to the last.
+/// range, and hardly anything here is read from the first byte to the last. Nor is a key that is refused
+/// (`*:401` strikes authorizations, too): that lasts a while.
 const FAULTS: &[&str] = &[
     "no-md5",
     "upload:503/0.02",
@@ -48,11 +49,14 @@ const FAULTS: &[&str] = &[
     "start_large_file:reset/0.02",
     "get_upload_part_url:503/0.02",
     "delete_file_version:lost-reply/0.02",
-    "download:503/0.01",
-    "download:reset-mid/0.02",
-    "download:truncate/0.01",
+    "download:503/0.003",
+    "download:reset-mid/0.005",
+    "download:truncate/0.003",
     "download:late=1/0.002",
-    "*:401/0.001",
+    "upload:401/0.001",
+    "copy_part:401/0.005",
+    "finish_large_file:401/0.005",
+    "download:401/0.001",
 ];
 
 /// What fsx does to a file of at most this size.
