@@ -312,10 +312,13 @@ impl Vfs {
         };
         let len = len.min(COPY_MAX);
         for _ in 0..TRIES {
+            target.writes.fetch_add(1, Ordering::Relaxed);
             let copy = target
                 .content
                 .copy_from(&source.content, from_offset, to_offset, len);
-            match copy.await {
+            let copied = copy.await;
+            target.writes.fetch_add(1, Ordering::Relaxed);
+            match copied {
                 Ok(0) => return Ok(0),
                 Ok(copied) => {
                     self.content_changed(target.ino, Some(to))?;

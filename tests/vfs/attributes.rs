@@ -84,6 +84,35 @@ async fn every_change_of_attributes_is_a_change_of_ctime_and_only_real_ones_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_change_is_that_of_the_upload() {
+    let server = server();
+    let old = UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let seed = Seed {
+        name: "f".to_owned(),
+        size: 3,
+        upload_timestamp: Some(1_500_000_000_000),
+        info: [(
+            "src_last_modified_millis".to_owned(),
+            "1000000000".to_owned(),
+        )]
+        .into(),
+    };
+    server.seed(server.bucket_name(), &[seed]).unwrap();
+    let vfs = mount(&server, settings()).await;
+    let f = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr;
+    let uploaded = UNIX_EPOCH + Duration::from_secs(1_500_000_000);
+    assert_eq!((f.mtime, f.ctime), (old, uploaded));
+    let changed = vfs.setattr(f.ino, mode(0o600)).await.unwrap().0;
+    assert!(changed.ctime > uploaded);
+    assert!(vfs.drain().await.is_empty());
+    // Another mount sees that there was a change, though the content has its old time.
+    let vfs = mount(&server, settings()).await;
+    let f = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr;
+    assert_eq!(f.mtime, old);
+    assert!(f.ctime > uploaded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_modification_time_in_the_future_does_not_hold_the_ctime() {
     let server = server();
     let vfs = mount(&server, settings()).await;
