@@ -476,9 +476,7 @@ impl Vfs {
             Permissions::Keep => set,
             Permissions::Ignore => &ignored,
         };
-        // Nothing to change at all is chown(-1, -1), or the kernel taking privileges away.
-        let owner = set.uid.is_some() || set.gid.is_some() || *set == SetAttr::default();
-        if owner && meta.kind != FileKind::Directory {
+        if (set.uid.is_some() || set.gid.is_some()) && meta.kind != FileKind::Directory {
             meta.mode = attr::unprivileged(meta.mode);
         }
         meta.mode = set.mode.map_or(meta.mode, attr::permissions);
@@ -490,7 +488,7 @@ impl Vfs {
                 object.mtime_explicit = true;
             }
         }
-        // Also when nothing is different afterwards.
+        // Also when nothing is different afterwards: chown(-1, -1) arrives as a change of nothing.
         meta.ctime = now;
         let alike = meta.stored_alike(&node.meta);
         node.meta = meta;

@@ -91,7 +91,7 @@ pub struct Entry {
 }
 
 /// The changes of one setattr request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct SetAttr {
     /// New permission bits.
     pub mode: Option<u32>,
