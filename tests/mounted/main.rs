@@ -30,6 +30,7 @@ mod names;
 mod numbers;
 mod open_files;
 mod random_access;
+mod random_attributes;
 mod reading_directories;
 mod renaming;
 mod rsync;
