@@ -157,6 +157,20 @@ fn the_second_ctrl_c_gives_up_and_says_what_was_not_stored() {
 }
 
 #[test]
+fn two_signals_at_once_leave_no_mount_behind() {
+    for _ in 0..10 {
+        let server = emulator();
+        let place = Place::new();
+        let mut running = Running::mount(&mut b2fuse_with(&Account::of(&server)), &place.mnt());
+        running.signal(Signal::SIGTERM);
+        running.signal(Signal::SIGINT);
+        let (code, said) = running.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(mounted_on(&place.mnt()).is_empty(), "{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_stored_is_listed_and_ends_with_1() {
     let server = emulator();
     let place = Place::new();

@@ -40,13 +40,18 @@ pub(super) async fn end(
     let session = if let Cause::Signal(name) = cause {
         log::info!("{name}: unmounting {point}");
         // The kernel may write back mapped pages first, which this process has to serve meanwhile.
-        let unmounting = tokio::task::spawn_blocking(move || {
+        let mut unmounting = tokio::task::spawn_blocking(move || {
             let result = session.unmount();
             (session, result)
         });
         let (session, result) = tokio::select! {
-            Ok(done) = unmounting => done,
-            name = signals.next() => return give_up(vfs, name),
+            Ok(done) = &mut unmounting => done,
+            name = signals.next() => {
+                // Two signals in a row must not leave a dead mount behind. What takes longer than a moment
+                // has left the path already.
+                let _ = tokio::time::timeout(SETTLE, unmounting).await;
+                return give_up(vfs, name);
+            }
         };
         match result {
             Ok(Unmounted::Clean | Unmounted::Already) => {}
