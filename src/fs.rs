@@ -396,7 +396,8 @@ impl Filesystem for Adapter {
         }
     }
 
-    /// The kernel has sent what is dirty in its pages of the range, and forgets those that became zeros.
+    /// Were mode 0 refused, libc's `posix_fallocate` would write a byte into every block. The kernel has sent
+    /// what is dirty in its pages of the range, and forgets those that became zeros afterwards.
     fn fallocate(
         &self,
         request: &Request,
@@ -413,7 +414,7 @@ impl Filesystem for Adapter {
             if drop {
                 vfs.drop_privileges(ino(node));
             }
-            vfs.fallocate(fh(handle), mode, offset, length).await
+            vfs.fallocate(fh(handle), offset, length, mode).await
         });
     }
 
@@ -486,7 +487,9 @@ impl Filesystem for Adapter {
     }
 
     // `ENOSYS` to the following is no refusal that a program would see: the kernel remembers it, does
-    // without, and does not ask again. For lseek it answers from the size; a poll finds files always ready.
+    // without, and does not ask again. For lseek it answers from the size, data everywhere and the hole at the
+    // end: holes in memory are no longer known once they are stored, and of what is written to a mapping b2fuse
+    // may not know yet. A poll finds files always ready.
 
     fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
         reply.error(Errno::ENOSYS);

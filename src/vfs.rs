@@ -9,11 +9,12 @@
 //! `io` locks its contents itself and must not call back while it does; from under the tree lock
 //! only methods of `Content` that wait for nothing are called.
 //!
-//! Rooms: `tree`, `table` and `node` (inodes); `listing`, `pages`, `walk` and `refresh` (what B2 is asked,
+//! Rooms: `tree`, `table`, `node` and `atime` (inodes); `listing`, `pages`, `walk` and `refresh` (what B2 is asked,
 //! and when); `merge` (its rows into the tree), `trim` (dropping names); `lookup`, `directory`, `create`,
 //! `file` (open files); `commit` (what goes to B2 and when); `remove` and `leaving`; `rename`, `hashfile`,
 //! `xattr`, `stats`.
 
+mod atime;
 mod attr;
 mod commit;
 mod create;

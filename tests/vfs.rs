@@ -14,6 +14,10 @@ use b2fuse::vfs::{
 };
 use bytes::Bytes;
 
+#[path = "vfs/attributes.rs"]
+mod attributes;
+#[path = "vfs/holes.rs"]
+mod holes;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/removing.rs"]
@@ -1102,4 +1106,20 @@ async fn what_was_closed_stays_a_version_although_the_last_close_is_not_told_yet
             "written upload"
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_not_emptied() {
+    const RUNS: i32 = 0x20; // as the kernel opens a program
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let ino = put(&vfs, Ino::ROOT, "f", b"program").await;
+    let running = vfs.open(ino, RDONLY | RUNS).await.unwrap().fh;
+    let refused = vfs.open(ino, RDONLY | libc::O_TRUNC).await;
+    assert!(matches!(refused, Err(Error::Running)), "{refused:?}");
+    assert_eq!(read_all(&vfs, running).await.unwrap(), b"program");
+    vfs.release(running);
+    let emptied = vfs.open(ino, RDONLY | libc::O_TRUNC).await.unwrap().fh;
+    vfs.release(emptied);
+    assert_eq!(vfs.getattr(ino).await.unwrap().0.size, 0);
 }

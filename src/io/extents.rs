@@ -63,7 +63,7 @@ enum Kind {
     Sent,
     /// Copied from another version, or from elsewhere in the base.
     Stored(Stored, Arc<Reservation>),
-    /// Zeros that nobody wrote: copied ones, and punched holes.
+    /// Zeros that nobody wrote: copied, or made by a hole.
     Zero(Arc<Reservation>),
 }
 
@@ -171,10 +171,20 @@ impl Overlay {
         self.joinable = Some(offset);
     }
 
-    /// Puts zeros in place.
+    /// Puts zeros in place; such as follow one another become one.
     pub(super) fn put_zeros(&mut self, offset: u64, len: u64, seq: u64, room: Reservation) {
         self.cut(offset..offset + len);
+        if let Some(start) = self.joinable
+            && let Some(before) = self.map.get_mut(&start)
+            && start + before.len == offset
+            && let Kind::Zero(_) = &before.kind
+        {
+            before.len += len;
+            before.seq = seq;
+            return;
+        }
         self.insert(offset, len, seq, Kind::Zero(Arc::new(room)));
+        self.joinable = Some(offset);
     }
 
     /// Writes into the open buffer, over its bytes or right behind them. `false` when it does not fit there.
@@ -433,6 +443,8 @@ mod tests {
         /// As much as follows it in the version, behind the last copy.
         CopyOn(u64),
         Zeros(u64, u64),
+        /// Behind the last zeros.
+        ZerosOn(u64),
         Stored,
     }
 
@@ -447,6 +459,7 @@ mod tests {
             (0u64..1000, 0u64..200, 1u64..40).prop_map(|(from, at, len)| Step::Copy(from, at, len)),
             (1u64..40).prop_map(Step::CopyOn),
             (0u64..200, 1u64..40).prop_map(|(at, len)| Step::Zeros(at, len)),
+            (1u64..40).prop_map(Step::ZerosOn),
             Just(Step::Stored),
         ]
     }
@@ -486,6 +499,7 @@ mod tests {
             let mut overlay = Overlay::default();
             let version = version();
             let mut next = (0, 0);
+            let mut hole = 0;
             // None: unchanged; Some((byte, seq)); byte 0 stands for sent, 255 for zeros.
             let mut model: Vec<Option<(u8, u64)>> = vec![None; 400];
             let mut end = 0u64;
@@ -532,9 +546,15 @@ mod tests {
                         set(at, &bytes);
                         next = (from + len, at + len);
                     }
-                    Step::Zeros(at, len) => {
-                        overlay.put_zeros(*at, *len, seq, pay(&budget));
-                        set(*at, &vec![255; *len as usize]);
+                    Step::Zeros(..) | Step::ZerosOn(_) => {
+                        let (at, len) = match step {
+                            Step::Zeros(at, len) => (*at, *len),
+                            Step::ZerosOn(len) => (hole.min(300), *len),
+                            _ => unreachable!(),
+                        };
+                        overlay.put_zeros(at, len, seq, pay(&budget));
+                        set(at, &vec![255; len as usize]);
+                        hole = at + len;
                     }
                     Step::Stored => {
                         // What lies in one buffer has the age of its last byte.
@@ -599,6 +619,23 @@ mod tests {
             ]
         );
         assert_eq!(overlay.weight(), EXTENT_COST);
+    }
+
+    #[test]
+    fn zeros_that_follow_one_another_are_one() {
+        let budget = Budget::new(32 << 20);
+        let mut overlay = Overlay::default();
+        for i in 0..10 {
+            overlay.put_zeros(i * 100, 100, i + 1, pay(&budget));
+        }
+        assert_eq!((overlay.map.len(), budget.used()), (1, EXTENT_COST));
+        // A commit under way stores what was there when it began, and not more.
+        overlay.freeze();
+        overlay.put_zeros(1000, 100, 11, pay(&budget));
+        overlay.drop_stored(10);
+        let left = [Piece::Gap(1000), Piece::Zero(100)];
+        assert_eq!(overlay.pieces(0..1100), left);
+        assert_eq!(budget.used(), EXTENT_COST);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Changing a content: write, truncate, zeros, and waiting for memory.
+//! Changing a content: write, truncate, zero, and waiting for memory.
 //!
 //! A write takes memory before it takes effect, so a dropped or refused one leaves no trace. A
 //! writer that must wait first sees to it that something leaves: parts that are full enough, then
@@ -182,49 +182,56 @@ impl Content {
         Ok(())
     }
 
-    /// Grows to `size` (zeros, nothing allocated), or does nothing when it is as large already.
-    #[allow(clippy::unused_async)] // the other changes wait, so may this one
-    pub async fn grow(self: &Arc<Self>, size: u64) -> Result<bool, Error> {
-        if size > MAX_FILE {
+    /// Makes the range read as zeros, as far as the file goes, or with `grow` as far as the range goes.
+    /// The zeros take no memory, only the knowledge of them does; what is stored there is not downloaded.
+    /// Tells whether anything was changed. Waits while the budget is full.
+    pub async fn zero(self: &Arc<Self>, range: Range<u64>, grow: bool) -> Result<bool, Error> {
+        if grow && range.end > MAX_FILE {
             return Err(Error::TooLarge);
         }
-        let mut state = self.lock();
-        if size <= state.size {
-            return Ok(false);
-        }
-        state.size = size;
-        state.seq += 1;
-        self.changed(&mut state);
-        Ok(true)
-    }
-
-    /// Makes zeros of a range, as far as the file reaches: tells whether any of it does. However long it is,
-    /// it takes the memory of one extent. Waits while the budget is full.
-    pub async fn zero(self: &Arc<Self>, range: Range<u64>) -> Result<bool, Error> {
-        let mut room: Option<Reservation> = None;
+        let need = CONTENT_COST + EXTENT_COST;
+        let mut room = None;
         loop {
             {
                 let mut state = self.lock();
                 let end = range.end.min(state.size);
-                if range.start >= end {
+                let size = if grow {
+                    state.size.max(range.end)
+                } else {
+                    state.size
+                };
+                if range.start >= end && size == state.size {
                     return Ok(false);
                 }
-                state.may_change(range.start)?;
-                let seq = state.seq + 1;
-                let paid = room.take().filter(|room| room.bytes() >= EXTENT_COST);
-                let paid = paid.or_else(|| self.engine.reserve_now(Want::Write, EXTENT_COST));
-                if let Some(paid) = paid {
-                    let len = end - range.start;
-                    state.overlay.put_zeros(range.start, len, seq, paid);
+                let mut paid = Ok(None);
+                if range.start < end {
+                    state.may_change(range.start)?;
+                    paid = self
+                        .pay_overhead(&mut state, &mut room)
+                        .and_then(|()| self.pay_extent(&mut room).map(Some));
+                }
+                if let Ok(paid) = paid {
+                    let seq = state.seq + 1;
+                    if let Some(paid) = paid {
+                        let len = end - range.start;
+                        state.overlay.put_zeros(range.start, len, seq, paid);
+                    }
                     state.seq = seq;
+                    state.size = size;
                     self.changed(&mut state);
-                    break;
+                    return Ok(true);
                 }
             }
-            room = Some(self.make_room(EXTENT_COST).await?);
+            room = Some(self.make_room(need).await?);
         }
-        self.pump(false);
-        Ok(true)
+    }
+
+    fn pay_extent(&self, room: &mut Option<Reservation>) -> Result<Reservation, u64> {
+        match room {
+            Some(room) if room.bytes() >= EXTENT_COST => Some(room.split(EXTENT_COST)),
+            _ => self.engine.reserve_now(Want::Write, EXTENT_COST),
+        }
+        .ok_or(EXTENT_COST)
     }
 
     pub(super) fn changed(self: &Arc<Self>, state: &mut State) {

@@ -67,18 +67,21 @@ impl Meta {
         let st_mode = info.get(MODE).and_then(|v| u32::from_str_radix(v, 8).ok());
         let kind = st_mode.map_or(FileKind::File, kind_of_mode);
         let long = |key: &str| info.get(key).and_then(|v| v.parse::<i64>().ok());
+        let uploaded = i64::try_from(version.uploaded_ms)
+            .unwrap_or(0)
+            .saturating_mul(1_000_000);
         let mtime = match long(MTIME_MS) {
             Some(millis) => millis.saturating_mul(1_000_000).saturating_add(
                 long(MTIME_NS)
                     .filter(|ns| (0..1_000_000).contains(ns))
                     .unwrap_or(0),
             ),
-            None => i64::try_from(version.uploaded_ms)
-                .unwrap_or(0)
-                .saturating_mul(1_000_000),
+            None => uploaded,
         };
         let mut meta = Self::default_for(kind, settings, mtime);
         meta.rdev = number(RDEV).unwrap_or(0);
+        // Every change that is stored makes a version.
+        meta.ctime = uploaded;
         if settings.permissions == Permissions::Keep {
             meta.mode = st_mode.map_or(meta.mode, permissions);
             meta.uid = number(UID).unwrap_or(meta.uid);
@@ -217,11 +220,29 @@ pub(super) fn to_time(nanos: Nanos) -> SystemTime {
     }
 }
 
+const SET_GROUP: u16 = libc::S_ISGID as u16;
+
+/// A set-group-id directory gives its group to what is made in it, and the bit as well to directories: the
+/// kernel leaves this to b2fuse.
+pub(super) fn made_in(new: NewNode, above: &Meta) -> NewNode {
+    if above.mode & SET_GROUP == 0 {
+        return new;
+    }
+    let bit = match new.kind {
+        FileKind::Directory => u32::from(SET_GROUP),
+        _ => 0,
+    };
+    NewNode {
+        gid: above.gid,
+        mode: new.mode | bit,
+        ..new
+    }
+}
+
 /// Permission bits without those that make a program run as somebody else. Set-group-id without the
 /// group's right to execute means something else, and stays.
 pub(super) fn unprivileged(mode: u16) -> u16 {
     const SET_USER: u16 = libc::S_ISUID as u16;
-    const SET_GROUP: u16 = libc::S_ISGID as u16;
     const GROUP: u16 = SET_GROUP | libc::S_IXGRP as u16;
     let mode = mode & !SET_USER;
     if mode & GROUP == GROUP {
@@ -325,7 +346,8 @@ mod tests {
                 .map(|(k, v)| (k.to_owned(), v.to_owned()));
             let info: FileInfo = info.into_iter().collect();
             let meta = Meta::of_version(&version(info.clone()), &settings);
-            assert_eq!(meta, Meta::default_for(meta.kind, &settings, 1_000_000));
+            let default = Meta::default_for(meta.kind, &settings, 1_000_000);
+            assert!(meta.stored_alike(&default), "{meta:?}");
             let carried = carried_info(&info, &settings);
             assert_eq!(meta.to_info(Some(&carried), &settings), info, "{st_mode}");
         }

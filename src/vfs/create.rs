@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::attr::Meta;
+use super::attr::{self, Meta};
 use super::commit::Why;
 use super::name;
 use super::node::{Body, Dir, Object};
@@ -146,6 +146,7 @@ impl Vfs {
         if tree.path(parent).is_none() {
             return Err(Error::NotFound);
         }
+        let new = attr::made_in(new, &tree.get(parent)?.meta);
         let meta = Meta::of_new(new, self.settings());
         let now = meta.mtime;
         let body = if new.kind == FileKind::Directory {

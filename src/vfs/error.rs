@@ -35,6 +35,9 @@ pub enum Error {
     /// EPERM.
     #[error("operation not permitted")]
     NotPermitted,
+    /// ETXTBSY.
+    #[error("the program is running")]
+    Running,
     /// EROFS.
     #[error("read-only file system")]
     ReadOnly,

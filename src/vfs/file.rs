@@ -4,12 +4,12 @@
 //! unsent bytes; its base version stays pinned while the file is open.
 
 use std::future::Future;
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Poll;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::poll;
@@ -29,6 +29,8 @@ use crate::io::{self, Content, CopyError, Cursor, Owner};
 
 /// Commits that one operation may ask for: others may write to the same file meanwhile.
 const TRIES: u32 = 32;
+/// A flag of open that the kernel sets when it runs a program (`__FMODE_EXEC`); open(2) lets nobody set it.
+const RUNS: i32 = 0x20;
 /// Bytes copied by one call: what the kernel's 32 bit of count hold in whole pages.
 const COPY_MAX: u64 = u32::MAX as u64 & !4095;
 
@@ -49,6 +51,8 @@ pub(super) struct FileHandle {
     content: Arc<Content>,
     cursor: Cursor,
     write: bool,
+    /// A program is run from it, as long as it is open.
+    runs: bool,
     /// Counts the beginnings and ends of writes.
     writes: AtomicU64,
 }
@@ -94,6 +98,9 @@ impl Vfs {
         if write || truncate {
             self.writable()?;
         }
+        if truncate && !write && self.is_running(ino) {
+            return Err(Error::Running);
+        }
         let (content, keep_cache) = {
             let mut tree = self.tree();
             let content = self.content(&mut tree, ino)?;
@@ -109,6 +116,7 @@ impl Vfs {
             content,
             cursor: Cursor::default(),
             write,
+            runs: flags & RUNS != 0,
             writes: AtomicU64::new(0),
         })));
         if truncate && let Err(error) = self.truncate_at_open(ino).await {
@@ -116,6 +124,16 @@ impl Vfs {
             return Err(error);
         }
         Ok(Opened { fh, keep_cache })
+    }
+
+    /// Whether a program is run from a file. The kernel refuses to open that for writing; but an O_TRUNC
+    /// without a right to write reaches b2fuse first, and would empty the file under the program.
+    fn is_running(&self, ino: Ino) -> bool {
+        let handles = self.shared.handles.lock();
+        let handles = handles.unwrap_or_else(PoisonError::into_inner);
+        handles
+            .values()
+            .any(|handle| matches!(&**handle, Handle::File(file) if file.ino == ino && file.runs))
     }
 
     async fn truncate_at_open(&self, ino: Ino) -> Result<(), Error> {
@@ -294,10 +312,13 @@ impl Vfs {
         };
         let len = len.min(COPY_MAX);
         for _ in 0..TRIES {
+            target.writes.fetch_add(1, Ordering::Relaxed);
             let copy = target
                 .content
                 .copy_from(&source.content, from_offset, to_offset, len);
-            match copy.await {
+            let copied = copy.await;
+            target.writes.fetch_add(1, Ordering::Relaxed);
+            match copied {
                 Ok(0) => return Ok(0),
                 Ok(copied) => {
                     self.content_changed(target.ino, Some(to))?;
@@ -317,21 +338,13 @@ impl Vfs {
         Err(too_fast())
     }
 
-    /// fallocate(2). Space is never short, so without other flags only a size that grows is a change; punching a
-    /// hole and zeroing a range make zeros, which take no memory. Errors: `NotSupported` for flags that
-    /// move what is stored.
-    pub async fn fallocate(&self, fh: Fh, mode: i32, offset: u64, len: u64) -> Result<(), Error> {
-        const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
-        const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
-        const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
-        const ZERO_KEEP: i32 = ZERO | KEEP;
-        let (zero, grow) = match mode {
-            0 => (false, true),
-            KEEP => (false, false),
-            ZERO => (true, true),
-            PUNCH | ZERO_KEEP => (true, false),
-            _ => return Err(Error::NotSupported),
-        };
+    /// Extends a file, or makes a range of it zeros, as fallocate(2) with `mode`. Room for what is not
+    /// written yet is there in a bucket anyway, and nothing changes for that: neither content nor times.
+    pub async fn fallocate(&self, fh: Fh, offset: u64, len: u64, mode: i32) -> Result<(), Error> {
+        const ZEROS: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
+        if mode & !(ZEROS | libc::FALLOC_FL_KEEP_SIZE) != 0 {
+            return Err(Error::NotSupported);
+        }
         let handle = self.handle(fh)?;
         let Handle::File(file) = &*handle else {
             return Err(Error::BadHandle);
@@ -340,33 +353,18 @@ impl Vfs {
             return Err(Error::BadHandle);
         }
         let end = offset.checked_add(len).ok_or(Error::TooLarge)?;
+        // Mode 0 is a range of no zeros behind which the file ends at the earliest.
+        let start = if mode & ZEROS == 0 { end } else { offset };
+        let grow = mode & libc::FALLOC_FL_KEEP_SIZE == 0;
         file.writes.fetch_add(1, Ordering::Relaxed);
-        let changed = self.allocate(file, offset..end, zero, grow).await;
+        let result = self
+            .retry_after_commit(file.ino, || file.content.zero(start..end, grow))
+            .await;
         file.writes.fetch_add(1, Ordering::Relaxed);
-        if changed? {
+        if result? {
             self.content_changed(file.ino, Some(fh))?;
         }
         Ok(())
-    }
-
-    async fn allocate(
-        &self,
-        file: &FileHandle,
-        range: Range<u64>,
-        zero: bool,
-        grow: bool,
-    ) -> Result<bool, Error> {
-        let content = &file.content;
-        let mut changed = false;
-        if grow {
-            let grow = || content.grow(range.end);
-            changed |= self.retry_after_commit(file.ino, grow).await?;
-        }
-        if zero {
-            let zero = || content.zero(range.clone());
-            changed |= self.retry_after_commit(file.ino, zero).await?;
-        }
-        Ok(changed)
     }
 
     /// The content was changed just now.
@@ -456,7 +454,16 @@ impl Vfs {
     }
 
     fn set_meta(&self, ino: Ino, set: &SetAttr) -> Result<(), Error> {
+        let now = attr::now();
+        let time = |set: Option<SystemTime>| set.map_or(now, attr::to_nanos);
         let mut tree = self.tree();
+        if set.atime.is_some() || set.mtime.is_some() {
+            // Setting one must not show as a change of the other.
+            let atime = set
+                .atime
+                .map_or_else(|| tree.atime(ino), |set| Ok(time(set)))?;
+            tree.set_atime(ino, atime);
+        }
         let node = tree.get_mut(ino)?;
         let mut meta = node.meta;
         let ignored = SetAttr {
@@ -469,23 +476,27 @@ impl Vfs {
             Permissions::Keep => set,
             Permissions::Ignore => &ignored,
         };
-        if (set.uid.is_some() || set.gid.is_some()) && meta.kind == FileKind::File {
+        // Nothing to change at all is chown(-1, -1), or the kernel taking privileges away.
+        let owner = set.uid.is_some() || set.gid.is_some() || *set == SetAttr::default();
+        if owner && meta.kind != FileKind::Directory {
             meta.mode = attr::unprivileged(meta.mode);
         }
         meta.mode = set.mode.map_or(meta.mode, attr::permissions);
         meta.uid = set.uid.unwrap_or(meta.uid);
         meta.gid = set.gid.unwrap_or(meta.gid);
         if let Some(mtime) = set.mtime {
-            meta.mtime = mtime.map_or_else(attr::now, attr::to_nanos);
+            meta.mtime = time(mtime);
             if let Some(object) = node.object_mut() {
                 object.mtime_explicit = true;
             }
         }
-        if meta.stored_alike(&node.meta) {
+        // Also when nothing is different afterwards.
+        meta.ctime = now;
+        let alike = meta.stored_alike(&node.meta);
+        node.meta = meta;
+        if alike {
             return Ok(());
         }
-        meta.ctime = attr::now();
-        node.meta = meta;
         let delay = self.attributes_delay(node.content_dirty());
         if let Some(object) = node.object_mut() {
             object.attrs_pending = true;

@@ -210,6 +210,8 @@ impl Marker {
 pub(super) struct Dir {
     /// In B2's order of names (API §4.2).
     pub(super) children: BTreeMap<Arc<str>, Ino>,
+    /// How many of them are directories.
+    pub(super) subdirectories: u32,
     /// When the last complete listing began.
     pub(super) listed: Option<Instant>,
     /// When its first page was last asked for: there the marker with its attributes stands.
@@ -330,6 +332,30 @@ impl Dir {
             self.absent.clear();
         }
         self.absent.insert(name.into(), began);
+    }
+
+    /// Adds a name that nobody has.
+    pub(super) fn add(&mut self, name: Arc<str>, child: Ino, directory: bool) {
+        self.children.insert(name, child);
+        self.subdirectories += u32::from(directory);
+    }
+
+    /// Takes a name out, if it is this child's.
+    pub(super) fn remove(&mut self, name: &str, child: Ino, directory: bool) {
+        if self.children.get(name) == Some(&child) {
+            self.children.remove(name);
+            self.subdirectories = self.subdirectories.saturating_sub(u32::from(directory));
+        }
+    }
+
+    /// What stat(2) shows as the count of links: one from above, one for `.`, and the `..` of each directory
+    /// in it. One, which no directory has, where they are not known.
+    pub(super) fn links(&self) -> u32 {
+        if self.listed.is_some() {
+            self.subdirectories.saturating_add(2)
+        } else {
+            1
+        }
     }
 
     /// Names have come: in order, as B2 lists them, they leave a B-tree half empty. Done whenever there

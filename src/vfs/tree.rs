@@ -8,11 +8,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attr::{Meta, to_time};
+use super::atime::AccessTimes;
+use super::attr::{self, Meta, Nanos, to_time};
 use super::leaving::Leaving;
 use super::node::{Body, Dir, Moment, Node, Object};
 use super::table::Table;
-use super::{Attr, Error, FileKind, Ino};
+use super::{Attr, Error, Ino};
 
 /// Counts local changes and the beginnings of listings, so that it can be told which came first.
 pub(super) type Tick = u64;
@@ -30,6 +31,7 @@ pub(super) struct Tree {
     removed: HashMap<(Ino, Arc<str>), Tick>,
     /// Names that B2 may still show although they were removed here.
     pub(super) leaving: Leaving,
+    accessed: AccessTimes,
 }
 
 impl Tree {
@@ -43,6 +45,7 @@ impl Tree {
             flights: 0,
             removed: HashMap::new(),
             leaving: Leaving::default(),
+            accessed: AccessTimes::default(),
         };
         tree.nodes.insert(
             Ino::ROOT,
@@ -178,9 +181,8 @@ impl Tree {
         }
         let ino = self.next;
         let changed = self.tick;
-        self.dir_mut(parent)?
-            .children
-            .insert(Arc::clone(&name), ino);
+        let directory = matches!(body, Body::Dir(_));
+        self.dir_mut(parent)?.add(Arc::clone(&name), ino, directory);
         self.next = ino.next();
         self.nodes.insert(
             ino,
@@ -218,6 +220,9 @@ impl Tree {
             let (parent, name) = (node.parent, Arc::clone(&node.name));
             self.note_removed(parent, name);
         }
+        if let Some(node) = self.nodes.get_mut(ino) {
+            node.meta.ctime = attr::now(); // it has a link less
+        }
         self.forget_name(ino);
     }
 
@@ -235,10 +240,9 @@ impl Tree {
             Body::Dir(dir) => dir.children.values().copied().collect(),
             Body::Object(_) => Vec::new(),
         };
-        if let Ok(dir) = self.dir_mut(parent)
-            && dir.children.get(&name) == Some(&ino)
-        {
-            dir.children.remove(&name);
+        let directory = matches!(node.body, Body::Dir(_));
+        if let Ok(dir) = self.dir_mut(parent) {
+            dir.remove(&name, ino, directory);
         }
         for child in below {
             self.forget_name(child);
@@ -262,11 +266,11 @@ impl Tree {
             return;
         };
         let (parent, name) = (node.parent, Arc::clone(&node.name));
+        let directory = node.dir().is_some();
         if let Ok(dir) = self.dir_mut(parent) {
-            dir.children.remove(&name);
+            dir.remove(&name, ino, directory);
         }
-        self.nodes.remove(ino);
-        self.pending.remove(&ino);
+        self.free(ino);
     }
 
     /// Moves a node to another name; whatever had that name is detached.
@@ -278,12 +282,13 @@ impl Tree {
         }
         let node = self.get(ino)?;
         let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
+        let directory = node.dir().is_some();
         if let Ok(dir) = self.dir_mut(old_parent) {
-            dir.children.remove(&old_name);
+            dir.remove(&old_name, ino, directory);
         }
         self.note_removed(old_parent, old_name);
         let dir = self.dir_mut(parent)?;
-        dir.children.insert(Arc::clone(&name), ino);
+        dir.add(Arc::clone(&name), ino, directory);
         dir.absent.remove(&*name);
         let node = self.get_mut(ino)?;
         node.parent = parent;
@@ -302,9 +307,14 @@ impl Tree {
             if let Some(content) = node.object().and_then(|object| object.content.as_ref()) {
                 content.discard();
             }
-            self.nodes.remove(ino);
-            self.pending.remove(&ino);
+            self.free(ino);
         }
+    }
+
+    fn free(&mut self, ino: Ino) {
+        self.nodes.remove(ino);
+        self.pending.remove(&ino);
+        self.accessed.forget(ino);
     }
 
     /// Whether the subtree holds anything that a listing which began at `began` cannot know of.
@@ -356,7 +366,6 @@ impl Tree {
         let node = self.get(ino)?;
         let meta = node.meta;
         let linked = ino == Ino::ROOT || node.linked;
-        let mtime = to_time(meta.mtime);
         Ok(Attr {
             ino,
             kind: meta.kind,
@@ -364,16 +373,26 @@ impl Tree {
             uid: meta.uid,
             gid: meta.gid,
             size: node.size(),
-            nlink: match (linked, meta.kind) {
-                (false, _) => 0,
-                (true, FileKind::Directory) => 2,
-                (true, _) => 1,
+            nlink: match node.dir() {
+                _ if !linked => 0,
+                Some(dir) => dir.links(),
+                None => 1,
             },
             rdev: meta.rdev,
-            atime: mtime,
-            mtime,
-            ctime: to_time(meta.ctime.max(meta.mtime)),
+            atime: to_time(self.atime(ino)?),
+            mtime: to_time(meta.mtime),
+            ctime: to_time(meta.ctime),
         })
+    }
+
+    /// The access time that was set, or else the modification time.
+    pub(super) fn atime(&self, ino: Ino) -> Result<Nanos, Error> {
+        let mtime = self.get(ino)?.meta.mtime;
+        Ok(self.accessed.get(ino).unwrap_or(mtime))
+    }
+
+    pub(super) fn set_atime(&mut self, ino: Ino, atime: Nanos) {
+        self.accessed.set(ino, atime);
     }
 
     /// How much longer B2 need not be asked about a node.
@@ -394,6 +413,7 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FileKind;
     use super::*;
 
     fn tree() -> Tree {

@@ -73,11 +73,11 @@ pub struct Attr {
     pub nlink: u32,
     /// Device number of device nodes.
     pub rdev: u32,
-    /// Not kept: shows the mtime.
+    /// As it was last set, while the inode is known; else the mtime.
     pub atime: SystemTime,
     /// Last change of content, to the nanosecond.
     pub mtime: SystemTime,
-    /// Last change of attributes through this mount, never before the mtime.
+    /// Last change of attributes or content through this mount; before one, the mtime.
     pub ctime: SystemTime,
 }
 
@@ -91,7 +91,7 @@ pub struct Entry {
 }
 
 /// The changes of one setattr request.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SetAttr {
     /// New permission bits.
     pub mode: Option<u32>,

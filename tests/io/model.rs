@@ -94,7 +94,21 @@ async fn program(rig: &Rig, seed: u64, scale: &Scale) {
                     }
                 }
             }
-            45..57 => {
+            45..51 => {
+                let offset = random.u64(0..=scale.longest);
+                let end = offset + random.u64(1..=scale.largest_write);
+                let grow = random.bool();
+                let size = model.len();
+                let changed = file.zero(offset..end, grow).await.expect("zeroed");
+                if grow {
+                    model.resize(size.max(end as usize), 0);
+                }
+                let within = (offset as usize).min(size)..(end as usize).min(size);
+                let place = format!("seed {seed} step {step}: zeros at {offset}");
+                assert_eq!(changed, !within.is_empty() || model.len() > size, "{place}");
+                model[within].fill(0);
+            }
+            51..57 => {
                 let size = match random.u32(0..4) {
                     0 => 0,
                     1 => random.u64(0..scale.longest),
@@ -103,15 +117,7 @@ async fn program(rig: &Rig, seed: u64, scale: &Scale) {
                 file.truncate(size).await.expect("cut");
                 model.resize(size as usize, 0);
             }
-            57..62 => {
-                let from = random.u64(0..=model.len() as u64);
-                let to = from + random.u64(1..=scale.longest);
-                let within = from as usize..(to as usize).min(model.len());
-                let some = file.zero(from..to).await.expect("zeroed");
-                assert_eq!(some, !within.is_empty(), "seed {seed} step {step}");
-                model[within].fill(0);
-            }
-            62..85 => {
+            57..85 => {
                 let offset = random.u64(0..=model.len() as u64);
                 let len = random.u64(1..=MIB);
                 let read = file.read(&cursor, offset, len).await.expect("read");

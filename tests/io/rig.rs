@@ -1,6 +1,7 @@
 //! An emulator, a client, an engine, and an owner as `vfs` would be one.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -231,18 +232,19 @@ impl File {
         }
     }
 
-    pub(crate) async fn truncate(&self, size: u64) -> Result<(), Error> {
+    /// As `vfs` does for fallocate.
+    pub(crate) async fn zero(&self, range: Range<u64>, grow: bool) -> Result<bool, Error> {
         loop {
-            match self.content.truncate(size).await {
+            match self.content.zero(range.clone(), grow).await {
                 Err(Error::NeedsCommit) => self.commit().await.map(drop)?,
                 answer => return answer,
             }
         }
     }
 
-    pub(crate) async fn zero(&self, range: std::ops::Range<u64>) -> Result<bool, Error> {
+    pub(crate) async fn truncate(&self, size: u64) -> Result<(), Error> {
         loop {
-            match self.content.zero(range.clone()).await {
+            match self.content.truncate(size).await {
                 Err(Error::NeedsCommit) => self.commit().await.map(drop)?,
                 answer => return answer,
             }

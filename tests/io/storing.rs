@@ -51,41 +51,6 @@ async fn appending_to_ten_gibibytes_downloads_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hole_takes_no_memory_and_the_rest_of_the_file_is_copied() {
-    let rig = patient(settings()).await;
-    let size = 1 << 30;
-    let version = rig.seed("holed", size).await;
-    let end = rig.bytes_of(&version.id, size).await[(size - MIB) as usize..].to_vec();
-    rig.server.reset_counters();
-    let file = rig.open("holed", version);
-    let hole = 100 * MIB + 1..size - MIB;
-    assert!(file.zero(hole.clone()).await.expect("zeroed"));
-    assert!(
-        rig.io.memory_unsent() < 10_000,
-        "{}",
-        rig.io.memory_unsent()
-    );
-    assert_eq!(rig.server.counters().bytes_out, 0);
-    let middle = file.read(&Cursor::default(), hole.start, MIB).await;
-    assert!(middle.expect("read").iter().all(|byte| *byte == 0));
-    let committed = file.commit().await.expect("stored").expect("dirty");
-    assert_eq!(committed.version.size, size);
-    assert!(rig.io.memory_peak() <= rig.io.memory_limit());
-    let counters = rig.server.counters();
-    let sent = hole.end - hole.start;
-    assert!(counters.bytes_out <= 10_000_000, "{}", counters.bytes_out);
-    assert!(
-        counters.bytes_in <= sent + 20_000_000,
-        "{}",
-        counters.bytes_in
-    );
-    let read = file.read(&Cursor::default(), size - MIB, MIB).await;
-    assert!(read.expect("read") == end);
-    let zeros = file.read(&Cursor::default(), hole.end - 9, 9).await;
-    assert_eq!(zeros.expect("read"), [0; 9]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_larger_than_memory_streams_through_it() {
     let rig = Rig::new(settings()).await;
     let file = rig.create("stream");

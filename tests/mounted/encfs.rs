@@ -1,13 +1,11 @@
 //! encfs on top of the mount: what is written through it comes back, also from a download.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-use tempfile::TempDir;
+use std::path::Path;
 
 use crate::support::place::{Bucket, Place};
-use crate::support::tools::{finish, program, run, shell};
+use crate::support::stacked::Stacked;
+use crate::support::tools::shell;
 use crate::support::tree::{self, CONTENT, EVERYTHING, Times, get, noise, put};
 
 crate::scenarios! {
@@ -15,67 +13,13 @@ crate::scenarios! {
     renames_and_changes_under_encfs_hold,
 }
 
-/// A running encfs; unmounted when dropped.
-struct EncFs {
-    child: Option<Child>,
-    plain: PathBuf,
-    _temporary: TempDir,
-}
-
-impl EncFs {
-    /// Mounts `encrypted`; sets it up in the standard way when it is new.
-    fn mount(encrypted: &Path) -> Self {
-        let temporary = tempfile::tempdir().expect("a temporary directory");
-        let plain = temporary.path().join("plain");
-        fs::create_dir(&plain).expect("a mountpoint");
-        let plain = plain.canonicalize().expect("a mountpoint");
-        let child = Command::new("encfs")
+/// Mounts `encrypted`; sets it up in the standard way when it is new.
+fn mount(encrypted: &Path) -> Stacked {
+    Stacked::mount("encfs", |command| {
+        command
             .args(["-f", "--standard", "--extpass=echo correct horse"])
-            .args([encrypted, &plain])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start encfs (tests/run installs it): {error}"));
-        let mut mount = Self {
-            child: Some(child),
-            plain,
-            _temporary: temporary,
-        };
-        while !mount.is_mounted() {
-            let child = mount.child.as_mut().expect("a process");
-            if let Some(status) = child.try_wait().expect("the process can be asked") {
-                panic!("encfs ended with {status} instead of mounting");
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        mount
-    }
-
-    fn is_mounted(&self) -> bool {
-        fs::read_to_string("/proc/self/mountinfo")
-            .expect("/proc/self/mountinfo")
-            .lines()
-            .any(|line| line.split(' ').nth(4).map(Path::new) == Some(&self.plain))
-    }
-
-    fn unmount(&mut self) {
-        let Some(mut child) = self.child.take() else {
-            return;
-        };
-        run(program("umount").arg(&self.plain));
-        let status = child.wait().expect("the process can be waited for");
-        assert!(status.success(), "encfs ended with {status}");
-    }
-}
-
-impl Drop for EncFs {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            finish(program("umount").arg("--lazy").arg(&self.plain));
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+            .arg(encrypted);
+    })
 }
 
 /// Downloads the bucket and compares what encfs makes of the download.
@@ -84,7 +28,7 @@ fn stored_shows(place: &mut dyn Place, expected: &Path) {
         return;
     }
     let download = place.stored();
-    let mut encfs = EncFs::mount(&download);
+    let mut encfs = mount(&download);
     tree::same(
         expected,
         &encfs.plain,
@@ -99,7 +43,7 @@ fn stored_shows(place: &mut dyn Place, expected: &Path) {
 fn an_encrypted_tree_survives_remounts(place: &mut dyn Place) {
     let source = tempfile::tempdir().expect("a temporary directory");
     tree::build(source.path(), 40);
-    let mut encfs = EncFs::mount(place.path());
+    let mut encfs = mount(place.path());
     shell("cp -a \"$1\"/. \"$2\"", [source.path(), &encfs.plain]);
     tree::same(
         source.path(),
@@ -108,7 +52,7 @@ fn an_encrypted_tree_survives_remounts(place: &mut dyn Place) {
     );
     encfs.unmount();
     place.remount();
-    let mut encfs = EncFs::mount(place.path());
+    let mut encfs = mount(place.path());
     tree::same(
         source.path(),
         &encfs.plain,
@@ -121,7 +65,7 @@ fn an_encrypted_tree_survives_remounts(place: &mut dyn Place) {
 fn renames_and_changes_under_encfs_hold(place: &mut dyn Place) {
     let twin = tempfile::tempdir().expect("a temporary directory");
     let twin = twin.path();
-    let mut encfs = EncFs::mount(place.path());
+    let mut encfs = mount(place.path());
     for root in [&encfs.plain, twin] {
         fs::create_dir_all(root.join("dir/deep")).unwrap();
         put(&root.join("dir/a"), &noise(41, 100_000));
@@ -138,7 +82,7 @@ fn renames_and_changes_under_encfs_hold(place: &mut dyn Place) {
     tree::same(twin, &encfs.plain, CONTENT);
     encfs.unmount();
     place.remount();
-    let mut encfs = EncFs::mount(place.path());
+    let mut encfs = mount(place.path());
     tree::same(twin, &encfs.plain, CONTENT);
     shell("rm -rf \"$1\"/moved/deep", [&encfs.plain]);
     fs::remove_dir_all(twin.join("moved/deep")).unwrap();
@@ -150,7 +94,7 @@ fn renames_and_changes_under_encfs_hold(place: &mut dyn Place) {
 #[test]
 fn listed_hash_files_are_no_trouble() {
     let place = Bucket::with("list_hashfiles: true\n");
-    let mut encfs = EncFs::mount(place.path());
+    let mut encfs = mount(place.path());
     put(&encfs.plain.join("file"), &noise(43, 10_000));
     fs::create_dir(encfs.plain.join("dir")).unwrap();
     put(&encfs.plain.join("dir/other"), b"other");

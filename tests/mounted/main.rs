@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attributes;
 mod bad_lines;
 mod calls;
 mod contest;
@@ -32,6 +33,7 @@ mod random_access;
 mod reading_directories;
 mod renaming;
 mod rsync;
+mod running;
 mod special;
 mod together;
 mod tools;

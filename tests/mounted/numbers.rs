@@ -124,6 +124,7 @@ fn modes_after(folder: &Path) -> Vec<(String, u32)> {
             ("nobody", "truncate -s 1 \"$1\""),
             ("nobody", ": > \"$1\""),
             ("nobody", "fallocate -l 100000 \"$1\""),
+            ("nobody", "fallocate --punch-hole -l 1 \"$1\""),
             ("root", "chown 1234 \"$1\""),
             ("root", "truncate -s 1 \"$1\""),
         ] {

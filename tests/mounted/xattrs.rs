@@ -65,7 +65,7 @@ fn attributes_of_a_tree_go_with_cp_tar_and_rsync(place: &mut dyn Place) {
          setfattr -n user.x -v 'of a' t/a; setfattr -n user.y -v 0x00ff10 t/d/b
          setfattr -n user.z -v of-d t/d; setfattr -n user.e -v empty t/d/empty
          chmod 2750 t/d
-         touch -hd '2001-02-03 04:05:06.123456789' t/a t/d/b t/link t/d/empty t/d
+         touch -hd '2001-02-03 04:05:06.123456789' t/a t/d/b t/link t/d/empty t/d t
          cp -a t copied
          rsync -aX t/ synced; rsync -aX t/ synced
          tar --xattrs -cf t.tar t; mkdir unpacked

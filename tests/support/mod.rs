@@ -12,5 +12,6 @@ pub(crate) mod mount;
 pub(crate) mod pages;
 pub(crate) mod place;
 pub(crate) mod python;
+pub(crate) mod stacked;
 pub(crate) mod tools;
 pub(crate) mod tree;

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::emulator::Emulator;
 
-/// How long one mount may live, and how long it may take to come up or go down; a guard, no measure.
+/// How long one mount may live unless it is granted more, and how long it may take to come up or go down; a guard, no measure.
 const HANGS_AFTER: Duration = Duration::from_secs(400);
 
 /// How a mount is started; kept for remounts.
@@ -29,6 +29,19 @@ pub(crate) struct Settings {
     pub(crate) key: String,
     pub(crate) endpoint: String,
     pub(crate) bucket: String,
+}
+
+impl Settings {
+    /// Of the emulator's bucket, with these lines of config.yaml.
+    pub(crate) fn of(emulator: &Emulator, config: &str) -> Self {
+        Self {
+            config: config.to_owned(),
+            key_id: emulator.key_id().to_owned(),
+            key: emulator.key().to_owned(),
+            endpoint: emulator.endpoint(),
+            bucket: emulator.bucket_name().to_owned(),
+        }
+    }
 }
 
 /// A running mount; unmounted when dropped.
@@ -50,17 +63,16 @@ impl Mount {
 
     /// With these lines of config.yaml.
     pub(crate) fn with(emulator: &Emulator, config: &str) -> Self {
-        Self::start(Settings {
-            config: config.to_owned(),
-            key_id: emulator.key_id().to_owned(),
-            key: emulator.key().to_owned(),
-            endpoint: emulator.endpoint(),
-            bucket: emulator.bucket_name().to_owned(),
-        })
+        Self::start(Settings::of(emulator, config))
     }
 
     pub(crate) fn start(settings: Settings) -> Self {
-        let temporary = tempfile::tempdir().expect("a temporary directory");
+        Self::start_in(settings, &std::env::temp_dir())
+    }
+
+    /// With its mountpoint somewhere below this folder.
+    pub(crate) fn start_in(settings: Settings, folder: &Path) -> Self {
+        let temporary = tempfile::tempdir_in(folder).expect("a temporary directory");
         let mountpoint = temporary.path().join("mount");
         std::fs::create_dir(&mountpoint).expect("a mountpoint");
         let mountpoint = mountpoint.canonicalize().expect("a mountpoint");
@@ -111,7 +123,7 @@ impl Mount {
             .expect("setpriv (util-linux) starts b2fuse");
         let pid = Pid::from_raw(child.id() as i32);
         self.child = Some(child);
-        self.watched = Some(watchdog(pid));
+        self.watched = Some(watchdog(pid, HANGS_AFTER));
 
         let patience = Instant::now() + HANGS_AFTER;
         while !is_mounted(&self.mountpoint) {
@@ -142,6 +154,11 @@ impl Mount {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running process").id()
+    }
+
+    /// Lets the process that runs now live longer than others before it is taken for hanging.
+    pub(crate) fn live_for(&mut self, patience: Duration) {
+        self.watched = Some(watchdog(Pid::from_raw(self.pid() as i32), patience));
     }
 
     /// The most memory that the process ever held, in bytes (`VmHWM`).
@@ -243,11 +260,11 @@ impl Drop for Mount {
 }
 
 /// Kills a process that outlives every test, so that nothing waits for its filesystem for ever.
-fn watchdog(pid: Pid) -> Sender<()> {
+fn watchdog(pid: Pid, patience: Duration) -> Sender<()> {
     let (alive, watched) = mpsc::channel();
     std::thread::spawn(move || {
-        if watched.recv_timeout(HANGS_AFTER) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("b2fuse {pid} has run for {HANGS_AFTER:?}: taken for hanging, killed");
+        if watched.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("b2fuse {pid} has run for {patience:?}: taken for hanging, killed");
             let _ = kill(pid, Signal::SIGKILL);
         }
     });

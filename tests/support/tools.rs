@@ -72,6 +72,22 @@ fn client(name: &str) -> PathBuf {
     path
 }
 
+/// A program that `tests/run` has installed with cargo.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let path = match std::env::var_os("B2FUSE_TEST_TOOLS") {
+        Some(bin) => Path::new(&bin).join(name),
+        None => PathBuf::from(name),
+    };
+    let found = finish(program(&path).arg("--version"));
+    assert!(
+        found.status.success(),
+        "no {name} ({}): tests/run installs it; to run cargo test by hand, set B2FUSE_TEST_TOOLS to \
+         the folder that holds it",
+        both(&found).trim()
+    );
+    path
+}
+
 /// The `b2` command line, signed in to the emulator.
 pub(crate) fn b2(emulator: &Emulator) -> Command {
     let mut command = program(client("b2"));

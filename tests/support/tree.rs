@@ -176,6 +176,8 @@ pub(crate) fn walk(root: &Path) -> Vec<PathBuf> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Times {
     No,
+    /// What archives of the old kinds keep.
+    Seconds,
     /// What every B2 tool keeps.
     Milliseconds,
     /// What encfs passes on.
@@ -188,6 +190,9 @@ pub(crate) enum Times {
 pub(crate) struct Compare {
     pub(crate) times: Times,
     pub(crate) directory_times: bool,
+    /// Of symbolic links.
+    pub(crate) link_times: bool,
+    /// And owners.
     pub(crate) modes: bool,
     /// Whether empty directories must be there.
     pub(crate) empty_directories: bool,
@@ -197,6 +202,7 @@ pub(crate) struct Compare {
 pub(crate) const EVERYTHING: Compare = Compare {
     times: Times::Nanoseconds,
     directory_times: true,
+    link_times: true,
     modes: true,
     empty_directories: true,
 };
@@ -205,6 +211,7 @@ pub(crate) const EVERYTHING: Compare = Compare {
 pub(crate) const CONTENT: Compare = Compare {
     times: Times::No,
     directory_times: false,
+    link_times: false,
     modes: false,
     empty_directories: true,
 };
@@ -213,6 +220,7 @@ pub(crate) const CONTENT: Compare = Compare {
 pub(crate) const STORED: Compare = Compare {
     times: Times::Milliseconds,
     directory_times: false,
+    link_times: false,
     modes: false,
     empty_directories: false,
 };
@@ -250,7 +258,7 @@ pub(crate) fn difference(expected: &Path, found: &Path, how: Compare) -> Option<
         let pair = |what: &str, a: String, b: String| {
             Some(format!("{name:?}: {what} should be {a}, is {b}"))
         };
-        if wanted.is_dir() != got.is_dir() {
+        if wanted.file_type() != got.file_type() {
             return pair(
                 "kind",
                 format!("{:?}", wanted.file_type()),
@@ -264,12 +272,25 @@ pub(crate) fn difference(expected: &Path, found: &Path, how: Compare) -> Option<
                 format!("{:o}", got.mode()),
             );
         }
-        let timed = !wanted.is_dir() || how.directory_times;
+        let owners = [wanted, got].map(|meta| format!("{}:{}", meta.uid(), meta.gid()));
+        if how.modes && owners[0] != owners[1] {
+            let [wanted, got] = owners;
+            return pair("owner", wanted, got);
+        }
+        let timed =
+            (!wanted.is_dir() || how.directory_times) && (!wanted.is_symlink() || how.link_times);
         let (a, b) = (time(wanted, how.times), time(got, how.times));
         if timed && a != b {
             return pair("mtime", format!("{a:?}"), format!("{b:?}"));
         }
-        if wanted.is_dir() {
+        if wanted.is_symlink() {
+            let [a, b] = [expected, found].map(|root| fs::read_link(root.join(name)));
+            let [a, b] = [a, b].map(|target| target.expect("the target of a link"));
+            if a != b {
+                return pair("target", format!("{a:?}"), format!("{b:?}"));
+            }
+        }
+        if !wanted.is_file() {
             continue;
         }
         if wanted.len() != got.len() {
@@ -327,6 +348,7 @@ fn holds_a_file(directory: &Path) -> bool {
 fn time(meta: &fs::Metadata, times: Times) -> Option<(i64, i64)> {
     match times {
         Times::No => None,
+        Times::Seconds => Some((meta.mtime(), 0)),
         Times::Milliseconds => Some((meta.mtime(), meta.mtime_nsec() / 1_000_000)),
         Times::Microseconds => Some((meta.mtime(), meta.mtime_nsec() / 1_000)),
         Times::Nanoseconds => Some((meta.mtime(), meta.mtime_nsec())),

@@ -277,6 +277,29 @@ async fn fsync_of_a_directory_stores_what_is_closed_below_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fsync_of_a_directory_waits_for_the_removals_in_it_and_tells_of_one_that_failed() {
+    let server = server();
+    let vfs = mount(&server, later(HOUR)).await;
+    let dir = mkdir(&vfs, Ino::ROOT, "d").await;
+    put(&vfs, dir, "f", b"content").await;
+    put(&vfs, dir, "g", b"content").await;
+    let fh = vfs.opendir(dir).await.unwrap();
+    vfs.fsyncdir(fh).await.unwrap();
+    server.set_faults(&["hide_file:stall=1:1"]).unwrap();
+    vfs.unlink(dir, os("f")).await.unwrap();
+    vfs.fsyncdir(fh).await.unwrap();
+    assert_eq!(
+        versions(&server).await,
+        ["d/f hide", "d/f upload", "d/g upload"]
+    );
+    server.set_faults(&["hide_file:403"]).unwrap();
+    vfs.unlink(dir, os("g")).await.unwrap();
+    assert!(vfs.fsyncdir(fh).await.is_err());
+    server.set_faults(&[]).unwrap();
+    vfs.releasedir(fh);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_closes_waits_as_well() {
     let server = server();
     let filler = client(&server).await;
