@@ -649,7 +649,7 @@ impl Backend for Core<'_> {
                 len,
             } => {
                 let fh = self.slot(*slot)?.fh;
-                self.on(self.vfs().fallocate(fh, range.mode(), *offset, *len as u64))?;
+                self.on(self.vfs().fallocate(fh, *offset, *len as u64, range.mode()))?;
             }
             Operation::Put { name, data } => {
                 let (ino, fh) = self.open(name, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC)?;
