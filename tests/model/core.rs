@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::backend::Backend;
 use crate::operation::{Operation, SLOTS};
-use crate::reference::{Answer, Kind, Outcome, Stat};
+use crate::reference::{Answer, Kind, Outcome, Stat, Xattrs};
 use crate::support::bucket::Bucket;
 use crate::support::emulator::Emulator;
 
@@ -176,7 +176,7 @@ impl<'a> Core<'a> {
         for name in path.split('/').filter(|name| !name.is_empty()) {
             if here.1 != FileKind::Directory {
                 self.forget(here.0);
-                return Err(libc::ENOTDIR);
+                return Err(no_directory(here.1));
             }
             let found = self.on(self.vfs().lookup(here.0, OsStr::new(name)));
             self.forget(here.0);
@@ -197,7 +197,7 @@ impl<'a> Core<'a> {
         let (ino, kind) = self.find(parent)?;
         if kind != FileKind::Directory {
             self.forget(ino);
-            return Err(libc::ENOTDIR);
+            return Err(no_directory(kind));
         }
         Ok((ino, OsStr::new(name)))
     }
@@ -212,6 +212,35 @@ impl<'a> Core<'a> {
         let result = work(ino, kind);
         self.forget(ino);
         result
+    }
+
+    /// The same by calls that follow a link: all lead nowhere.
+    fn follow<T>(
+        &self,
+        path: &str,
+        work: impl FnOnce(Ino, FileKind) -> Result<T, i32>,
+    ) -> Result<T, i32> {
+        self.with(path, |ino, kind| {
+            if kind == FileKind::Symlink {
+                return Err(libc::ENOENT);
+            }
+            work(ino, kind)
+        })
+    }
+
+    /// Extended attributes, which the kernel asks files and directories for.
+    fn xattr<T>(
+        &self,
+        path: &str,
+        otherwise: i32,
+        work: impl FnOnce(Ino) -> Result<T, i32>,
+    ) -> Result<T, i32> {
+        self.follow(path, |ino, kind| {
+            if kind == FileKind::Fifo {
+                return Err(otherwise);
+            }
+            work(ino)
+        })
     }
 
     /// Runs with the parent of a path and its last name, and gives the reference back.
@@ -232,12 +261,12 @@ impl<'a> Core<'a> {
         self.beside(path, |parent, name| {
             match self.on(self.vfs().lookup(parent, name)) {
                 Ok(entry) => {
-                    let opened = if exclusive {
-                        Err(libc::EEXIST)
-                    } else if entry.attr.kind == FileKind::Directory {
-                        Err(libc::EISDIR)
-                    } else {
-                        self.on(self.vfs().open(entry.attr.ino, flags & !libc::O_CREAT))
+                    let opened = match entry.attr.kind {
+                        _ if exclusive => Err(libc::EEXIST),
+                        FileKind::Directory => Err(libc::EISDIR),
+                        FileKind::Symlink => Err(libc::ENOENT),
+                        FileKind::Fifo => Err(libc::ENXIO),
+                        _ => self.on(self.vfs().open(entry.attr.ino, flags & !libc::O_CREAT)),
                     };
                     match opened {
                         Ok(opened) => Ok((entry.attr.ino, opened.fh)),
@@ -296,13 +325,67 @@ impl<'a> Core<'a> {
         Ok(bytes)
     }
 
-    fn write(&self, fh: Fh, offset: u64, bytes: &[u8]) -> Result<(), i32> {
+    /// At an offset, or at the end.
+    fn write(&self, fh: Fh, offset: Option<u64>, bytes: &[u8]) -> Result<(), i32> {
         for (index, piece) in bytes.chunks(1 << 20).enumerate() {
-            let at = offset + ((index as u64) << 20);
-            let written = self.on(self.vfs().write(fh, at, Bytes::copy_from_slice(piece)))?;
+            let data = Bytes::copy_from_slice(piece);
+            let written = match offset {
+                Some(offset) => {
+                    let at = offset + ((index as u64) << 20);
+                    self.on(self.vfs().write(fh, at, data))?
+                }
+                None => self.on(self.vfs().append(fh, data))?,
+            };
             assert_eq!(written as usize, piece.len(), "a short write");
         }
         Ok(())
+    }
+
+    fn stat(&self, ino: Ino) -> Outcome {
+        let (attr, _) = self.on(self.vfs().getattr(ino))?;
+        let kind = match attr.kind {
+            FileKind::Directory => Kind::Directory,
+            FileKind::Symlink => Kind::Symlink,
+            FileKind::Fifo => Kind::Fifo,
+            _ => Kind::File,
+        };
+        let directory = kind == Kind::Directory;
+        Ok(Answer::Stat(Stat {
+            kind,
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            nlink: if directory { 0 } else { attr.nlink },
+            size: if directory { 0 } else { attr.size },
+            mtime: Some(attr.mtime),
+        }))
+    }
+
+    fn make(&self, path: &str, kind: FileKind, mode: u32, target: &str) -> Result<(), i32> {
+        self.beside(path, |parent, last| {
+            let (vfs, new) = (self.vfs(), node(kind, mode));
+            let entry = match kind {
+                FileKind::Directory => self.on(vfs.mkdir(parent, last, new)),
+                FileKind::Symlink => self.on(vfs.symlink(parent, last, target.as_bytes(), new)),
+                _ => self.on(vfs.mknod(parent, last, new)),
+            }?;
+            self.forget(entry.attr.ino);
+            Ok(())
+        })
+    }
+
+    fn xattrs(&self, ino: Ino) -> Result<Xattrs, i32> {
+        let listed = self.on(self.vfs().listxattr(ino))?;
+        let mut found = Xattrs::new();
+        for key in listed
+            .split(|byte| *byte == 0)
+            .filter(|key| !key.is_empty())
+        {
+            let key = String::from_utf8_lossy(key).into_owned();
+            let value = self.on(self.vfs().getxattr(ino, OsStr::new(&key)))?;
+            found.insert(key, value);
+        }
+        Ok(found)
     }
 
     /// What the kernel looks at before it asks: O_APPEND, the source's end, and overlaps.
@@ -444,6 +527,15 @@ impl<'a> Core<'a> {
     }
 }
 
+/// What a path says that goes on after something that is no directory.
+fn no_directory(kind: FileKind) -> i32 {
+    if kind == FileKind::Symlink {
+        libc::ENOENT
+    } else {
+        libc::ENOTDIR
+    }
+}
+
 fn node(kind: FileKind, mode: u32) -> NewNode {
     NewNode {
         kind,
@@ -491,11 +583,7 @@ impl Backend for Core<'_> {
             }
             Operation::WriteAt { slot, offset, data } => {
                 let open = self.slot(*slot)?;
-                let at = if open.append {
-                    self.size(open.ino)?
-                } else {
-                    *offset
-                };
+                let at = (!open.append).then_some(*offset);
                 self.write(open.fh, at, &data.bytes())?;
             }
             Operation::SetLen { slot, len } => {
@@ -535,22 +623,49 @@ impl Backend for Core<'_> {
                 self.on(self.vfs().fsync(fh, false))?;
             }
             Operation::StatSlot { slot } => {
-                return self.size(self.slot(*slot)?.ino).map(Answer::Size);
+                return self.stat(self.slot(*slot)?.ino);
+            }
+            Operation::ChmodSlot { slot, mode } => {
+                let mode = Some(*mode);
+                let set = SetAttr {
+                    mode,
+                    ..SetAttr::default()
+                };
+                self.set(self.slot(*slot)?.ino, set)?;
+            }
+            Operation::SetTimeSlot { slot, at } => {
+                let at = Some(Some(*at));
+                let set = SetAttr {
+                    atime: at,
+                    mtime: at,
+                    ..SetAttr::default()
+                };
+                self.set(self.slot(*slot)?.ino, set)?;
+            }
+            Operation::Allocate {
+                slot,
+                range,
+                offset,
+                len,
+            } => {
+                let fh = self.slot(*slot)?.fh;
+                self.on(self.vfs().fallocate(fh, *offset, *len as u64, range.mode()))?;
             }
             Operation::Put { name, data } => {
                 let (ino, fh) = self.open(name, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC)?;
-                let written = self.write(fh, 0, &data.bytes());
+                let written = self.write(fh, Some(0), &data.bytes());
                 written.and(self.shut(ino, fh))?;
             }
             Operation::Append { name, data } => {
                 let (ino, fh) = self.open(name, libc::O_WRONLY | libc::O_APPEND)?;
-                let size = self.size(ino)?;
-                let written = self.write(fh, size, &data.bytes());
+                let written = self.write(fh, None, &data.bytes());
                 written.and(self.shut(ino, fh))?;
             }
-            Operation::Truncate { name, len } => self.with(name, |ino, kind| {
-                if kind == FileKind::Directory {
-                    return Err(libc::EISDIR);
+            Operation::Truncate { name, len } => self.follow(name, |ino, kind| {
+                match kind {
+                    FileKind::Directory => return Err(libc::EISDIR),
+                    FileKind::Fifo => return Err(libc::EINVAL),
+                    _ => {}
                 }
                 self.set(
                     ino,
@@ -561,7 +676,7 @@ impl Backend for Core<'_> {
                 )
             })?,
             Operation::Read { name } => {
-                let (_, kind) = self.with(name, |ino, kind| Ok((ino, kind)))?;
+                let kind = self.follow(name, |_, kind| Ok(kind))?;
                 if kind == FileKind::Directory {
                     return Err(libc::EISDIR);
                 }
@@ -581,18 +696,27 @@ impl Backend for Core<'_> {
                 })?;
             }
             Operation::Mkdir { name, mode } => {
-                self.beside(name, |parent, last| {
-                    let new = node(FileKind::Directory, *mode);
-                    let entry = self.on(self.vfs().mkdir(parent, last, new))?;
-                    self.forget(entry.attr.ino);
-                    Ok(())
+                self.make(name, FileKind::Directory, *mode, "")?;
+            }
+            Operation::Symlink { name, target } => {
+                self.make(name, FileKind::Symlink, 0o777, target)?;
+            }
+            Operation::Fifo { name, mode } => self.make(name, FileKind::Fifo, *mode, "")?,
+            Operation::Readlink { name } => {
+                let target = self.with(name, |ino, kind| {
+                    if kind != FileKind::Symlink {
+                        return Err(libc::EINVAL);
+                    }
+                    self.on(self.vfs().readlink(ino))
                 })?;
+                let target = String::from_utf8_lossy(&target).into_owned();
+                return Ok(Answer::Target(target));
             }
             Operation::Rmdir { name } => {
                 self.beside(name, |parent, last| self.on(self.vfs().rmdir(parent, last)))?;
             }
             Operation::List { name } => {
-                let names = self.with(name, |ino, kind| {
+                let names = self.follow(name, |ino, kind| {
                     if kind == FileKind::Directory {
                         self.list(ino)
                     } else {
@@ -602,20 +726,9 @@ impl Backend for Core<'_> {
                 return names.map(Answer::Names);
             }
             Operation::Stat { name } => {
-                let (attr, _) = self.with(name, |ino, _| self.on(self.vfs().getattr(ino)))?;
-                let directory = attr.kind == FileKind::Directory;
-                return Ok(Answer::Stat(Stat {
-                    kind: if directory {
-                        Kind::Directory
-                    } else {
-                        Kind::File
-                    },
-                    mode: attr.mode,
-                    size: if directory { 0 } else { attr.size },
-                    mtime: Some(attr.mtime),
-                }));
+                return self.with(name, |ino, _| self.stat(ino));
             }
-            Operation::Chmod { name, mode } => self.with(name, |ino, _| {
+            Operation::Chmod { name, mode } => self.follow(name, |ino, _| {
                 self.set(
                     ino,
                     SetAttr {
@@ -635,6 +748,35 @@ impl Backend for Core<'_> {
                     },
                 )
             })?,
+            Operation::Chown { name, uid, gid } => self.with(name, |ino, _| {
+                let set = SetAttr {
+                    uid: Some(*uid),
+                    gid: Some(*gid),
+                    ..SetAttr::default()
+                };
+                self.set(ino, set)
+            })?,
+            Operation::SetXattr {
+                name,
+                key,
+                value,
+                flags,
+            } => self.xattr(name, libc::EPERM, |ino| {
+                self.on(self.vfs().setxattr(ino, OsStr::new(key), value, *flags))
+            })?,
+            Operation::GetXattr { name, key } => {
+                let value = self.xattr(name, libc::ENODATA, |ino| {
+                    self.on(self.vfs().getxattr(ino, OsStr::new(key)))
+                });
+                return value.map(Answer::Bytes);
+            }
+            Operation::RemoveXattr { name, key } => self.xattr(name, libc::EPERM, |ino| {
+                self.on(self.vfs().removexattr(ino, OsStr::new(key)))
+            })?,
+            Operation::Xattrs { name } => {
+                let found = self.follow(name, |ino, _| self.xattrs(ino));
+                return found.map(Answer::Xattrs);
+            }
             Operation::Compare => {}
             Operation::Remount => {
                 self.unmount();
@@ -670,6 +812,7 @@ fn errno(error: &vfs::Error) -> i32 {
         vfs::Error::NameTooLong => libc::ENAMETOOLONG,
         vfs::Error::BadHandle => libc::EBADF,
         vfs::Error::NoSpace(_) => libc::ENOSPC,
+        vfs::Error::NoData => libc::ENODATA,
         other => panic!("no operation should end with: {other} ({other:?})"),
     }
 }

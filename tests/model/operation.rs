@@ -13,6 +13,9 @@ pub(crate) const SLOTS: usize = 4;
 /// Names that collide often; one of each kind that matters.
 const NAMES: &[&str] = &["a", "b", "c.txt", "ü x", "a+b%"];
 
+/// Extended attributes.
+const KEYS: &[&str] = &["user.a", "user.B c", "user.ü%"];
+
 /// How large files get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
@@ -24,6 +27,28 @@ pub(crate) enum Scale {
 
 /// A relative path; empty is the root.
 pub(crate) type Name = String;
+
+/// What fallocate(2) is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Range {
+    Extend,
+    Keep,
+    Punch,
+    Zero,
+    ZeroKeep,
+}
+
+impl Range {
+    pub(crate) fn mode(self) -> i32 {
+        match self {
+            Self::Extend => 0,
+            Self::Keep => libc::FALLOC_FL_KEEP_SIZE,
+            Self::Punch => libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
+            Self::Zero => libc::FALLOC_FL_ZERO_RANGE,
+            Self::ZeroKeep => libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE,
+        }
+    }
+}
 
 /// Bytes to write, kept short in print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +108,24 @@ pub(crate) enum Operation {
     Sync {
         slot: usize,
     },
-    /// The size by the descriptor.
+    /// What fstat(2) says.
     StatSlot {
         slot: usize,
+    },
+    ChmodSlot {
+        slot: usize,
+        mode: u32,
+    },
+    SetTimeSlot {
+        slot: usize,
+        at: SystemTime,
+    },
+    /// fallocate(2).
+    Allocate {
+        slot: usize,
+        range: Range,
+        offset: u64,
+        len: usize,
     },
     /// Open, write all, close.
     Put {
@@ -119,6 +159,18 @@ pub(crate) enum Operation {
     Rmdir {
         name: Name,
     },
+    /// A link that leads nowhere.
+    Symlink {
+        name: Name,
+        target: String,
+    },
+    Readlink {
+        name: Name,
+    },
+    Fifo {
+        name: Name,
+        mode: u32,
+    },
     List {
         name: Name,
     },
@@ -129,9 +181,34 @@ pub(crate) enum Operation {
         name: Name,
         mode: u32,
     },
+    /// Of links themselves.
     SetTime {
         name: Name,
         at: SystemTime,
+    },
+    /// The same.
+    Chown {
+        name: Name,
+        uid: u32,
+        gid: u32,
+    },
+    SetXattr {
+        name: Name,
+        key: String,
+        value: Vec<u8>,
+        flags: i32,
+    },
+    GetXattr {
+        name: Name,
+        key: String,
+    },
+    RemoveXattr {
+        name: Name,
+        key: String,
+    },
+    /// All of them: listxattr(2) and getxattr(2).
+    Xattrs {
+        name: Name,
     },
     /// Compares the whole tree.
     Compare,
@@ -142,7 +219,10 @@ pub(crate) enum Operation {
 impl Operation {
     /// Whether it writes to an open file, whatever has become of its name.
     pub(crate) fn writes_by_descriptor(&self) -> bool {
-        matches!(self, Self::WriteAt { .. } | Self::CopyRange { .. })
+        matches!(
+            self,
+            Self::WriteAt { .. } | Self::CopyRange { .. } | Self::Allocate { .. }
+        )
     }
 }
 
@@ -171,7 +251,7 @@ struct Maker {
 impl Maker {
     fn operation(&mut self) -> Operation {
         let slot = self.slot();
-        match self.rng.u32(..100) {
+        match self.rng.u32(..130) {
             0..10 => {
                 let create = self.rng.u32(..3) > 0;
                 Operation::Open {
@@ -236,12 +316,7 @@ impl Maker {
                 name: self.of(Kind::File),
             },
             60..72 => {
-                let kind = if self.rng.bool() {
-                    Kind::File
-                } else {
-                    Kind::Directory
-                };
-                let (from, to) = (self.below_root(kind), self.any());
+                let (from, to) = (self.below_root(), self.any());
                 let no_replace = self.rng.u32(..5) == 0;
                 Operation::Rename {
                     from,
@@ -250,7 +325,10 @@ impl Maker {
                 }
             }
             72..77 => Operation::Unlink {
-                name: self.of(Kind::File),
+                name: match self.rng.u32(..3) {
+                    0 => self.below_root(),
+                    _ => self.of(Kind::File),
+                },
             },
             77..83 => {
                 let mode = *self.rng.choice(&[0o755, 0o755, 0o700, 0o750]).unwrap();
@@ -260,42 +338,95 @@ impl Maker {
                 }
             }
             83..86 => Operation::Rmdir {
-                name: self.below_root(Kind::Directory),
+                name: self.directory_below_root(),
             },
             86..88 => Operation::List {
                 name: self.of(Kind::Directory),
             },
             88..90 => Operation::Stat { name: self.any() },
-            90..92 => {
-                let mode = *self
-                    .rng
-                    .choice(&[0o644, 0o600, 0o755, 0o444, 0o000, 0o4711])
-                    .unwrap();
-                let kind = if self.rng.bool() {
-                    Kind::File
-                } else {
-                    Kind::Directory
-                };
-                Operation::Chmod {
-                    name: self.of(kind),
-                    mode,
+            90..94 => {
+                let modes: &[u32] = &[
+                    0o644, 0o600, 0o755, 0o444, 0o000, 0o4711, 0o2711, 0o2640, 0o2775, 0o1777,
+                ];
+                let mode = *self.rng.choice(modes).unwrap();
+                match self.rng.u32(..4) {
+                    0 => Operation::ChmodSlot { slot, mode },
+                    1 => Operation::Chmod {
+                        name: self.anything(),
+                        mode,
+                    },
+                    2 => Operation::Chmod {
+                        name: self.of(Kind::Directory),
+                        mode: 0o2775,
+                    },
+                    _ => Operation::Chmod {
+                        name: self.of(Kind::File),
+                        mode,
+                    },
                 }
             }
-            92..95 => {
-                let kind = if self.rng.u32(..4) > 0 {
-                    Kind::File
-                } else {
-                    Kind::Directory
-                };
-                let name = self.of(kind);
+            94..99 => {
                 let since =
                     Duration::new(self.rng.u64(..4_000_000_000), self.rng.u32(..1_000_000_000));
-                Operation::SetTime {
-                    name,
-                    at: SystemTime::UNIX_EPOCH + since,
+                let at = SystemTime::UNIX_EPOCH + since;
+                if self.rng.u32(..4) == 0 {
+                    Operation::SetTimeSlot { slot, at }
+                } else {
+                    let name = self.anything();
+                    Operation::SetTime { name, at }
                 }
             }
-            95..98 => Operation::Compare,
+            99..103 => Operation::Chown {
+                name: self.anything(),
+                uid: self.rng.u32(..3) * 1000,
+                gid: self.rng.u32(..3) * 100,
+            },
+            103..105 => Operation::Symlink {
+                name: self.any(),
+                target: format!("no such/{}", "ü".repeat(self.rng.usize(1..60))),
+            },
+            105..107 => Operation::Fifo {
+                name: self.any(),
+                mode: 0o640,
+            },
+            107..108 => Operation::Readlink {
+                name: self.of(Kind::Symlink),
+            },
+            108..113 => Operation::Allocate {
+                slot,
+                range: *self
+                    .rng
+                    .choice(&[
+                        Range::Extend,
+                        Range::Keep,
+                        Range::Punch,
+                        Range::Zero,
+                        Range::ZeroKeep,
+                    ])
+                    .unwrap(),
+                offset: self.offset(),
+                len: self.len(),
+            },
+            113..120 => {
+                let name = self.below_root();
+                let key = (*self.rng.choice(KEYS).unwrap()).to_owned();
+                match self.rng.u32(..6) {
+                    0 => Operation::RemoveXattr { name, key },
+                    1 => Operation::GetXattr { name, key },
+                    2 => Operation::Xattrs { name },
+                    _ => Operation::SetXattr {
+                        name,
+                        key,
+                        value: crate::support::tree::noise(self.rng.u64(..), self.rng.usize(..40)),
+                        flags: *self
+                            .rng
+                            .choice(&[0, 0, libc::XATTR_CREATE, libc::XATTR_REPLACE])
+                            .unwrap(),
+                    },
+                }
+            }
+            120..122 => Operation::StatSlot { slot },
+            122..127 => Operation::Compare,
             _ => Operation::Remount,
         }
     }
@@ -318,9 +449,25 @@ impl Maker {
         self.any()
     }
 
-    /// As `of`, without the root, which has no name to remove or rename.
-    fn below_root(&mut self, kind: Kind) -> Name {
-        let name = self.of(kind);
+    /// Mostly something that exists, of whatever kind.
+    fn anything(&mut self) -> Name {
+        let kind = match self.rng.u32(..8) {
+            0..3 => Kind::File,
+            3..6 => Kind::Directory,
+            6 => Kind::Symlink,
+            _ => Kind::Fifo,
+        };
+        self.of(kind)
+    }
+
+    /// The same without the root, which has no name to remove or rename.
+    fn below_root(&mut self) -> Name {
+        let name = self.anything();
+        if name.is_empty() { self.any() } else { name }
+    }
+
+    fn directory_below_root(&mut self) -> Name {
+        let name = self.of(Kind::Directory);
         if name.is_empty() { self.any() } else { name }
     }
 

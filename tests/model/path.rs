@@ -3,24 +3,31 @@
 use std::fs::{self, File};
 use std::io::{Error, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{
+    FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink,
+};
 use std::path::PathBuf;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::stat::{Mode, UtimensatFlags, futimens, utimensat};
 use nix::sys::time::TimeSpec;
-use rustix::fs::copy_file_range;
+use rustix::fs::{
+    FallocateFlags, XattrFlags, copy_file_range, fallocate, getxattr, listxattr, removexattr,
+    setxattr,
+};
 use tempfile::TempDir;
 
 use crate::backend::Backend;
-use crate::operation::{Operation, SLOTS};
-use crate::reference::{Answer, Kind, Outcome, Stat};
+use crate::operation::{Operation, Range, SLOTS};
+use crate::reference::{Answer, Kind, Outcome, Stat, Xattrs};
 use crate::support::emulator::Emulator;
 use crate::support::mount::Mount;
 
 /// Operations by system calls below a root.
 struct Calls {
     root: PathBuf,
+    /// Zeros are written where the filesystem has none to give (tmpfs).
+    writes_zeros: bool,
     slots: [Option<(File, bool)>; SLOTS],
 }
 
@@ -32,6 +39,7 @@ impl Calls {
     fn new(root: PathBuf) -> Self {
         Self {
             root,
+            writes_zeros: false,
             slots: Default::default(),
         }
     }
@@ -44,9 +52,33 @@ impl Calls {
         }
     }
 
+    /// For opening: a fifo would wait for somebody at its other end.
+    fn open(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.at(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.file_type().is_fifo() => Err(Error::from_raw_os_error(libc::ENXIO)),
+            _ => Ok(path),
+        }
+    }
+
     fn slot(&self, slot: usize) -> Result<&(File, bool), Error> {
         let open = self.slots[slot].as_ref();
         open.ok_or_else(|| Error::from_raw_os_error(libc::EBADF))
+    }
+
+    fn allocate(&self, file: &File, range: Range, offset: u64, len: u64) -> Result<(), Error> {
+        let flags = FallocateFlags::from_bits_truncate(range.mode() as u32);
+        match fallocate(file, flags, offset, len) {
+            Err(rustix::io::Errno::OPNOTSUPP) if self.writes_zeros => {
+                if range == Range::Zero {
+                    fallocate(file, FallocateFlags::empty(), offset, len)?;
+                }
+                let punch = Range::Punch.mode() as u32;
+                fallocate(file, FallocateFlags::from_bits_truncate(punch), offset, len)?;
+                Ok(())
+            }
+            done => Ok(done?),
+        }
     }
 
     fn apply(&mut self, operation: &Operation) -> Result<Answer, Error> {
@@ -69,12 +101,17 @@ impl Calls {
                 ] {
                     flags |= if set { flag } else { 0 };
                 }
+                let path = if *exclusive {
+                    self.at(name)
+                } else {
+                    self.open(name)?
+                };
                 let file = File::options()
                     .read(true)
                     .write(true)
                     .custom_flags(flags)
                     .mode(0o644)
-                    .open(self.at(name))?;
+                    .open(path)?;
                 self.slots[*slot] = Some((file, *append));
             }
             Operation::Close { slot } => self.slots[*slot] = None,
@@ -114,7 +151,7 @@ impl Calls {
                 return copy(source, *from_offset, target, *to_offset, len).map(Answer::Size);
             }
             Operation::Copy { from, to } => {
-                let source = File::open(self.at(from))?;
+                let source = File::open(self.open(from)?)?;
                 if source.metadata()?.is_dir() {
                     return Err(Error::from_raw_os_error(libc::EISDIR));
                 }
@@ -123,7 +160,7 @@ impl Calls {
                     .create(true)
                     .truncate(false)
                     .mode(0o644)
-                    .open(self.at(to))?;
+                    .open(self.open(to)?)?;
                 if source.metadata()?.ino() != target.metadata()?.ino() {
                     target.set_len(0)?;
                     copy(&source, 0, &target, 0, usize::MAX >> 1)?;
@@ -132,20 +169,34 @@ impl Calls {
             }
             Operation::Sync { slot } => self.slot(*slot)?.0.sync_all()?,
             Operation::StatSlot { slot } => {
-                return Ok(Answer::Size(self.slot(*slot)?.0.metadata()?.len()));
+                return stat(&self.slot(*slot)?.0.metadata()?).map(Answer::Stat);
             }
+            Operation::ChmodSlot { slot, mode } => {
+                let mode = fs::Permissions::from_mode(*mode);
+                self.slot(*slot)?.0.set_permissions(mode)?;
+            }
+            Operation::SetTimeSlot { slot, at } => {
+                let time = spec(*at);
+                futimens(&self.slot(*slot)?.0, &time, &time)?;
+            }
+            Operation::Allocate {
+                slot,
+                range,
+                offset,
+                len,
+            } => self.allocate(&self.slot(*slot)?.0, *range, *offset, *len as u64)?,
             Operation::Put { name, data } => {
                 let mut file = File::options()
                     .write(true)
                     .create(true)
                     .truncate(true)
                     .mode(0o644)
-                    .open(self.at(name))?;
+                    .open(self.open(name)?)?;
                 file.write_all(&data.bytes())?;
                 close(file)?;
             }
             Operation::Append { name, data } => {
-                let mut file = File::options().append(true).open(self.at(name))?;
+                let mut file = File::options().append(true).open(self.open(name)?)?;
                 file.write_all(&data.bytes())?;
                 close(file)?;
             }
@@ -154,7 +205,7 @@ impl Calls {
             }
             Operation::Read { name } => {
                 let mut bytes = Vec::new();
-                File::open(self.at(name))?.read_to_end(&mut bytes)?;
+                File::open(self.open(name)?)?.read_to_end(&mut bytes)?;
                 return Ok(Answer::Bytes(bytes));
             }
             Operation::Rename {
@@ -171,8 +222,15 @@ impl Calls {
             }
             Operation::Unlink { name } => nix::unistd::unlink(&self.at(name))?,
             Operation::Mkdir { name, mode } => {
-                let mode = nix::sys::stat::Mode::from_bits_truncate(*mode);
-                nix::unistd::mkdir(&self.at(name), mode)?;
+                nix::unistd::mkdir(&self.at(name), Mode::from_bits_truncate(*mode))?;
+            }
+            Operation::Symlink { name, target } => symlink(target, self.at(name))?,
+            Operation::Readlink { name } => {
+                let target = fs::read_link(self.at(name))?;
+                return Ok(Answer::Target(target.to_string_lossy().into_owned()));
+            }
+            Operation::Fifo { name, mode } => {
+                nix::unistd::mkfifo(&self.at(name), Mode::from_bits_truncate(*mode))?;
             }
             Operation::Rmdir { name } => fs::remove_dir(self.at(name))?,
             Operation::List { name } => {
@@ -184,35 +242,86 @@ impl Calls {
                 return Ok(Answer::Names(names));
             }
             Operation::Stat { name } => {
-                let meta = fs::symlink_metadata(self.at(name))?;
-                let kind = if meta.is_dir() {
-                    Kind::Directory
-                } else {
-                    Kind::File
-                };
-                return Ok(Answer::Stat(Stat {
-                    kind,
-                    mode: meta.mode() & 0o7777,
-                    size: if meta.is_dir() { 0 } else { meta.len() },
-                    mtime: Some(meta.modified()?),
-                }));
+                return stat(&fs::symlink_metadata(self.at(name))?).map(Answer::Stat);
             }
             Operation::Chmod { name, mode } => {
                 fs::set_permissions(self.at(name), fs::Permissions::from_mode(*mode))?;
             }
             Operation::SetTime { name, at } => {
-                let since = at
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .expect("after 1970");
-                let time = TimeSpec::from_duration(since);
-                let follow = UtimensatFlags::FollowSymlink;
+                let time = spec(*at);
+                let follow = UtimensatFlags::NoFollowSymlink;
                 utimensat(AT_FDCWD, &self.at(name), &time, &time, follow)?;
+            }
+            Operation::Chown { name, uid, gid } => {
+                lchown(self.at(name), Some(*uid), Some(*gid))?;
+            }
+            Operation::SetXattr {
+                name,
+                key,
+                value,
+                flags,
+            } => {
+                let flags = XattrFlags::from_bits_truncate(*flags as u32);
+                setxattr(self.at(name), key, value, flags)?;
+            }
+            Operation::GetXattr { name, key } => {
+                return xattr(&self.at(name), key).map(Answer::Bytes);
+            }
+            Operation::RemoveXattr { name, key } => removexattr(self.at(name), key)?,
+            Operation::Xattrs { name } => {
+                let mut keys = [0; 4096];
+                let length = listxattr(self.at(name), &mut keys)?;
+                let mut found = Xattrs::new();
+                for key in keys[..length].split_inclusive(|byte| *byte == 0) {
+                    let key = String::from_utf8_lossy(&key[..key.len() - 1]).into_owned();
+                    if key.starts_with("user.") {
+                        let value = xattr(&self.at(name), &key)?;
+                        found.insert(key, value);
+                    }
+                }
+                return Ok(Answer::Xattrs(found));
             }
             Operation::Compare => {}
             Operation::Remount => self.slots = Default::default(),
         }
         Ok(Answer::Done)
     }
+}
+
+fn xattr(path: &std::path::Path, key: &str) -> Result<Vec<u8>, Error> {
+    let mut value = [0; 4096];
+    let length = getxattr(path, key, &mut value)?;
+    Ok(value[..length].to_vec())
+}
+
+fn spec(at: std::time::SystemTime) -> TimeSpec {
+    let since = at
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    TimeSpec::from_duration(since)
+}
+
+fn stat(meta: &fs::Metadata) -> Result<Stat, Error> {
+    let kind = meta.file_type();
+    let (kind, size) = if kind.is_dir() {
+        (Kind::Directory, 0)
+    } else if kind.is_symlink() {
+        (Kind::Symlink, meta.len())
+    } else if kind.is_fifo() {
+        (Kind::Fifo, meta.len())
+    } else {
+        (Kind::File, meta.len())
+    };
+    let directory = kind == Kind::Directory;
+    Ok(Stat {
+        kind,
+        mode: meta.mode() & 0o7777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        nlink: if directory { 0 } else { meta.nlink() as u32 },
+        size,
+        mtime: Some(meta.modified()?),
+    })
 }
 
 /// By copy_file_range(2), called again while it copies less than asked for; tells how many bytes.
@@ -248,12 +357,19 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        let temporary = tempfile::tempdir_in("/dev/shm")
-            .or_else(|_| tempfile::tempdir())
+        // Memory keeps extended attributes since Linux 6.6.
+        let in_memory = tempfile::tempdir_in("/dev/shm").ok().filter(|temporary| {
+            setxattr(temporary.path(), "user.test", b"x", XattrFlags::empty()).is_ok()
+        });
+        let temporary = in_memory
+            .or_else(|| tempfile::tempdir().ok())
             .expect("a temporary directory");
         fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self {
-            calls: Calls::new(temporary.path().to_owned()),
+            calls: Calls {
+                writes_zeros: true,
+                ..Calls::new(temporary.path().to_owned())
+            },
             _temporary: temporary,
         }
     }

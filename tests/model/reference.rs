@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use crate::operation::{Operation, SLOTS};
+use crate::operation::{Operation, Range, SLOTS};
 
 /// An errno, or what was asked for.
 pub(crate) type Outcome = Result<Answer, i32>;
@@ -17,13 +17,22 @@ pub(crate) enum Answer {
     Names(Vec<String>),
     Size(u64),
     Stat(Stat),
+    Target(String),
+    Xattrs(Xattrs),
 }
+
+/// Extended attributes by their names.
+pub(crate) type Xattrs = BTreeMap<String, Vec<u8>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) kind: Kind,
     pub(crate) mode: u32,
-    /// Of files; 0 of directories.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Of all but directories, which count differently everywhere; 0 there.
+    pub(crate) nlink: u32,
+    /// The same.
     pub(crate) size: u64,
     /// Where it was set and nothing has changed it since; else whatever it is, is right.
     pub(crate) mtime: Option<SystemTime>,
@@ -33,6 +42,10 @@ pub(crate) struct Stat {
 pub(crate) enum Kind {
     File,
     Directory,
+    /// Every one leads nowhere.
+    Symlink,
+    /// Nobody opens one: that would wait for a second.
+    Fifo,
 }
 
 type Id = usize;
@@ -40,7 +53,11 @@ type Id = usize;
 #[derive(Debug, Clone)]
 struct Node {
     mode: u32,
+    uid: u32,
+    gid: u32,
     mtime: Option<SystemTime>,
+    linked: bool,
+    xattrs: Xattrs,
     body: Body,
 }
 
@@ -48,6 +65,8 @@ struct Node {
 enum Body {
     File(Vec<u8>),
     Directory(BTreeMap<String, Id>),
+    Symlink(String),
+    Fifo,
 }
 
 const ROOT: Id = 0;
@@ -58,26 +77,41 @@ pub(crate) struct Reference {
     slots: [Option<(Id, bool)>; SLOTS],
 }
 
-fn file(mode: u32) -> Node {
-    Node {
-        mode,
-        mtime: None,
-        body: Body::File(Vec::new()),
+impl Node {
+    fn new(mode: u32, body: Body) -> Self {
+        Self {
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: None,
+            linked: true,
+            xattrs: Xattrs::new(),
+            body,
+        }
     }
-}
 
-fn directory(mode: u32) -> Node {
-    Node {
-        mode,
-        mtime: None,
-        body: Body::Directory(BTreeMap::new()),
+    fn file(mode: u32) -> Self {
+        Self::new(mode, Body::File(Vec::new()))
+    }
+
+    fn directory(mode: u32) -> Self {
+        Self::new(mode, Body::Directory(BTreeMap::new()))
+    }
+
+    fn kind(&self) -> Kind {
+        match self.body {
+            Body::File(_) => Kind::File,
+            Body::Directory(_) => Kind::Directory,
+            Body::Symlink(_) => Kind::Symlink,
+            Body::Fifo => Kind::Fifo,
+        }
     }
 }
 
 impl Reference {
     pub(crate) fn new() -> Self {
         Self {
-            nodes: vec![directory(0o755)],
+            nodes: vec![Node::directory(0o755)],
             slots: [None; SLOTS],
         }
     }
@@ -116,16 +150,14 @@ impl Reference {
     }
 
     fn kind(&self, id: Id) -> Kind {
-        match self.nodes[id].body {
-            Body::File(_) => Kind::File,
-            Body::Directory(_) => Kind::Directory,
-        }
+        self.nodes[id].kind()
     }
 
     fn children(&self, id: Id) -> Result<&BTreeMap<String, Id>, i32> {
         match &self.nodes[id].body {
             Body::Directory(children) => Ok(children),
-            Body::File(_) => Err(libc::ENOTDIR),
+            Body::Symlink(_) => Err(libc::ENOENT),
+            Body::File(_) | Body::Fifo => Err(libc::ENOTDIR),
         }
     }
 
@@ -133,7 +165,7 @@ impl Reference {
         self.nodes[id].mtime = None;
         match &mut self.nodes[id].body {
             Body::Directory(children) => children,
-            Body::File(_) => panic!("a directory was looked up"),
+            _ => panic!("a directory was looked up"),
         }
     }
 
@@ -141,6 +173,8 @@ impl Reference {
         match &self.nodes[id].body {
             Body::File(content) => Ok(content),
             Body::Directory(_) => Err(libc::EISDIR),
+            Body::Symlink(_) => Err(libc::ENOENT),
+            Body::Fifo => Err(libc::ENXIO),
         }
     }
 
@@ -153,6 +187,8 @@ impl Reference {
                 Ok(content)
             }
             Body::Directory(_) => Err(libc::EISDIR),
+            Body::Symlink(_) => Err(libc::ENOENT),
+            Body::Fifo => Err(libc::ENXIO),
         }
     }
 
@@ -164,6 +200,24 @@ impl Reference {
         Ok(id)
     }
 
+    /// As `find`, by calls that follow a link.
+    fn follow(&self, path: &str) -> Result<Id, i32> {
+        let id = self.find(path)?;
+        if self.kind(id) == Kind::Symlink {
+            return Err(libc::ENOENT);
+        }
+        Ok(id)
+    }
+
+    /// Of `user.*`: nothing but files and directories has them.
+    fn xattrs(&mut self, path: &str, otherwise: i32) -> Result<&mut Xattrs, i32> {
+        let id = self.follow(path)?;
+        if self.kind(id) == Kind::Fifo {
+            return Err(otherwise);
+        }
+        Ok(&mut self.nodes[id].xattrs)
+    }
+
     /// The directory of a path's last name, and that name; the root has none.
     fn parent<'a>(&self, path: &'a str) -> Result<(Id, &'a str), i32> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -172,11 +226,33 @@ impl Reference {
         Ok((id, name))
     }
 
-    fn add(&mut self, parent: Id, name: &str, node: Node) -> Id {
+    /// In a directory with set-group-id everything gets its group, and directories the bit as well.
+    fn add(&mut self, parent: Id, name: &str, mut node: Node) -> Id {
         let id = self.nodes.len();
+        if self.nodes[parent].mode & libc::S_ISGID != 0 {
+            node.gid = self.nodes[parent].gid;
+            if node.kind() == Kind::Directory {
+                node.mode |= libc::S_ISGID;
+            }
+        }
         self.nodes.push(node);
         self.children_mut(parent).insert(name.to_owned(), id);
         id
+    }
+
+    fn make(&mut self, path: &str, node: Node) -> Outcome {
+        let (parent, last) = self.parent(path)?;
+        if self.children(parent)?.contains_key(last) {
+            return Err(libc::EEXIST);
+        }
+        self.add(parent, last, node);
+        Ok(Answer::Done)
+    }
+
+    fn remove(&mut self, parent: Id, name: &str) {
+        if let Some(id) = self.children_mut(parent).remove(name) {
+            self.nodes[id].linked = false;
+        }
     }
 
     pub(crate) fn apply(&mut self, operation: &Operation) -> Outcome {
@@ -258,7 +334,35 @@ impl Reference {
             Operation::Sync { slot } => self.slot(*slot).map(|_| Answer::Done),
             Operation::StatSlot { slot } => {
                 let (id, _) = self.slot(*slot)?;
-                Ok(Answer::Size(self.content(id)?.len() as u64))
+                Ok(Answer::Stat(self.stat(id)))
+            }
+            Operation::ChmodSlot { slot, mode } => {
+                let (id, _) = self.slot(*slot)?;
+                self.nodes[id].mode = *mode;
+                Ok(Answer::Done)
+            }
+            Operation::SetTimeSlot { slot, at } => {
+                let (id, _) = self.slot(*slot)?;
+                self.nodes[id].mtime = Some(*at);
+                Ok(Answer::Done)
+            }
+            Operation::Allocate {
+                slot,
+                range,
+                offset,
+                len,
+            } => {
+                let (id, _) = self.slot(*slot)?;
+                let content = self.content_mut(id)?;
+                let (from, to) = (*offset as usize, *offset as usize + len);
+                if matches!(range, Range::Extend | Range::Zero) && content.len() < to {
+                    content.resize(to, 0);
+                }
+                if !matches!(range, Range::Extend | Range::Keep) {
+                    let end = content.len();
+                    content[from.min(end)..to.min(end)].fill(0);
+                }
+                Ok(Answer::Done)
             }
             Operation::Put { name, data } => {
                 let id = self.open(name, true, false, true)?;
@@ -271,7 +375,10 @@ impl Reference {
                 Ok(Answer::Done)
             }
             Operation::Truncate { name, len } => {
-                let id = self.find(name)?;
+                let id = self.follow(name)?;
+                if self.kind(id) == Kind::Fifo {
+                    return Err(libc::EINVAL);
+                }
                 self.content_mut(id)?.resize(*len as usize, 0);
                 Ok(Answer::Done)
             }
@@ -287,25 +394,31 @@ impl Reference {
             Operation::Unlink { name } => {
                 let (parent, last) = self.parent(name)?;
                 let id = *self.children(parent)?.get(last).ok_or(libc::ENOENT)?;
-                self.content(id)?;
-                self.children_mut(parent).remove(last);
-                Ok(Answer::Done)
-            }
-            Operation::Mkdir { name, mode } => {
-                let (parent, last) = self.parent(name)?;
-                if self.children(parent)?.contains_key(last) {
-                    return Err(libc::EEXIST);
+                if self.kind(id) == Kind::Directory {
+                    return Err(libc::EISDIR);
                 }
-                self.add(parent, last, directory(*mode));
+                self.remove(parent, last);
                 Ok(Answer::Done)
             }
+            Operation::Mkdir { name, mode } => self.make(name, Node::directory(*mode)),
+            Operation::Symlink { name, target } => {
+                self.make(name, Node::new(0o777, Body::Symlink(target.clone())))
+            }
+            Operation::Fifo { name, mode } => self.make(name, Node::new(*mode, Body::Fifo)),
+            Operation::Readlink { name } => match &self.nodes[self.find(name)?].body {
+                Body::Symlink(target) => Ok(Answer::Target(target.clone())),
+                _ => Err(libc::EINVAL),
+            },
             Operation::Rmdir { name } => {
                 let (parent, last) = self.parent(name)?;
                 let id = *self.children(parent)?.get(last).ok_or(libc::ENOENT)?;
+                if self.kind(id) != Kind::Directory {
+                    return Err(libc::ENOTDIR);
+                }
                 if !self.children(id)?.is_empty() {
                     return Err(libc::ENOTEMPTY);
                 }
-                self.children_mut(parent).remove(last);
+                self.remove(parent, last);
                 Ok(Answer::Done)
             }
             Operation::List { name } => {
@@ -317,7 +430,7 @@ impl Reference {
                 Ok(Answer::Stat(self.stat(id)))
             }
             Operation::Chmod { name, mode } => {
-                let id = self.find(name)?;
+                let id = self.follow(name)?;
                 self.nodes[id].mode = *mode;
                 Ok(Answer::Done)
             }
@@ -325,6 +438,47 @@ impl Reference {
                 let id = self.find(name)?;
                 self.nodes[id].mtime = Some(*at);
                 Ok(Answer::Done)
+            }
+            Operation::Chown { name, uid, gid } => {
+                let id = self.find(name)?;
+                let node = &mut self.nodes[id];
+                node.uid = *uid;
+                node.gid = *gid;
+                if node.kind() != Kind::Directory {
+                    node.mode &= !libc::S_ISUID;
+                    if node.mode & libc::S_IXGRP != 0 {
+                        node.mode &= !libc::S_ISGID;
+                    }
+                }
+                Ok(Answer::Done)
+            }
+            Operation::SetXattr {
+                name,
+                key,
+                value,
+                flags,
+            } => {
+                let xattrs = self.xattrs(name, libc::EPERM)?;
+                match (xattrs.contains_key(key), *flags) {
+                    (true, libc::XATTR_CREATE) => return Err(libc::EEXIST),
+                    (false, libc::XATTR_REPLACE) => return Err(libc::ENODATA),
+                    _ => xattrs.insert(key.clone(), value.clone()),
+                };
+                Ok(Answer::Done)
+            }
+            Operation::RemoveXattr { name, key } => {
+                let xattrs = self.xattrs(name, libc::EPERM)?;
+                xattrs.remove(key).ok_or(libc::ENODATA)?;
+                Ok(Answer::Done)
+            }
+            Operation::GetXattr { name, key } => {
+                let xattrs = self.xattrs(name, libc::ENODATA)?;
+                let value = xattrs.get(key).ok_or(libc::ENODATA)?;
+                Ok(Answer::Bytes(value.clone()))
+            }
+            Operation::Xattrs { name } => {
+                let id = self.follow(name)?;
+                Ok(Answer::Xattrs(self.nodes[id].xattrs.clone()))
             }
             Operation::Compare => Ok(Answer::Done),
             Operation::Remount => {
@@ -340,10 +494,18 @@ impl Reference {
 
     fn stat(&self, id: Id) -> Stat {
         let node = &self.nodes[id];
+        let size = match &node.body {
+            Body::File(content) => content.len(),
+            Body::Symlink(target) => target.len(),
+            Body::Directory(_) | Body::Fifo => 0,
+        };
         Stat {
-            kind: self.kind(id),
+            kind: node.kind(),
             mode: node.mode,
-            size: self.content(id).map_or(0, |content| content.len() as u64),
+            uid: node.uid,
+            gid: node.gid,
+            nlink: u32::from(node.linked && node.kind() != Kind::Directory),
+            size: size as u64,
             mtime: node.mtime,
         }
     }
@@ -365,7 +527,7 @@ impl Reference {
                 }
                 Ok(id)
             }
-            None if create => Ok(self.add(parent, name, file(0o644))),
+            None if create => Ok(self.add(parent, name, Node::file(0o644))),
             None => Err(libc::ENOENT),
         }
     }
@@ -389,13 +551,15 @@ impl Reference {
         }
         if let Some(new) = new {
             match (self.kind(old), self.kind(new)) {
-                (Kind::Directory, Kind::File) => return Err(libc::ENOTDIR),
-                (Kind::File, Kind::Directory) => return Err(libc::EISDIR),
                 (Kind::Directory, Kind::Directory) if !self.children(new)?.is_empty() => {
                     return Err(libc::ENOTEMPTY);
                 }
+                (Kind::Directory, Kind::Directory) => {}
+                (Kind::Directory, _) => return Err(libc::ENOTDIR),
+                (_, Kind::Directory) => return Err(libc::EISDIR),
                 _ => {}
             }
+            self.nodes[new].linked = false;
         }
         self.children_mut(source.0).remove(source.1);
         self.children_mut(target.0).insert(target.1.to_owned(), old);

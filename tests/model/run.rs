@@ -114,8 +114,14 @@ fn everything(
     let Ok(Answer::Stat(stat)) = stat else {
         return Ok(());
     };
-    if stat.kind == Kind::File {
-        return ask(Operation::Read { name }).map(|_| ());
+    if !name.is_empty() && matches!(stat.kind, Kind::File | Kind::Directory) {
+        let _agreed = ask(Operation::Xattrs { name: name.clone() })?;
+    }
+    match stat.kind {
+        Kind::File => return ask(Operation::Read { name }).map(|_| ()),
+        Kind::Symlink => return ask(Operation::Readlink { name }).map(|_| ()),
+        Kind::Fifo => return Ok(()),
+        Kind::Directory => {}
     }
     if let Ok(Answer::Names(names)) = ask(Operation::List { name })? {
         for child in names {
