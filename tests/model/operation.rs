@@ -294,8 +294,7 @@ impl Maker {
                 let len = self.offset();
                 Operation::SetLen { slot, len }
             }
-            35..38 => Operation::Sync { slot },
-            38..39 => Operation::StatSlot { slot },
+            35..39 => Operation::Sync { slot },
             39..46 => {
                 let (name, data) = (self.any(), self.data());
                 Operation::Put { name, data }
@@ -425,8 +424,8 @@ impl Maker {
                     },
                 }
             }
-            120..122 => Operation::StatSlot { slot },
-            122..127 => Operation::Compare,
+            120..123 => Operation::StatSlot { slot },
+            123..127 => Operation::Compare,
             _ => Operation::Remount,
         }
     }
