@@ -253,7 +253,8 @@ fn four_writers_and_four_readers_share_128_mib() {
     within(&mount, 128 * MIB);
     let counters = emulator.counters();
     assert!(counters.bytes_in <= 4 * WRITTEN * 11 / 10, "{counters:?}");
-    assert!(counters.bytes_out <= 4 * READ * 11 / 10, "{counters:?}");
+    // What was read ahead gives way to unsent bytes; how much of it comes twice is the scheduler's.
+    assert!(counters.bytes_out <= 4 * READ * 5 / 4, "{counters:?}");
     mount.remount();
     let bucket = Bucket::open(&emulator);
     for (index, content) in contents.iter().enumerate() {
