@@ -11,7 +11,7 @@
 //!
 //! Rooms: `tree`, `table`, `node` and `atime` (inodes); `listing`, `pages`, `walk` and `refresh` (what B2 is asked,
 //! and when); `merge` (its rows into the tree), `trim` (dropping names); `lookup`, `directory`, `create`,
-//! `file` (open files); `commit` (what goes to B2 and when); `remove` and `leaving`; `rename`, `hashfile`,
+//! `file` (open files), `setattr`; `commit` (what goes to B2 and when); `remove` and `leaving`; `rename`, `hashfile`,
 //! `xattr`, `stats`.
 
 mod atime;
@@ -34,6 +34,7 @@ mod queue;
 mod refresh;
 mod remove;
 mod rename;
+mod setattr;
 mod stats;
 mod table;
 mod tree;

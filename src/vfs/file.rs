@@ -1,4 +1,4 @@
-//! Open files: handles, reading, writing, copying, truncation, attribute changes.
+//! Open files: handles, reading, writing, copying, truncation.
 //!
 //! All handles of one inode share one `io::Content`. It exists while the file is open or holds
 //! unsent bytes; its base version stays pinned while the file is open.
@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Poll;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::poll;
@@ -21,9 +20,7 @@ use super::hashfile::HashHandle;
 use super::node::Standing;
 use super::queue::{Queue, Urgency};
 use super::tree::Tree;
-use super::{
-    Attr, Error, Fh, FileKind, Ino, Invalidation, Opened, Permissions, SetAttr, Shared, Vfs,
-};
+use super::{Error, Fh, FileKind, Ino, Invalidation, Opened, Shared, Vfs};
 use crate::b2::NewFile;
 use crate::io::{self, Content, CopyError, Cursor, Owner};
 
@@ -391,7 +388,7 @@ impl Vfs {
         Ok(())
     }
 
-    async fn truncate_open(&self, ino: Ino, size: u64) -> Result<(), Error> {
+    pub(super) async fn truncate_open(&self, ino: Ino, size: u64) -> Result<(), Error> {
         let content = {
             let mut tree = self.tree();
             self.content(&mut tree, ino)?
@@ -399,111 +396,6 @@ impl Vfs {
         self.retry_after_commit(ino, || content.truncate(size))
             .await?;
         self.content_changed(ino, None)
-    }
-
-    /// Changes size, mode, owner or times. A size changed without an open file is stored as by a close,
-    /// for none follows; the others wait briefly to be merged (DESIGN §6).
-    pub async fn setattr(
-        &self,
-        ino: Ino,
-        set: SetAttr,
-    ) -> Result<(Attr, std::time::Duration), Error> {
-        self.writable()?;
-        if ino.hashed().is_some() {
-            if set.size.is_some() {
-                return Err(Error::Access);
-            }
-            // As with unlink: nothing changes, and `chmod -R` goes on.
-            return self.getattr(ino).await;
-        }
-        if let Some(size) = set.size {
-            let opened = {
-                let mut tree = self.tree();
-                let node = tree.get_mut(ino)?;
-                if node.dir().is_some() {
-                    return Err(Error::IsDirectory);
-                }
-                node.opens += 1;
-                node.opens > 1
-            };
-            let mut result = self.truncate_open(ino, size).await;
-            if result.is_ok() && !opened {
-                result = self.store_closed(ino, Why::Closed).await;
-            }
-            self.closed(ino);
-            result?;
-        }
-        self.set_meta(ino, &set)?;
-        self.getattr(ino).await
-    }
-
-    /// Somebody without the right to keep them has changed a file's content: it loses the set-user-id
-    /// bit, and the set-group-id bit if the group may execute it (the kernel leaves this to b2fuse).
-    pub fn drop_privileges(&self, ino: Ino) {
-        let mode = self.tree().get(ino).map(|node| node.meta.mode);
-        if let Ok(mode) = mode
-            && attr::unprivileged(mode) != mode
-        {
-            let set = SetAttr {
-                mode: Some(attr::unprivileged(mode).into()),
-                ..SetAttr::default()
-            };
-            // The node is there, and that is all that can fail.
-            let _ = self.set_meta(ino, &set);
-        }
-    }
-
-    fn set_meta(&self, ino: Ino, set: &SetAttr) -> Result<(), Error> {
-        let now = attr::now();
-        let time = |set: Option<SystemTime>| set.map_or(now, attr::to_nanos);
-        let mut tree = self.tree();
-        if set.atime.is_some() || set.mtime.is_some() {
-            // Setting one must not show as a change of the other.
-            let atime = set
-                .atime
-                .map_or_else(|| tree.atime(ino), |set| Ok(time(set)))?;
-            tree.set_atime(ino, atime);
-        }
-        let node = tree.get_mut(ino)?;
-        let mut meta = node.meta;
-        let ignored = SetAttr {
-            mode: None,
-            uid: None,
-            gid: None,
-            ..set.clone()
-        };
-        let set = match self.settings().permissions {
-            Permissions::Keep => set,
-            Permissions::Ignore => &ignored,
-        };
-        if (set.uid.is_some() || set.gid.is_some()) && meta.kind != FileKind::Directory {
-            meta.mode = attr::unprivileged(meta.mode);
-        }
-        meta.mode = set.mode.map_or(meta.mode, attr::permissions);
-        meta.uid = set.uid.unwrap_or(meta.uid);
-        meta.gid = set.gid.unwrap_or(meta.gid);
-        if let Some(mtime) = set.mtime {
-            meta.mtime = time(mtime);
-            if let Some(object) = node.object_mut() {
-                object.mtime_explicit = true;
-            }
-        }
-        // Also when nothing is different afterwards: chown(-1, -1) arrives as a change of nothing.
-        meta.ctime = now;
-        let alike = meta.stored_alike(&node.meta);
-        node.meta = meta;
-        if alike {
-            return Ok(());
-        }
-        let delay = self.attributes_delay(node.content_dirty());
-        if let Some(object) = node.object_mut() {
-            object.attrs_pending = true;
-        } else if let Some(dir) = node.dir_mut() {
-            dir.marker.want(true);
-        }
-        tree.note_pending(ino);
-        self.shared.queue.push(ino, delay, Urgency::Idle);
-        Ok(())
     }
 
     /// close(2) of one descriptor: when it succeeds, B2 has the bytes, or with write-back gets them soon.
@@ -612,7 +504,7 @@ impl Vfs {
         }
     }
 
-    fn closed(&self, ino: Ino) {
+    pub(super) fn closed(&self, ino: Ino) {
         let mut tree = self.tree();
         let Ok(node) = tree.get_mut(ino) else { return };
         node.opens = node.opens.saturating_sub(1);
