@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -218,6 +219,21 @@ impl Payload {
     /// True when there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// A copy of the bytes of a range, as far as there are any.
+    pub fn copy(&self, range: &Range<u64>) -> Vec<u8> {
+        let mut copy = Vec::new();
+        let mut at = 0;
+        for piece in &self.pieces {
+            let end = at + piece.len() as u64;
+            let (from, to) = (range.start.max(at), range.end.min(end));
+            if from < to {
+                copy.extend_from_slice(&piece[(from - at) as usize..(to - at) as usize]);
+            }
+            at = end;
+        }
+        copy
     }
 
     /// The pieces in order; none is empty.

@@ -274,12 +274,17 @@ impl Cache {
         drop(old);
     }
 
-    /// The cached blocks of one version are those of another, which has the same bytes.
-    pub(super) fn rename(&self, from: &Record, to: &Arc<Record>) {
+    /// Blocks of one version that are cached are those of another, which has the same bytes there.
+    pub(super) fn rename(
+        &self,
+        from: &Record,
+        to: &Arc<Record>,
+        blocks: impl IntoIterator<Item = u64>,
+    ) {
         let mut replaced = Vec::new();
         {
             let mut inner = self.lock();
-            for block in 0..from.size.div_ceil(BLOCK) {
+            for block in blocks {
                 let key = (from.key, block);
                 let entry = inner.used.remove(&key).or_else(|| inner.ahead.remove(&key));
                 if let Some(Entry { data, _record }) = entry {

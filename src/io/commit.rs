@@ -170,9 +170,10 @@ impl Content {
                 let payload = snapshot.payload(engine, 0..snapshot.size).await?;
                 let version = engine
                     .client
-                    .upload_file(&small_target(target), payload)
+                    .upload_file(&small_target(target), payload.clone())
                     .await?;
                 let committed = self.apply(&snapshot, &version, None)?;
+                engine.keep(&snapshot, &version, |range| Some(payload.copy(range)));
                 self.watch(&snapshot, &version);
                 Ok(committed)
             }
@@ -330,6 +331,8 @@ impl Content {
             let placed = version.name == target.name && self.engine.is_newest(version).await;
             let committed = self.apply(snapshot, version, sha1)?;
             if placed {
+                self.engine
+                    .keep(snapshot, version, |range| snapshot.bytes(range));
                 return Ok(committed);
             }
             {
@@ -374,7 +377,7 @@ impl Content {
         }
         let (before, misplaced, committed) = {
             let mut state = self.lock();
-            let before = state.base.replace(Arc::clone(&record));
+            let before = state.base.replace(record);
             state.base_len = snapshot.size.min(state.low);
             state.overlay.drop_stored(snapshot.seq);
             state.stored = state.stored.max(snapshot.seq);
@@ -401,7 +404,6 @@ impl Content {
             (before, misplaced, committed)
         };
         drop(before);
-        engine.keep(&record, snapshot);
         if let Some(misplaced) = misplaced {
             engine.delete_twin(&misplaced.version);
         }

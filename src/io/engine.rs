@@ -223,7 +223,7 @@ impl Engine {
     }
 
     /// Ranges of versions as whole buffers beside the cache, all in one reservation: what a
-    /// commit needs to fill parts.
+    /// commit needs to fill parts. What is not all cached is downloaded.
     pub(super) async fn read_for_commit(&self, ranges: &[Stored]) -> Result<Vec<Bytes>, Error> {
         let total = ranges.iter().map(Stored::len).sum();
         let _permit;
@@ -237,6 +237,9 @@ impl Engine {
         for stored in ranges {
             let share = room.split(stored.len());
             parts.push(async move {
+                if let Some(cached) = self.cached(&stored.record, stored.range.clone()) {
+                    return Ok(share.hold(cached.concat()));
+                }
                 let mut data = Vec::with_capacity(stored.len() as usize);
                 let mut download = self
                     .client

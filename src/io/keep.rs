@@ -1,17 +1,17 @@
 //! What was just stored and will soon be read back is kept among the cached blocks.
 //!
 //! Programs read small files again that they have just written: git its objects and its index, compilers
-//! what they made. The kernel keeps whole pages of what was written, but not the last one of a file
-//! unless it is full; it would ask for that, and B2 would be asked. So small files are kept as a whole, and of
-//! others the last block. Room for it is taken as for read-ahead: it gives way to everything.
+//! what they made, databases the pages around those that they change. The kernel keeps whole pages of what was
+//! written, but not the last one of a file unless it is full; it would ask for that, and B2 would be asked. So
+//! small files are kept as a whole, and of others the last block, beside what was cached of the version before
+//! and has not changed. Room for it is taken as for read-ahead: it gives way to everything.
 
-use std::sync::Arc;
+use std::ops::Range;
 
 use super::Version;
 use super::budget::{Use, Want};
 use super::cache::{self, BLOCK};
 use super::engine::Engine;
-use super::records::Record;
 use super::snapshot::Snapshot;
 use crate::b2::FileVersion;
 
@@ -36,28 +36,48 @@ impl Engine {
             size: copy.size,
             sha1: source.sha1,
         });
-        self.cache.rename(&from, &to);
+        self.cache
+            .rename(&from, &to, cache::blocks_of(&(0..copy.size)));
     }
 
-    /// Keeps of a snapshot that is stored as `record` what is in memory and worth it.
-    pub(super) fn keep(&self, record: &Arc<Record>, snapshot: &Snapshot) {
+    /// Keeps of a snapshot that is stored as `version` what is worth it: of what was sent, by `bytes`, what is
+    /// in memory, and of its base what is cached and has not changed.
+    pub(super) fn keep(
+        &self,
+        snapshot: &Snapshot,
+        version: &FileVersion,
+        bytes: impl Fn(&Range<u64>) -> Option<Vec<u8>>,
+    ) {
+        let Some(record) = version.id.as_ref().and_then(|id| self.records.known(id)) else {
+            return;
+        };
         let blocks = cache::blocks_of(&(0..record.size));
+        if let Some(base) = &snapshot.base {
+            let unchanged = (blocks.start..blocks.end.min(MOVED_MAX)).filter(|block| {
+                let range = cache::bytes_of(&record, &(*block..block + 1));
+                let source = snapshot.source(&range);
+                source.is_some_and(|source| source.record == *base && source.range == range)
+                    && cache::bytes_of(base, &(*block..block + 1)) == range
+            });
+            let unchanged: Vec<u64> = unchanged.collect();
+            self.cache.rename(base, &record, unchanged);
+        }
         let first = if record.size <= WHOLE_MAX {
             0
         } else {
             blocks.end - 1
         };
         for block in first..blocks.end {
-            let range = cache::bytes_of(record, &(block..block + 1));
-            let Some(bytes) = snapshot.bytes(&range) else {
+            let range = cache::bytes_of(&record, &(block..block + 1));
+            let Some(bytes) = bytes(&range) else {
                 continue;
             };
-            let cost = cache::cost_of(record, &(block..block + 1));
+            let cost = cache::cost_of(&record, &(block..block + 1));
             let Some(mut room) = self.reserve_now(Want::Ahead, cost) else {
                 return;
             };
             room.turn(Use::Cached);
-            self.cache.put(record, block, room.hold(bytes));
+            self.cache.put(&record, block, room.hold(bytes));
         }
     }
 }

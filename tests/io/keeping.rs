@@ -68,6 +68,44 @@ async fn what_is_kept_follows_a_file_to_the_copy_that_takes_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_file_changed_in_the_middle_is_read_back_from_memory() {
+    let rig = Rig::new(settings()).await;
+    let version = rig.seed("f", 82_000).await;
+    let mut bytes = rig.bytes_of(&version.id, 82_000).await;
+    let file = rig.open("f", version);
+    rig.server.reset_counters();
+    for round in 0..5_u8 {
+        let at = 20_000 * usize::from(round);
+        file.write(at as u64, vec![round; 700])
+            .await
+            .expect("written");
+        bytes[at..at + 700].fill(round);
+        file.commit().await.expect("stored");
+        assert_eq!(file.all().await.expect("read"), bytes);
+    }
+    assert!(downloads(&rig) <= 2, "what lay around the first change");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_and_has_not_changed_is_not_read_again() {
+    let rig = Rig::new(settings()).await;
+    let version = rig.seed("f", 3_000_001).await;
+    let mut bytes = rig.bytes_of(&version.id, 3_000_001).await;
+    let file = rig.open("f", version);
+    file.all().await.expect("read");
+    rig.server.reset_counters();
+    file.write(1_000_000, vec![7; 9]).await.expect("written");
+    bytes[1_000_000..1_000_009].fill(7);
+    file.truncate(2_900_000).await.expect("cut");
+    bytes.truncate(2_900_000);
+    file.commit().await.expect("stored");
+    assert_eq!(file.all().await.expect("read"), bytes);
+    // The blocks that hold the change and the new end.
+    let out = rig.server.counters().bytes_out;
+    assert!(out <= 2 * 32_768, "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_gives_way() {
     let rig = Rig::new(settings()).await;
     let first = noise(8, 200_000);
