@@ -475,6 +475,13 @@ impl Node {
         }
     }
 
+    pub(super) fn carried_mut(&mut self) -> &mut Option<Arc<Carried>> {
+        match &mut self.body {
+            Body::Dir(dir) => &mut dir.carried,
+            Body::Object(object) => &mut object.carried,
+        }
+    }
+
     /// The info in it.
     pub(super) fn carried_info(&self) -> Option<&FileInfo> {
         self.carried().map(|carried| &carried.info)

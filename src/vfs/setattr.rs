@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::attr;
 use super::commit::Why;
 use super::queue::Urgency;
+use super::tree::Tree;
 use super::{Attr, Error, FileKind, Ino, Permissions, SetAttr, Vfs};
 
 impl Vfs {
@@ -100,6 +101,12 @@ impl Vfs {
         if alike {
             return Ok(());
         }
+        self.store_attributes_later(&mut tree, ino)
+    }
+
+    /// Attributes are not those in B2 any more: they go there briefly later, or with the content.
+    pub(super) fn store_attributes_later(&self, tree: &mut Tree, ino: Ino) -> Result<(), Error> {
+        let node = tree.get_mut(ino)?;
         let delay = self.attributes_delay(node.content_dirty());
         if let Some(object) = node.object_mut() {
             object.attrs_pending = true;

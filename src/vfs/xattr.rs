@@ -17,8 +17,7 @@ use sha1::Digest as _;
 
 use super::attr;
 use super::name;
-use super::node::{Carried, Node};
-use super::queue::Urgency;
+use super::node::Node;
 use super::{Error, Ino, Vfs};
 use crate::b2::{ErrorKind, FileInfo, Sha1, encoded_len};
 
@@ -50,12 +49,10 @@ pub(super) fn is_key(key: &str) -> bool {
 
 /// Whether two infos hold the same extended attributes.
 pub(super) fn alike(one: &FileInfo, other: &FileInfo) -> bool {
-    let attributes = |info: &'_ FileInfo| -> Vec<(String, String)> {
-        let all = info.iter().filter(|(key, _)| is_key(key));
-        all.map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
-    };
-    attributes(one) == attributes(other)
+    let attribute = |(key, _): &(&String, &String)| is_key(key);
+    one.iter()
+        .filter(attribute)
+        .eq(other.iter().filter(attribute))
 }
 
 /// Lower-case letters, digits, `.`, `_` and `-` stand for themselves, any other byte is `~` and its hex digits.
@@ -185,17 +182,6 @@ fn find(node: &Node, name: &[u8]) -> Option<(String, Vec<u8>)> {
     })
 }
 
-fn carry(node: &mut Node, carried: Carried) {
-    let carried = Some(carried.shared());
-    if let Some(object) = node.object_mut() {
-        object.carried = carried;
-        object.attrs_pending = true;
-    } else if let Some(dir) = node.dir_mut() {
-        dir.carried = carried;
-        dir.marker.want(true);
-    }
-}
-
 impl Vfs {
     /// How many bytes longer the value of an attribute may be when it is read than when its length was
     /// asked for.
@@ -315,12 +301,9 @@ impl Vfs {
                 )));
             }
         }
-        carry(node, carried);
+        *node.carried_mut() = Some(carried.shared());
         node.meta.ctime = attr::now();
-        let delay = self.attributes_delay(node.content_dirty());
-        tree.note_pending(ino);
-        self.shared.queue.push(ino, delay, Urgency::Idle);
-        Ok(())
+        self.store_attributes_later(&mut tree, ino)
     }
 
     /// What B2 knows of the version that is stored; `NoData` for what is not, or not any more.
