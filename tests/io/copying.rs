@@ -71,8 +71,7 @@ async fn more_references_than_memory_holds_are_stored_in_between() {
     assert!(rig.io.memory_peak() <= 24 * MIB);
     assert!(file.all().await.expect("read") == expected);
     file.commit().await.expect("stored");
-    let stored = file.content.base().expect("stored");
-    assert!(rig.bytes_of(&stored.id, stored.size).await == expected);
+    rig.stores(&file, &expected).await;
     assert_eq!(rig.io.memory_unsent(), 0);
 }
 
@@ -97,8 +96,7 @@ async fn what_is_written_behind_a_copy_streams_through_little_memory() {
     assert_eq!((counters.bytes_in, counters.bytes_out), (120 * MB, 0));
     assert_eq!(counters.calls.get("b2_finish_large_file"), Some(&1));
     assert!(rig.io.memory_peak() <= 64 * MIB);
-    let stored = file.content.base().expect("stored");
-    assert!(rig.bytes_of(&stored.id, stored.size).await == [head, tail].concat());
+    rig.stores(&file, &[head, tail].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,6 +124,5 @@ async fn a_copy_behind_parts_that_have_left_is_copied_at_the_end() {
     // The last written part was filled up from the source, unless it was long enough.
     assert!(counters.bytes_in < 60 * MB + 1000 + 5 * MB, "{counters:?}");
     assert!(counters.bytes_out - read < 5 * MB, "{counters:?}");
-    let stored = file.content.base().expect("stored");
-    assert!(rig.bytes_of(&stored.id, stored.size).await == expected);
+    rig.stores(&file, &expected).await;
 }

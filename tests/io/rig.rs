@@ -132,6 +132,12 @@ impl Rig {
         bytes
     }
 
+    /// A clean content's version holds exactly these bytes.
+    pub(crate) async fn stores(&self, file: &File, expected: &[u8]) {
+        let stored = file.content.base().expect("stored");
+        assert!(self.bytes_of(&stored.id, stored.size).await == expected);
+    }
+
     /// A new file with an owner that commits when it is asked to.
     pub(crate) fn create(&self, name: &str) -> Arc<File> {
         File::new(self.io.empty(), name)

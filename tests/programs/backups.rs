@@ -286,7 +286,7 @@ fn duplicity(home: &TempDir, action: &str) -> Command {
 }
 
 fn duplicity_backs_up_verifies_restores_and_removes(place: &mut dyn Place) {
-    let (source, first, second, home) = (source(), empty(), empty(), empty());
+    let (source, first, home) = (source(), empty(), empty());
     let url = format!("file://{}/duplicity", place.path().display());
     let tree = source.path().join("tree");
     run(duplicity(&home, "full").arg(&tree).arg(&url));
@@ -303,16 +303,7 @@ fn duplicity_backs_up_verifies_restores_and_removes(place: &mut dyn Place) {
     change(source.path());
     run(duplicity(&home, "incremental").arg(&tree).arg(&url));
     place.remount();
-    // A machine that has never seen it, with nothing but the mount.
-    let elsewhere = empty();
-    run(duplicity(&elsewhere, "verify")
-        .arg("--compare-data")
-        .arg(&url)
-        .arg(&tree));
-    run(duplicity(&elsewhere, "restore")
-        .arg(&url)
-        .arg(second.path().join("tree")));
-    restored(source.path(), &second.path().join("tree"), DUPLICITY);
+    restored_elsewhere(&url, &tree);
 
     let at = place.path().join("duplicity");
     let full = |at: &Path| {
@@ -340,8 +331,20 @@ fn duplicity_backs_up_verifies_restores_and_removes(place: &mut dyn Place) {
     );
 }
 
+/// By a machine that has never seen the backup, with nothing but the mount.
+fn restored_elsewhere(url: &str, tree: &Path) {
+    let (elsewhere, back) = (empty(), empty());
+    let back = back.path().join("tree");
+    run(duplicity(&elsewhere, "verify")
+        .arg("--compare-data")
+        .arg(url)
+        .arg(tree));
+    run(duplicity(&elsewhere, "restore").arg(url).arg(&back));
+    restored(tree.parent().unwrap(), &back, DUPLICITY);
+}
+
 fn duplicity_goes_on_after_it_was_killed(place: &mut dyn Place) {
-    let (source, back, home) = (source(), empty(), empty());
+    let (source, home) = (source(), empty());
     let tree = source.path().join("tree");
     put(&tree.join("much"), &noise(214, 30_000_000));
     let url = format!("file://{}/duplicity", place.path().display());
@@ -366,13 +369,5 @@ fn duplicity_goes_on_after_it_was_killed(place: &mut dyn Place) {
     run(duplicity(&home, "cleanup").arg("--force").arg(&url));
     place.remount();
     assert_eq!(manifests(&at), 1);
-    let elsewhere = empty();
-    run(duplicity(&elsewhere, "verify")
-        .arg("--compare-data")
-        .arg(&url)
-        .arg(&tree));
-    run(duplicity(&elsewhere, "restore")
-        .arg(&url)
-        .arg(back.path().join("tree")));
-    restored(source.path(), &back.path().join("tree"), DUPLICITY);
+    restored_elsewhere(&url, &tree);
 }
