@@ -285,6 +285,11 @@ fn duplicity(home: &TempDir, action: &str) -> Command {
     command
 }
 
+/// duplicity knows its backups by the second in which they began, and fails where two have the same.
+fn another_second() {
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+}
+
 fn duplicity_backs_up_verifies_restores_and_removes(place: &mut dyn Place) {
     let (source, first, home) = (source(), empty(), empty());
     let url = format!("file://{}/duplicity", place.path().display());
@@ -301,6 +306,7 @@ fn duplicity_backs_up_verifies_restores_and_removes(place: &mut dyn Place) {
     restored(source.path(), &first.path().join("tree"), DUPLICITY);
 
     change(source.path());
+    another_second();
     run(duplicity(&home, "incremental").arg(&tree).arg(&url));
     place.remount();
     restored_elsewhere(&url, &tree);
@@ -313,6 +319,7 @@ fn duplicity_backs_up_verifies_restores_and_removes(place: &mut dyn Place) {
             .count()
     };
     let older = full(&at);
+    another_second();
     run(duplicity(&home, "full").arg(&tree).arg(&url));
     assert!(full(&at) > older);
     run(duplicity(&home, "remove-all-but-n-full")
