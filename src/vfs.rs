@@ -9,39 +9,19 @@
 //! `io` locks its contents itself and must not call back while it does; from under the tree lock
 //! only methods of `Content` that wait for nothing are called.
 //!
-//! Rooms: `tree`, `table`, `node` and `atime` (inodes); `listing`, `pages`, `walk` and `refresh` (what B2 is asked,
-//! and when); `merge` (its rows into the tree), `trim` (dropping names); `lookup`, `directory`, `create`,
-//! `file` (open files), `setattr`; `commit` (what goes to B2 and when); `remove` and `leaving`; `rename`, `hashfile`,
-//! `xattr`, `stats`.
+//! Rooms, each knowing only those below it: `ops` (as the kernel asks), `versions` (what lies in B2 under a name),
+//! `ask` (what B2 is asked, and when), `names` (what is known, since when); beside them words and locks that know
+//! nothing of the rooms: `attr`, `types`, `error`, `pathlock`, and `stats`, which asks all.
 
-mod atime;
+mod ask;
 mod attr;
-mod commit;
-mod create;
-mod directory;
 mod error;
-mod file;
-mod hashfile;
-mod leaving;
-mod listing;
-mod lookup;
-mod merge;
-mod name;
-mod node;
-mod pages;
+mod names;
+mod ops;
 mod pathlock;
-mod queue;
-mod refresh;
-mod remove;
-mod rename;
-mod setattr;
 mod stats;
-mod table;
-mod tree;
-mod trim;
 mod types;
-mod walk;
-mod xattr;
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,11 +36,15 @@ pub use types::{
 
 use crate::b2::Client;
 use crate::io::Io;
+use ask::{listing, walk};
 use attr::Meta;
-use file::Handle;
+use names::name;
+use names::tree::Tree;
+use ops::file::Handle;
+use ops::{hashfile, remove};
 use pathlock::PathLocks;
-use queue::{Invalidations, Queue, Urgency};
-use tree::Tree;
+use versions::commit;
+use versions::queue::{Invalidations, Queue, Urgency};
 
 /// The filesystem; clones share everything. All methods may run at once from any thread.
 #[derive(Clone)]

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{FileKind, NewNode, Permissions, Settings};
 use crate::b2::{FileInfo, FileVersion};
+use crate::vfs::{FileKind, NewNode, Permissions, Settings};
 
 /// Modification time in milliseconds, every B2 tool's convention (API §5.2).
 const MTIME_MS: &str = "src_last_modified_millis";
@@ -287,7 +287,7 @@ mod tests {
         fn attributes_survive_storage(
             kind in kinds(), mode in 0u16..0o10000, uid: u32, gid: u32, rdev: u32, mtime: i64,
         ) {
-            let settings = super::super::tests::settings();
+            let settings = crate::vfs::tests::settings();
             let meta = Meta { kind, mode, uid, gid, rdev, mtime, ctime: mtime };
             let back = Meta::of_version(&version(meta.to_info(None, &settings)), &settings);
             prop_assert!(back.stored_alike(&meta), "{back:?} {meta:?}");
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn defaults_are_not_written() {
-        let settings = super::super::tests::settings();
+        let settings = crate::vfs::tests::settings();
         let meta = Meta::default_for(FileKind::File, &settings, 5_000_000);
         let info = meta.to_info(None, &settings);
         assert_eq!(
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn nonsense_in_info_counts_as_absent() {
-        let settings = super::super::tests::settings();
+        let settings = crate::vfs::tests::settings();
         let info = [(MTIME_MS, "x"), (MODE, "rwx"), (UID, "-1"), (MTIME_NS, "5")]
             .map(|(k, v)| (k.to_owned(), v.to_owned()));
         let meta = Meta::of_version(&version(info.into_iter().collect()), &settings);
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn foreign_keys_are_carried_and_per_version_keys_are_not() {
-        let settings = super::super::tests::settings();
+        let settings = crate::vfs::tests::settings();
         let info = [
             ("b2-cache-control", "no"),
             ("large_file_sha1", "x"),
@@ -339,7 +339,7 @@ mod tests {
     fn ignored_permissions_are_neither_shown_nor_lost() {
         let settings = Settings {
             permissions: Permissions::Ignore,
-            ..super::super::tests::settings()
+            ..crate::vfs::tests::settings()
         };
         for st_mode in ["100600", "120777", "10640"] {
             let info = [(MTIME_MS, "1"), (UID, "3"), (GID, "4"), (MODE, st_mode)]

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
-use super::{Pending, Vfs};
 use crate::b2::Counters;
+use crate::vfs::{Pending, Vfs};
 
 /// How many things that are not stored are named.
 const NAMED: usize = 5;

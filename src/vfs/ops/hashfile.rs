@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::name;
-use super::node::Node;
-use super::{Attr, Error, FileKind, Ino, Vfs};
 use crate::io::Content;
+use crate::vfs::names::name;
+use crate::vfs::names::node::Node;
+use crate::vfs::{Attr, Error, FileKind, Ino, Vfs};
 
 /// 40 hex digits and a newline.
-pub(super) const SIZE: u64 = 41;
+pub(in crate::vfs) const SIZE: u64 = 41;
 
 /// The attributes of a file's hash file.
-pub(super) fn attr(file: &Attr) -> Attr {
+pub(in crate::vfs) fn attr(file: &Attr) -> Attr {
     Attr {
         ino: file.ino.hash_file(),
         kind: FileKind::File,
@@ -29,7 +29,7 @@ pub(super) fn attr(file: &Attr) -> Attr {
 }
 
 /// The name of a node's hash file, where it can have one.
-pub(super) fn name_for(node: &Node) -> Option<String> {
+pub(in crate::vfs) fn name_for(node: &Node) -> Option<String> {
     if node.meta.kind != FileKind::File {
         return None;
     }
@@ -38,14 +38,14 @@ pub(super) fn name_for(node: &Node) -> Option<String> {
 }
 
 /// An open hash file: what it says is settled at the first read.
-pub(super) struct HashHandle {
-    pub(super) file: Ino,
-    pub(super) content: Arc<Content>,
+pub(in crate::vfs) struct HashHandle {
+    pub(in crate::vfs) file: Ino,
+    pub(in crate::vfs) content: Arc<Content>,
     text: OnceCell<bytes::Bytes>,
 }
 
 impl HashHandle {
-    pub(super) fn new(file: Ino, content: Arc<Content>) -> Self {
+    pub(in crate::vfs) fn new(file: Ino, content: Arc<Content>) -> Self {
         Self {
             file,
             content,
@@ -58,26 +58,26 @@ impl HashHandle {
 /// a file by unlink and an exclusive create (`tar x`) must find the name free, or it would try for
 /// ever; what it then creates is a real file.
 #[derive(Debug, Default)]
-pub(super) struct Unlinked(Mutex<HashMap<Ino, Instant>>);
+pub(in crate::vfs) struct Unlinked(Mutex<HashMap<Ino, Instant>>);
 
 impl Unlinked {
     /// How long the name stays free.
     const MOMENT: Duration = Duration::from_secs(2);
 
-    pub(super) fn add(&self, file: Ino) {
+    pub(in crate::vfs) fn add(&self, file: Ino) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, at| at.elapsed() < Self::MOMENT);
         all.insert(file, Instant::now());
     }
 
-    pub(super) fn contains(&self, file: Ino) -> bool {
+    pub(in crate::vfs) fn contains(&self, file: Ino) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&file).is_some_and(|at| at.elapsed() < Self::MOMENT)
     }
 }
 
 impl Vfs {
-    pub(super) async fn read_hash(
+    pub(in crate::vfs) async fn read_hash(
         &self,
         handle: &HashHandle,
         offset: u64,

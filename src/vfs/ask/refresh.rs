@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use super::{Ino, Vfs};
+use crate::vfs::{Ino, Vfs};
 
 /// Of the time that a listing holds, the last part in which it is asked for again.
-pub(super) fn late(ttl: Duration) -> Duration {
+pub(in crate::vfs) fn late(ttl: Duration) -> Duration {
     ttl / 4
 }
 
 /// How long the kernel may believe what holds so much longer.
-pub(super) fn kernel_ttl(left: Duration, ttl: Duration) -> Duration {
+pub(in crate::vfs) fn kernel_ttl(left: Duration, ttl: Duration) -> Duration {
     let late = late(ttl);
     // In the end it is being asked for: soon there is more to tell.
     let until = left.saturating_sub(late);
@@ -31,7 +31,7 @@ impl Vfs {
     ///
     /// A large directory is left to its readers, and so are many neighbours at once: a walk fetches
     /// them in larger pages.
-    pub(super) fn refresh_soon(&self, dir: Ino) {
+    pub(in crate::vfs) fn refresh_soon(&self, dir: Ino) {
         let ttl = self.settings().metadata_ttl;
         let wanted = || {
             let now = Instant::now();

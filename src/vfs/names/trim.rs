@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use super::node::{Body, Marker, Moment, Node};
-use super::tree::Tree;
-use super::{Ino, Invalidation, Vfs};
+use crate::vfs::names::node::{Body, Marker, Moment, Node};
+use crate::vfs::names::tree::Tree;
+use crate::vfs::{Ino, Invalidation, Vfs};
 
 /// Of the names that may be known, so many eighths stay.
 const STAY: usize = 6;
@@ -30,7 +30,7 @@ impl Vfs {
     }
 
     /// Names have come: while there are too many, drops some in the background.
-    pub(super) fn names_came(&self, tree: &Tree) {
+    pub(in crate::vfs) fn names_came(&self, tree: &Tree) {
         let most = self.settings().names_max;
         if tree.len() <= most || self.shared.trimming.swap(true, Ordering::Relaxed) {
             return;

@@ -13,16 +13,16 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::poll;
 
-use super::attr;
-use super::commit::Why;
-use super::directory::DirHandle;
-use super::hashfile::HashHandle;
-use super::node::Standing;
-use super::queue::{Queue, Urgency};
-use super::tree::Tree;
-use super::{Error, Fh, FileKind, Ino, Invalidation, Opened, Shared, Vfs};
 use crate::b2::NewFile;
 use crate::io::{self, Content, CopyError, Cursor, Owner};
+use crate::vfs::attr;
+use crate::vfs::names::node::Standing;
+use crate::vfs::names::tree::Tree;
+use crate::vfs::ops::directory::DirHandle;
+use crate::vfs::ops::hashfile::HashHandle;
+use crate::vfs::versions::commit::Why;
+use crate::vfs::versions::queue::{Queue, Urgency};
+use crate::vfs::{Error, Fh, FileKind, Ino, Invalidation, Opened, Shared, Vfs};
 
 /// Commits that one operation may ask for: others may write to the same file meanwhile.
 const TRIES: u32 = 32;
@@ -36,14 +36,14 @@ fn too_fast() -> Error {
 }
 
 /// What an `Fh` stands for.
-pub(super) enum Handle {
+pub(in crate::vfs) enum Handle {
     File(Box<FileHandle>),
     Hash(HashHandle),
     Dir(DirHandle),
 }
 
 /// An open file.
-pub(super) struct FileHandle {
+pub(in crate::vfs) struct FileHandle {
     ino: Ino,
     content: Arc<Content>,
     cursor: Cursor,
@@ -86,7 +86,7 @@ impl Vfs {
     }
 
     /// The same for a file that was looked up, or made, by the same request.
-    pub(super) async fn open_known(&self, ino: Ino, flags: i32) -> Result<Opened, Error> {
+    pub(in crate::vfs) async fn open_known(&self, ino: Ino, flags: i32) -> Result<Opened, Error> {
         let write = flags & libc::O_ACCMODE != libc::O_RDONLY;
         let truncate = flags & libc::O_TRUNC != 0;
         if let Some(file) = ino.hashed() {
@@ -160,7 +160,7 @@ impl Vfs {
     }
 
     /// The content of a file, made from its version where nobody has it open.
-    pub(super) fn content(&self, tree: &mut Tree, ino: Ino) -> Result<Arc<Content>, Error> {
+    pub(in crate::vfs) fn content(&self, tree: &mut Tree, ino: Ino) -> Result<Arc<Content>, Error> {
         let object = tree.object_mut(ino)?;
         if let Some(content) = &object.content {
             return Ok(Arc::clone(content));
@@ -256,7 +256,7 @@ impl Vfs {
     }
 
     /// Runs an operation again after each commit that it asks for.
-    pub(super) async fn retry_after_commit<T, F, Fut>(
+    pub(in crate::vfs) async fn retry_after_commit<T, F, Fut>(
         &self,
         ino: Ino,
         mut operation: F,
@@ -388,7 +388,7 @@ impl Vfs {
         Ok(())
     }
 
-    pub(super) async fn truncate_open(&self, ino: Ino, size: u64) -> Result<(), Error> {
+    pub(in crate::vfs) async fn truncate_open(&self, ino: Ino, size: u64) -> Result<(), Error> {
         let content = {
             let mut tree = self.tree();
             self.content(&mut tree, ino)?
@@ -504,7 +504,7 @@ impl Vfs {
         }
     }
 
-    pub(super) fn closed(&self, ino: Ino) {
+    pub(in crate::vfs) fn closed(&self, ino: Ino) {
         let mut tree = self.tree();
         let Ok(node) = tree.get_mut(ino) else { return };
         node.opens = node.opens.saturating_sub(1);
@@ -547,7 +547,7 @@ impl Vfs {
         Ok(Bytes::from(result?.concat()))
     }
 
-    pub(super) fn add_handle(&self, handle: Handle) -> Fh {
+    pub(in crate::vfs) fn add_handle(&self, handle: Handle) -> Fh {
         let fh = self.next_fh();
         self.shared
             .handles
@@ -557,7 +557,7 @@ impl Vfs {
         fh
     }
 
-    pub(super) fn handle(&self, fh: Fh) -> Result<Arc<Handle>, Error> {
+    pub(in crate::vfs) fn handle(&self, fh: Fh) -> Result<Arc<Handle>, Error> {
         self.shared
             .handles
             .lock()

@@ -12,16 +12,17 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use log::debug;
 
-use super::attr::{self, Meta};
-use super::merge::stored_of;
-use super::name::{self, MARKER};
-use super::node::{Carried, Failure, Marker, MarkerObject, Node, Standing, Stored};
-use super::pathlock::Claim;
-use super::queue::{Queue, Task, Urgency};
-use super::tree::Tree;
-use super::{Error, Fh, Ino, Pending, Unstored, Vfs, xattr};
 use crate::b2::{FileId, FileName, FileVersion, NewFile, Payload, Sha1};
 use crate::io::Version;
+use crate::vfs::attr::{self, Meta};
+use crate::vfs::names::merge::stored_of;
+use crate::vfs::names::name::{self, MARKER};
+use crate::vfs::names::node::{Carried, Failure, Marker, MarkerObject, Node, Standing, Stored};
+use crate::vfs::names::tree::Tree;
+use crate::vfs::ops::xattr;
+use crate::vfs::pathlock::Claim;
+use crate::vfs::versions::queue::{Queue, Task, Urgency};
+use crate::vfs::{Error, Fh, Ino, Pending, Unstored, Vfs};
 
 /// The type that lets B2 decide by the name's extension (API §5.2).
 const AUTO_TYPE: &str = "b2/x-auto";
@@ -33,7 +34,7 @@ const WHOLE_SHA1: &str = "large_file_sha1";
 
 /// What a commit of content leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub(in crate::vfs) enum Why {
     /// A state that somebody closed: it stays among the versions when it is superseded.
     Closed,
     /// A descriptor of this handle is being closed; whether it was the last is known at release only.
@@ -43,7 +44,7 @@ pub(super) enum Why {
 }
 
 /// Starts the task that stores what is due in the queue; it ends with the filesystem.
-pub(super) fn spawn_flusher(vfs: &Vfs) {
+pub(in crate::vfs) fn spawn_flusher(vfs: &Vfs) {
     let shared = Arc::downgrade(&vfs.shared);
     let queue = Arc::clone(&vfs.shared.queue);
     let limit = Arc::new(tokio::sync::Semaphore::new(vfs.settings().parallel));
@@ -65,13 +66,13 @@ pub(super) fn spawn_flusher(vfs: &Vfs) {
 
 impl Vfs {
     /// Name, type and info under which an object would be stored now; `None` once it is unlinked.
-    pub(super) fn target(&self, tree: &Tree, ino: Ino) -> Option<NewFile> {
+    pub(in crate::vfs) fn target(&self, tree: &Tree, ino: Ino) -> Option<NewFile> {
         let full = self.full(&tree.path(ino)?);
         self.target_at(tree, ino, &full)
     }
 
     /// The same under another name.
-    pub(super) fn target_at(&self, tree: &Tree, ino: Ino, full: &str) -> Option<NewFile> {
+    pub(in crate::vfs) fn target_at(&self, tree: &Tree, ino: Ino, full: &str) -> Option<NewFile> {
         let node = tree.get(ino).ok()?;
         let stored = node.object()?.stored.as_ref();
         let content_type = node
@@ -95,7 +96,7 @@ impl Vfs {
     }
 
     /// Stores unsent content; the file may be open and be written to meanwhile.
-    pub(super) async fn commit_content(&self, ino: Ino, why: Why) -> Result<(), Error> {
+    pub(in crate::vfs) async fn commit_content(&self, ino: Ino, why: Why) -> Result<(), Error> {
         let result = self.commit_content_once(ino, why).await;
         if let Err(error) = &result {
             self.store_failed(ino, 0, error);
@@ -128,7 +129,7 @@ impl Vfs {
     }
 
     /// Stores unsent content under a name whose path lock the caller holds.
-    pub(super) async fn commit_content_at(
+    pub(in crate::vfs) async fn commit_content_at(
         &self,
         ino: Ino,
         full: &str,
@@ -237,7 +238,7 @@ impl Vfs {
     }
 
     /// Stores changed attributes of a file by a server-side copy to itself (API §17.3).
-    pub(super) async fn commit_attributes(&self, ino: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn commit_attributes(&self, ino: Ino) -> Result<(), Error> {
         loop {
             let full = {
                 let tree = self.tree();
@@ -279,7 +280,7 @@ impl Vfs {
     }
 
     /// Records a copy that took the place of `old`, and removes the twin where it is this mount's own.
-    pub(super) fn superseded_by_copy(
+    pub(in crate::vfs) fn superseded_by_copy(
         &self,
         ino: Ino,
         full: &str,
@@ -330,7 +331,7 @@ impl Vfs {
     }
 
     /// Writes a directory's marker where it has to have one (DESIGN §3, "directory").
-    pub(super) async fn commit_marker(&self, ino: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn commit_marker(&self, ino: Ino) -> Result<(), Error> {
         let Some((full, _)) = self.wanted_marker(ino)? else {
             return Ok(());
         };
@@ -434,7 +435,7 @@ impl Vfs {
     }
 
     /// The directory has just lost a child: if it is empty now, it needs a marker to live on.
-    pub(super) fn lost_child(&self, tree: &mut Tree, ino: Ino) {
+    pub(in crate::vfs) fn lost_child(&self, tree: &mut Tree, ino: Ino) {
         let now = attr::now();
         let Ok(node) = tree.get_mut(ino) else { return };
         node.meta.mtime = now;
@@ -449,7 +450,7 @@ impl Vfs {
 
     /// Deletes a version of this mount's own that has been superseded; true when it is gone. While
     /// unsent copies refer to it, it stays; it goes when the last of them is stored.
-    pub(super) async fn delete_version(&self, full: &str, id: &FileId) -> bool {
+    pub(in crate::vfs) async fn delete_version(&self, full: &str, id: &FileId) -> bool {
         if self.delete_when_free(full, id) {
             debug!("the superseded version {id} of {full:?} stays: it is being copied from");
             return false;
@@ -488,7 +489,7 @@ impl Vfs {
 
     /// A file was closed: stores it, or with write-back sees to it that it is stored a little later.
     /// Where that has failed before, it is tried now and the caller told.
-    pub(super) async fn store_closed(&self, ino: Ino, why: Why) -> Result<(), Error> {
+    pub(in crate::vfs) async fn store_closed(&self, ino: Ino, why: Why) -> Result<(), Error> {
         let (content, failed) = {
             let tree = self.tree();
             let node = tree.get(ino)?;
@@ -508,7 +509,7 @@ impl Vfs {
     }
 
     /// Sees to it that a closed file is stored: at once, or as much later as the user wants.
-    pub(super) fn store_later(&self, ino: Ino) {
+    pub(in crate::vfs) fn store_later(&self, ino: Ino) {
         let (delay, urgency) = match self.settings().write_back {
             Some(delay) => (delay, Urgency::Closed),
             None => (Duration::ZERO, Urgency::Now),
@@ -517,7 +518,7 @@ impl Vfs {
     }
 
     /// How long an attribute change waits: until the content goes, which takes it along, or briefly.
-    pub(super) fn attributes_delay(&self, dirty: bool) -> Duration {
+    pub(in crate::vfs) fn attributes_delay(&self, dirty: bool) -> Duration {
         match self.settings().write_back {
             Some(delay) if dirty => delay,
             _ => Queue::QUIET,
@@ -546,7 +547,7 @@ impl Vfs {
     }
 
     /// Stores everything of one node that is pending.
-    pub(super) async fn store(&self, ino: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn store(&self, ino: Ino) -> Result<(), Error> {
         let directory = match self.tree().get(ino) {
             Ok(node) => node.dir().is_some(),
             Err(_) => return Ok(()),
@@ -644,7 +645,7 @@ impl Vfs {
     }
 
     /// Stores what is pending below a directory, but nothing that somebody is still writing.
-    pub(super) async fn store_all_below(&self, dir: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn store_all_below(&self, dir: Ino) -> Result<(), Error> {
         let below: Vec<Ino> = {
             let mut tree = self.tree();
             let all = tree.pending();

@@ -5,15 +5,15 @@
 
 use std::ffi::OsStr;
 
-use super::Error;
 use crate::b2::{FileInfo, FileName, InvalidName, encoded_len};
+use crate::vfs::Error;
 
 /// The marker of an empty directory, as the B2 web page makes it (API §9). Never shown.
-pub(super) const MARKER: &str = ".bzEmpty";
+pub(in crate::vfs) const MARKER: &str = ".bzEmpty";
 /// The suffix of virtual hash files.
-pub(super) const HASH_SUFFIX: &str = ".sha1";
+pub(in crate::vfs) const HASH_SUFFIX: &str = ".sha1";
 /// Linux' NAME_MAX in bytes.
-pub(super) const NAME_MAX: usize = 255;
+pub(in crate::vfs) const NAME_MAX: usize = 255;
 /// Encoded bytes that a name, extended attributes and other tools' info may take together: of 2,048 for
 /// name and info as header lines (API §5.3), the info that b2fuse itself may add (times, mode, owner,
 /// hash) and the name's header take less than 320.
@@ -21,7 +21,7 @@ const ENCODED_MAX: usize = 2048 - 320;
 
 /// A row of a listing, seen from the directory that was listed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Row<'a> {
+pub(in crate::vfs) enum Row<'a> {
     /// The directory's own marker: `.bzEmpty`, or an object that ends with `/`.
     Marker,
     /// An object in the directory.
@@ -33,7 +33,7 @@ pub(super) enum Row<'a> {
 }
 
 /// Reads a row; `name` is the full name, `dir` the listed prefix (empty or ending with `/`).
-pub(super) fn row<'a>(name: &'a str, dir: &str) -> Row<'a> {
+pub(in crate::vfs) fn row<'a>(name: &'a str, dir: &str) -> Row<'a> {
     let Some(rest) = name.strip_prefix(dir) else {
         return Row::Unshowable;
     };
@@ -56,13 +56,13 @@ fn showable(component: &str) -> bool {
 }
 
 /// The component a lookup asks for; `None` when no such name can exist here.
-pub(super) fn looked_up(name: &OsStr) -> Option<&str> {
+pub(in crate::vfs) fn looked_up(name: &OsStr) -> Option<&str> {
     name.to_str()
         .filter(|name| showable(name) && *name != MARKER)
 }
 
 /// Checks the component of a new file; `parent` is the full name of its directory (empty or ending with `/`).
-pub(super) fn new_component<'a>(
+pub(in crate::vfs) fn new_component<'a>(
     name: &'a OsStr,
     parent: &str,
     directory: bool,
@@ -87,7 +87,7 @@ pub(super) fn new_component<'a>(
 }
 
 /// Checks a full name that is about to be made.
-pub(super) fn check_full(full: &str) -> Result<FileName, Error> {
+pub(in crate::vfs) fn check_full(full: &str) -> Result<FileName, Error> {
     let name = FileName::new(full).map_err(|why| match why {
         InvalidName::TooLong(_) => Error::NameTooLong,
         InvalidName::Empty | InvalidName::Control => Error::Invalid,
@@ -107,12 +107,12 @@ fn encoded_size(full: &str, carried: &FileInfo) -> usize {
 }
 
 /// How many bytes too much an object of that name with that info would need.
-pub(super) fn excess(full: &str, carried: &FileInfo) -> usize {
+pub(in crate::vfs) fn excess(full: &str, carried: &FileInfo) -> usize {
     encoded_size(full, carried).saturating_sub(ENCODED_MAX)
 }
 
 /// Checks that an object may be renamed: a longer name leaves less room for what it carries along.
-pub(super) fn check_renamed(from: &str, to: &str, carried: &FileInfo) -> Result<(), Error> {
+pub(in crate::vfs) fn check_renamed(from: &str, to: &str, carried: &FileInfo) -> Result<(), Error> {
     check_full(to)?;
     // What was there with more, B2 may take again.
     if excess(to, carried) > excess(from, carried) {
@@ -122,7 +122,7 @@ pub(super) fn check_renamed(from: &str, to: &str, carried: &FileInfo) -> Result<
 }
 
 /// The file a hash file's name points to: `x` for `x.sha1`; none for `x.sha1.sha1`.
-pub(super) fn hashed_name(name: &str) -> Option<&str> {
+pub(in crate::vfs) fn hashed_name(name: &str) -> Option<&str> {
     name.strip_suffix(HASH_SUFFIX)
         .filter(|base| !base.is_empty() && !base.ends_with(HASH_SUFFIX))
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::attr::{self, Meta};
-use super::commit::Why;
-use super::name;
-use super::node::{Body, Dir, Object};
-use super::queue::{Queue, Urgency};
-use super::{Entry, Error, FileKind, Ino, NewNode, Opened, Vfs};
+use crate::vfs::attr::{self, Meta};
+use crate::vfs::names::name;
+use crate::vfs::names::node::{Body, Dir, Object};
+use crate::vfs::versions::commit::Why;
+use crate::vfs::versions::queue::{Queue, Urgency};
+use crate::vfs::{Entry, Error, FileKind, Ino, NewNode, Opened, Vfs};
 
 impl Vfs {
     /// Creates and opens a file; without O_EXCL in `flags`, one that is there already is opened.

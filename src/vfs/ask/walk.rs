@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use super::listing::Flight;
-use super::node::Milestone;
-use super::{Error, Ino, Vfs};
 use crate::b2::ListNames;
+use crate::vfs::ask::listing::Flight;
+use crate::vfs::names::node::Milestone;
+use crate::vfs::{Error, Ino, Vfs};
 
 /// Rows of a page: the most that B2 gives (API §4.1).
 const PAGE: u32 = 10_000;
@@ -25,7 +25,7 @@ const REST: Duration = Duration::from_secs(60);
 
 /// Walks under way, by the directory whose recursive listing they read.
 #[derive(Default)]
-pub(super) struct Walks(Mutex<HashMap<Ino, Arc<Turns>>>);
+pub(in crate::vfs) struct Walks(Mutex<HashMap<Ino, Arc<Turns>>>);
 
 /// Those who walk beneath the same directory: one page at a time, the first in the order of names first.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Drop for Waiting<'_> {
 impl Vfs {
     /// Notes that a directory is asked for, and if that looks like a walk, fetches what comes from
     /// there on. Whether the directory is known afterwards is for the caller to see.
-    pub(super) async fn walk(
+    pub(in crate::vfs) async fn walk(
         &self,
         dir: Ino,
         known: impl Fn() -> Result<bool, Error>,
@@ -116,7 +116,7 @@ impl Vfs {
     }
 
     /// Somebody has come to this directory: goes on with the walk that has set a milestone here.
-    pub(super) fn pass(&self, dir: Ino) {
+    pub(in crate::vfs) fn pass(&self, dir: Ino) {
         let milestone = self
             .tree()
             .dir_mut(dir)

@@ -15,11 +15,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha1::Digest as _;
 
-use super::attr;
-use super::name;
-use super::node::Node;
-use super::{Error, Ino, Vfs};
 use crate::b2::{ErrorKind, FileInfo, Sha1, encoded_len};
+use crate::vfs::attr;
+use crate::vfs::names::name;
+use crate::vfs::names::node::Node;
+use crate::vfs::{Error, Ino, Vfs};
 
 /// The namespace that any program may use, xattr(7); all others are refused.
 const USER: &str = "user.";
@@ -43,12 +43,12 @@ const BINARY: &str = "0s";
 type Pair = (Vec<u8>, Vec<u8>);
 
 /// Whether a key of file info holds an extended attribute.
-pub(super) fn is_key(key: &str) -> bool {
+pub(in crate::vfs) fn is_key(key: &str) -> bool {
     key.starts_with(SHORT) || key.starts_with(LONG)
 }
 
 /// Whether two infos hold the same extended attributes.
-pub(super) fn alike(one: &FileInfo, other: &FileInfo) -> bool {
+pub(in crate::vfs) fn alike(one: &FileInfo, other: &FileInfo) -> bool {
     let attribute = |(key, _): &(&String, &String)| is_key(key);
     one.iter()
         .filter(attribute)

@@ -7,8 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::listing::Covers;
-use super::{Error, Ino, Vfs};
+use crate::vfs::ask::listing::Covers;
+use crate::vfs::{Error, Ino, Vfs};
 
 /// Rows of the first page: B2 bills a call by started thousands (API §4.1).
 const FIRST: u32 = 1000;
@@ -18,7 +18,7 @@ const NEXT: u32 = 10_000;
 const RENAMES: u32 = 8;
 
 /// One listing of a directory.
-pub(super) struct Pages {
+pub(in crate::vfs) struct Pages {
     dir: Ino,
     /// One page at a time.
     turn: tokio::sync::Mutex<()>,
@@ -42,7 +42,7 @@ struct State {
 }
 
 impl Pages {
-    pub(super) fn new(dir: Ino) -> Self {
+    pub(in crate::vfs) fn new(dir: Ino) -> Self {
         Self {
             dir,
             turn: tokio::sync::Mutex::default(),
@@ -55,22 +55,22 @@ impl Pages {
     }
 
     /// When its first page was asked for; `None` as long as it was not.
-    pub(super) fn began(&self) -> Option<Instant> {
+    pub(in crate::vfs) fn began(&self) -> Option<Instant> {
         self.state().began
     }
 
     /// Whether every entry is there.
-    pub(super) fn done(&self) -> bool {
+    pub(in crate::vfs) fn done(&self) -> bool {
         self.state().done
     }
 
     /// How many entries are there.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::vfs) fn len(&self) -> usize {
         self.state().entries.len()
     }
 
     /// Some entries from `first` on.
-    pub(super) fn some(&self, first: usize) -> Vec<Ino> {
+    pub(in crate::vfs) fn some(&self, first: usize) -> Vec<Ino> {
         const SOME: usize = 1024;
         let state = self.state();
         let from = state.entries.get(first..).unwrap_or_default();
@@ -80,7 +80,7 @@ impl Pages {
 
 impl Vfs {
     /// The listing that a new reader of a directory joins: one that began freshly enough, or a new one.
-    pub(super) fn pages(&self, dir: Ino) -> Result<Arc<Pages>, Error> {
+    pub(in crate::vfs) fn pages(&self, dir: Ino) -> Result<Arc<Pages>, Error> {
         let ttl = self.settings().metadata_ttl;
         let mut tree = self.tree();
         let dir_mut = tree.dir_mut(dir)?;
@@ -95,7 +95,7 @@ impl Vfs {
     }
 
     /// Fetches pages until there are more than `have` entries, or all.
-    pub(super) async fn more_pages(&self, pages: &Pages, have: usize) -> Result<(), Error> {
+    pub(in crate::vfs) async fn more_pages(&self, pages: &Pages, have: usize) -> Result<(), Error> {
         while pages.len() <= have && !pages.done() {
             self.next_page(pages, have).await?;
         }
@@ -103,7 +103,7 @@ impl Vfs {
     }
 
     /// Fetches the page after the present one while that is being read, for who has read `read` entries.
-    pub(super) fn page_ahead(&self, pages: &Arc<Pages>, read: usize) {
+    pub(in crate::vfs) fn page_ahead(&self, pages: &Arc<Pages>, read: usize) {
         let wanted = {
             let state = pages.state();
             !state.done && state.fetched >= 2 && read * 2 > state.entries.len()
@@ -213,7 +213,7 @@ impl Vfs {
     }
 
     /// What the pages have not shown comes last: what only this mount knows of, or was in doubt.
-    pub(super) fn finish_pages(&self, pages: &Pages) -> Result<(), Error> {
+    pub(in crate::vfs) fn finish_pages(&self, pages: &Pages) -> Result<(), Error> {
         let shown = Shown::new(&pages.state().entries);
         let mut entries: Vec<Ino> = {
             let tree = self.tree();

@@ -4,11 +4,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::attr;
-use super::commit::Why;
-use super::queue::Urgency;
-use super::tree::Tree;
-use super::{Attr, Error, FileKind, Ino, Permissions, SetAttr, Vfs};
+use crate::vfs::attr;
+use crate::vfs::names::tree::Tree;
+use crate::vfs::versions::commit::Why;
+use crate::vfs::versions::queue::Urgency;
+use crate::vfs::{Attr, Error, FileKind, Ino, Permissions, SetAttr, Vfs};
 
 impl Vfs {
     /// Changes size, mode, owner or times. A size changed without an open file is stored as by a close,
@@ -105,7 +105,11 @@ impl Vfs {
     }
 
     /// Attributes are not those in B2 any more: they go there briefly later, or with the content.
-    pub(super) fn store_attributes_later(&self, tree: &mut Tree, ino: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) fn store_attributes_later(
+        &self,
+        tree: &mut Tree,
+        ino: Ino,
+    ) -> Result<(), Error> {
         let node = tree.get_mut(ino)?;
         let delay = self.attributes_delay(node.content_dirty());
         if let Some(object) = node.object_mut() {

@@ -9,13 +9,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::attr::Meta;
-use super::listing::{Covers, Flight};
-use super::name::{self, Row};
-use super::node::{Body, Carried, Marker, MarkerObject, Moment, Object, Standing, Stored};
-use super::tree::Tree;
-use super::{FileKind, Ino, Invalidation, Vfs};
 use crate::b2::{Action, FileVersion};
+use crate::vfs::ask::listing::{Covers, Flight};
+use crate::vfs::attr::Meta;
+use crate::vfs::names::name::{self, Row};
+use crate::vfs::names::node::{
+    Body, Carried, Marker, MarkerObject, Moment, Object, Standing, Stored,
+};
+use crate::vfs::names::tree::Tree;
+use crate::vfs::{FileKind, Ino, Invalidation, Vfs};
 
 /// Rows of one directory.
 #[derive(Default)]
@@ -29,17 +31,17 @@ struct Rows {
 
 /// What rows have changed.
 #[derive(Default)]
-pub(super) struct Applied {
+pub(in crate::vfs) struct Applied {
     /// The inodes that they stand for.
-    pub(super) seen: Vec<Ino>,
+    pub(in crate::vfs) seen: Vec<Ino>,
     /// Files whose row was not believed, because a directory is known by that name, and whether B2
     /// still has it is for later rows to say.
-    pub(super) doubtful: Vec<Arc<str>>,
+    pub(in crate::vfs) doubtful: Vec<Arc<str>>,
 }
 
 impl Vfs {
     /// Takes over rows of a directory that was listed by itself; `None` when it has moved meanwhile.
-    pub(super) fn apply(
+    pub(in crate::vfs) fn apply(
         &self,
         flight: &Flight,
         rows: Vec<FileVersion>,
@@ -74,7 +76,7 @@ impl Vfs {
     /// Takes over rows of a recursive listing, which began at the name `start` and would go on at
     /// `next`. Returns the directories that are known completely now, in B2's order, and the one
     /// where it is best to go on.
-    pub(super) fn apply_walk(
+    pub(in crate::vfs) fn apply_walk(
         &self,
         flight: &Flight,
         start: &str,
@@ -456,7 +458,7 @@ impl Vfs {
 }
 
 /// What the tree keeps of a version; `None` for rows without an id.
-pub(super) fn stored_of(row: &FileVersion, ours: bool, bare: bool) -> Option<Stored> {
+pub(in crate::vfs) fn stored_of(row: &FileVersion, ours: bool, bare: bool) -> Option<Stored> {
     Some(Stored {
         id: row.id.clone()?,
         size: row.size,

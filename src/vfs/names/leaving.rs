@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Error;
-use super::tree::Tick;
+use crate::vfs::Error;
+use crate::vfs::names::tree::Tick;
 
 /// Full names that leave or have left.
 #[derive(Debug, Default)]
-pub(super) struct Leaving {
+pub(in crate::vfs) struct Leaving {
     names: BTreeMap<Box<str>, Stage>,
     under_way: usize,
 }
@@ -27,7 +27,7 @@ enum Stage {
 
 impl Leaving {
     /// B2 is asked to remove a name; `ended` or `failed` must follow.
-    pub(super) fn begin(&mut self, full: &str) {
+    pub(in crate::vfs) fn begin(&mut self, full: &str) {
         let before = self.names.insert(full.into(), Stage::UnderWay);
         if before != Some(Stage::UnderWay) {
             self.under_way += 1;
@@ -35,7 +35,7 @@ impl Leaving {
     }
 
     /// B2 has removed it at `now`; `remember` as long as listings are under way.
-    pub(super) fn ended(&mut self, full: &str, now: Tick, remember: bool) {
+    pub(in crate::vfs) fn ended(&mut self, full: &str, now: Tick, remember: bool) {
         self.failed(full);
         if remember {
             self.names.insert(full.into(), Stage::Acknowledged(now));
@@ -43,7 +43,7 @@ impl Leaving {
     }
 
     /// B2 still has it.
-    pub(super) fn failed(&mut self, full: &str) {
+    pub(in crate::vfs) fn failed(&mut self, full: &str) {
         if self.names.get(full) == Some(&Stage::UnderWay) {
             self.names.remove(full);
             self.under_way -= 1;
@@ -51,25 +51,25 @@ impl Leaving {
     }
 
     /// No listing is under way any more.
-    pub(super) fn forget_acknowledged(&mut self) {
+    pub(in crate::vfs) fn forget_acknowledged(&mut self) {
         if self.names.len() > self.under_way {
             self.names.retain(|_, stage| *stage == Stage::UnderWay);
         }
     }
 
     /// How many removals are under way.
-    pub(super) fn under_way(&self) -> usize {
+    pub(in crate::vfs) fn under_way(&self) -> usize {
         self.under_way
     }
 
     /// Whether any are, of names that begin so, or with `direct` stand right there.
-    pub(super) fn any_in(&self, prefix: &str, direct: bool) -> bool {
+    pub(in crate::vfs) fn any_in(&self, prefix: &str, direct: bool) -> bool {
         self.under_way > 0
             && beneath(&self.names, prefix, direct).any(|(_, stage)| *stage == Stage::UnderWay)
     }
 
     /// Names of removals under way.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::vfs) fn names(&self) -> impl Iterator<Item = &str> {
         self.names
             .iter()
             .filter(|(_, stage)| **stage == Stage::UnderWay)
@@ -77,12 +77,12 @@ impl Leaving {
     }
 
     /// Whether there is nothing that a row could be ignored for.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::vfs) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
     /// Whether a row of this very name is to be ignored in a listing that began at `began`.
-    pub(super) fn overrules(&self, full: &str, began: Tick) -> bool {
+    pub(in crate::vfs) fn overrules(&self, full: &str, began: Tick) -> bool {
         match self.names.get(full) {
             Some(Stage::UnderWay) => true,
             Some(Stage::Acknowledged(at)) => *at > began,
@@ -91,7 +91,7 @@ impl Leaving {
     }
 
     /// Whether all rows below a directory are to be ignored, because it leaves or one above it does.
-    pub(super) fn overrules_all(&self, dir: &str, began: Tick) -> bool {
+    pub(in crate::vfs) fn overrules_all(&self, dir: &str, began: Tick) -> bool {
         !self.names.is_empty()
             && dir
                 .match_indices('/')
@@ -115,7 +115,7 @@ fn beneath<'a, T>(
 
 /// Removals that B2 refused when their callers had gone, until somebody can be told.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<State>);
+pub(in crate::vfs) struct Failures(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -125,31 +125,31 @@ struct State {
 
 impl Failures {
     /// Notes a failure; further removals are waited for.
-    pub(super) fn add(&self, full: &str, error: Error) {
+    pub(in crate::vfs) fn add(&self, full: &str, error: Error) {
         let mut state = self.state();
         state.careful = true;
         state.untold.insert(full.into(), error);
     }
 
     /// The same where the name is none of anybody's concern any more.
-    pub(super) fn beware(&self) {
+    pub(in crate::vfs) fn beware(&self) {
         self.state().careful = true;
     }
 
     /// Whether removals have to be waited for, because the last one failed.
-    pub(super) fn careful(&self) -> bool {
+    pub(in crate::vfs) fn careful(&self) -> bool {
         self.state().careful
     }
 
     /// A removal that was waited for has succeeded.
-    pub(super) fn recovered(&self, full: &str) {
+    pub(in crate::vfs) fn recovered(&self, full: &str) {
         let mut state = self.state();
         state.careful = false;
         state.untold.remove(full);
     }
 
     /// The first failure below a directory, or of a name in it; it tells for all of them.
-    pub(super) fn tell(&self, prefix: &str, direct: bool) -> Option<Error> {
+    pub(in crate::vfs) fn tell(&self, prefix: &str, direct: bool) -> Option<Error> {
         let mut state = self.state();
         if state.untold.is_empty() {
             return None;
@@ -166,7 +166,7 @@ impl Failures {
     }
 
     /// What nobody has been told, in words.
-    pub(super) fn untold(&self) -> Vec<(String, String)> {
+    pub(in crate::vfs) fn untold(&self) -> Vec<(String, String)> {
         let state = self.state();
         let all = state.untold.iter();
         all.map(|(name, error)| (String::from(&**name), error.to_string()))

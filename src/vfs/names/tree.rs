@@ -8,18 +8,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::atime::AccessTimes;
-use super::attr::{self, Meta, Nanos, to_time};
-use super::leaving::Leaving;
-use super::node::{Body, Dir, Moment, Node, Object};
-use super::table::Table;
-use super::{Attr, Error, Ino};
+use crate::vfs::attr::{self, Meta, Nanos, to_time};
+use crate::vfs::names::atime::AccessTimes;
+use crate::vfs::names::leaving::Leaving;
+use crate::vfs::names::node::{Body, Dir, Moment, Node, Object};
+use crate::vfs::names::table::Table;
+use crate::vfs::{Attr, Error, Ino};
 
 /// Counts local changes and the beginnings of listings, so that it can be told which came first.
-pub(super) type Tick = u64;
+pub(in crate::vfs) type Tick = u64;
 
 /// The inode table.
-pub(super) struct Tree {
+pub(in crate::vfs) struct Tree {
     nodes: Table,
     next: Ino,
     tick: Tick,
@@ -30,13 +30,13 @@ pub(super) struct Tree {
     /// Names removed here while listings are under way, which their rows must not bring back.
     removed: HashMap<(Ino, Arc<str>), Tick>,
     /// Names that B2 may still show although they were removed here.
-    pub(super) leaving: Leaving,
+    pub(in crate::vfs) leaving: Leaving,
     accessed: AccessTimes,
 }
 
 impl Tree {
     /// A table with only the root.
-    pub(super) fn new(root: Meta) -> Self {
+    pub(in crate::vfs) fn new(root: Meta) -> Self {
         let mut tree = Self {
             nodes: Table::default(),
             next: Ino::ROOT.next(),
@@ -65,18 +65,18 @@ impl Tree {
         tree
     }
 
-    pub(super) fn tick(&mut self) -> Tick {
+    pub(in crate::vfs) fn tick(&mut self) -> Tick {
         self.tick += 1;
         self.tick
     }
 
     /// A listing begins; `end_flight` must follow.
-    pub(super) fn begin_flight(&mut self) -> Tick {
+    pub(in crate::vfs) fn begin_flight(&mut self) -> Tick {
         self.flights += 1;
         self.tick()
     }
 
-    pub(super) fn end_flight(&mut self) {
+    pub(in crate::vfs) fn end_flight(&mut self) {
         self.flights = self.flights.saturating_sub(1);
         if self.flights == 0 {
             self.removed = HashMap::new();
@@ -85,13 +85,13 @@ impl Tree {
     }
 
     /// B2 has acknowledged a removal.
-    pub(super) fn left(&mut self, full: &str) {
+    pub(in crate::vfs) fn left(&mut self, full: &str) {
         let now = self.tick();
         self.leaving.ended(full, now, self.flights > 0);
     }
 
     /// Whether a name was removed here after a listing that is still under way began.
-    pub(super) fn removed_since(&self, dir: Ino, name: &Arc<str>, began: Tick) -> bool {
+    pub(in crate::vfs) fn removed_since(&self, dir: Ino, name: &Arc<str>, began: Tick) -> bool {
         let removed = self.removed.get(&(dir, Arc::clone(name)));
         removed.is_some_and(|at| *at > began)
     }
@@ -103,33 +103,33 @@ impl Tree {
         }
     }
 
-    pub(super) fn get(&self, ino: Ino) -> Result<&Node, Error> {
+    pub(in crate::vfs) fn get(&self, ino: Ino) -> Result<&Node, Error> {
         self.nodes.get(ino).ok_or(Error::Stale)
     }
 
-    pub(super) fn get_mut(&mut self, ino: Ino) -> Result<&mut Node, Error> {
+    pub(in crate::vfs) fn get_mut(&mut self, ino: Ino) -> Result<&mut Node, Error> {
         self.nodes.get_mut(ino).ok_or(Error::Stale)
     }
 
-    pub(super) fn dir(&self, ino: Ino) -> Result<&Dir, Error> {
+    pub(in crate::vfs) fn dir(&self, ino: Ino) -> Result<&Dir, Error> {
         self.get(ino)?.dir().ok_or(Error::NotDirectory)
     }
 
-    pub(super) fn dir_mut(&mut self, ino: Ino) -> Result<&mut Dir, Error> {
+    pub(in crate::vfs) fn dir_mut(&mut self, ino: Ino) -> Result<&mut Dir, Error> {
         self.get_mut(ino)?.dir_mut().ok_or(Error::NotDirectory)
     }
 
-    pub(super) fn object_mut(&mut self, ino: Ino) -> Result<&mut Object, Error> {
+    pub(in crate::vfs) fn object_mut(&mut self, ino: Ino) -> Result<&mut Object, Error> {
         self.get_mut(ino)?.object_mut().ok_or(Error::IsDirectory)
     }
 
-    pub(super) fn child(&self, dir: Ino, name: &str) -> Option<Ino> {
+    pub(in crate::vfs) fn child(&self, dir: Ino, name: &str) -> Option<Ino> {
         self.dir(dir).ok()?.children.get(name).copied()
     }
 
     /// The names from the root down, joined by `/`; a directory's ends with `/`, the root's is empty.
     /// `None` once it, or a directory above it, is no longer linked.
-    pub(super) fn path(&self, ino: Ino) -> Option<String> {
+    pub(in crate::vfs) fn path(&self, ino: Ino) -> Option<String> {
         let mut names = Vec::new();
         let mut at = self.nodes.get(ino)?;
         let directory = matches!(at.body, Body::Dir(_));
@@ -156,7 +156,7 @@ impl Tree {
     }
 
     /// Whether `ino` is `ancestor` or lies below it.
-    pub(super) fn is_below(&self, mut ino: Ino, ancestor: Ino) -> bool {
+    pub(in crate::vfs) fn is_below(&self, mut ino: Ino, ancestor: Ino) -> bool {
         loop {
             if ino == ancestor {
                 return true;
@@ -169,7 +169,7 @@ impl Tree {
     }
 
     /// Adds a child; a node that had the name before is detached.
-    pub(super) fn insert(
+    pub(in crate::vfs) fn insert(
         &mut self,
         parent: Ino,
         name: Arc<str>,
@@ -203,7 +203,7 @@ impl Tree {
     }
 
     /// Marks a local change of a name: listings that began before lose against it.
-    pub(super) fn touch(&mut self, ino: Ino) {
+    pub(in crate::vfs) fn touch(&mut self, ino: Ino) {
         let tick = self.tick();
         if let Some(node) = self.nodes.get_mut(ino) {
             node.changed = tick;
@@ -212,7 +212,7 @@ impl Tree {
 
     /// Takes a node out of its directory, and all that is below it, because it was removed here; it
     /// lives on while somebody uses it.
-    pub(super) fn detach(&mut self, ino: Ino) {
+    pub(in crate::vfs) fn detach(&mut self, ino: Ino) {
         let Some(node) = self.nodes.get(ino) else {
             return;
         };
@@ -227,7 +227,7 @@ impl Tree {
     }
 
     /// The same because B2 does not have it any more.
-    pub(super) fn forget_name(&mut self, ino: Ino) {
+    pub(in crate::vfs) fn forget_name(&mut self, ino: Ino) {
         let Some(node) = self.nodes.get_mut(ino) else {
             return;
         };
@@ -251,17 +251,17 @@ impl Tree {
     }
 
     /// How many inodes there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::vfs) fn len(&self) -> usize {
         self.nodes.len()
     }
 
     /// Every inode, in no order.
-    pub(super) fn all(&self) -> impl Iterator<Item = (Ino, &Node)> {
+    pub(in crate::vfs) fn all(&self) -> impl Iterator<Item = (Ino, &Node)> {
         self.nodes.iter()
     }
 
     /// Forgets a name that B2 has and nobody uses, as if it had never been listed.
-    pub(super) fn drop_name(&mut self, ino: Ino) {
+    pub(in crate::vfs) fn drop_name(&mut self, ino: Ino) {
         let Some(node) = self.nodes.get(ino) else {
             return;
         };
@@ -274,7 +274,12 @@ impl Tree {
     }
 
     /// Moves a node to another name; whatever had that name is detached.
-    pub(super) fn relocate(&mut self, ino: Ino, parent: Ino, name: Arc<str>) -> Result<(), Error> {
+    pub(in crate::vfs) fn relocate(
+        &mut self,
+        ino: Ino,
+        parent: Ino,
+        name: Arc<str>,
+    ) -> Result<(), Error> {
         if let Some(old) = self.child(parent, &name)
             && old != ino
         {
@@ -298,7 +303,7 @@ impl Tree {
     }
 
     /// Removes a node that nobody can reach any more.
-    pub(super) fn free_if_unused(&mut self, ino: Ino) {
+    pub(in crate::vfs) fn free_if_unused(&mut self, ino: Ino) {
         if let Some(node) = self.nodes.get(ino)
             && !node.linked
             && node.lookups == 0
@@ -318,7 +323,7 @@ impl Tree {
     }
 
     /// Whether the subtree holds anything that a listing which began at `began` cannot know of.
-    pub(super) fn newer_than(&self, ino: Ino, began: Tick) -> bool {
+    pub(in crate::vfs) fn newer_than(&self, ino: Ino, began: Tick) -> bool {
         let Some(node) = self.nodes.get(ino) else {
             return false;
         };
@@ -332,7 +337,7 @@ impl Tree {
     }
 
     /// All nodes of a subtree, the root of it first.
-    pub(super) fn subtree(&self, ino: Ino) -> Vec<Ino> {
+    pub(in crate::vfs) fn subtree(&self, ino: Ino) -> Vec<Ino> {
         let mut all = vec![ino];
         let mut at = 0;
         while let Some(one) = all.get(at).copied() {
@@ -345,12 +350,12 @@ impl Tree {
     }
 
     /// Notes that a node may have something to store.
-    pub(super) fn note_pending(&mut self, ino: Ino) {
+    pub(in crate::vfs) fn note_pending(&mut self, ino: Ino) {
         self.pending.insert(ino);
     }
 
     /// The nodes that have something to store, and could be stored (unlinked ones have no name).
-    pub(super) fn pending(&mut self) -> Vec<Ino> {
+    pub(in crate::vfs) fn pending(&mut self) -> Vec<Ino> {
         let nodes = &self.nodes;
         self.pending
             .retain(|ino| nodes.get(*ino).is_some_and(Node::pending));
@@ -362,7 +367,7 @@ impl Tree {
     }
 
     /// What stat(2) shows.
-    pub(super) fn attr(&self, ino: Ino) -> Result<Attr, Error> {
+    pub(in crate::vfs) fn attr(&self, ino: Ino) -> Result<Attr, Error> {
         let node = self.get(ino)?;
         let meta = node.meta;
         let linked = ino == Ino::ROOT || node.linked;
@@ -386,17 +391,17 @@ impl Tree {
     }
 
     /// The access time that was set, or else the modification time.
-    pub(super) fn atime(&self, ino: Ino) -> Result<Nanos, Error> {
+    pub(in crate::vfs) fn atime(&self, ino: Ino) -> Result<Nanos, Error> {
         let mtime = self.get(ino)?.meta.mtime;
         Ok(self.accessed.get(ino).unwrap_or(mtime))
     }
 
-    pub(super) fn set_atime(&mut self, ino: Ino, atime: Nanos) {
+    pub(in crate::vfs) fn set_atime(&mut self, ino: Ino, atime: Nanos) {
         self.accessed.set(ino, atime);
     }
 
     /// How much longer B2 need not be asked about a node.
-    pub(super) fn fresh_for(&self, ino: Ino, ttl: Duration, now: Instant) -> Duration {
+    pub(in crate::vfs) fn fresh_for(&self, ino: Ino, ttl: Duration, now: Instant) -> Duration {
         let Some(node) = self.nodes.get(ino) else {
             return Duration::ZERO;
         };
@@ -413,16 +418,16 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FileKind;
     use super::*;
+    use crate::vfs::FileKind;
 
     fn tree() -> Tree {
-        let settings = super::super::tests::settings();
+        let settings = crate::vfs::tests::settings();
         Tree::new(Meta::default_for(FileKind::Directory, &settings, 0))
     }
 
     fn add(tree: &mut Tree, parent: Ino, name: &str, directory: bool) -> Ino {
-        let settings = super::super::tests::settings();
+        let settings = crate::vfs::tests::settings();
         let (kind, body) = if directory {
             (FileKind::Directory, Body::Dir(Box::default()))
         } else {

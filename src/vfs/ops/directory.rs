@@ -4,15 +4,15 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::file::Handle;
-use super::hashfile;
-use super::pages::Pages;
-use super::tree::Tree;
-use super::{DirEntry, Entry, Error, Fh, FileKind, Ino, Vfs};
+use crate::vfs::ask::pages::Pages;
+use crate::vfs::names::tree::Tree;
+use crate::vfs::ops::file::Handle;
+use crate::vfs::ops::hashfile;
+use crate::vfs::{DirEntry, Entry, Error, Fh, FileKind, Ino, Vfs};
 
 /// An open directory.
-pub(super) struct DirHandle {
-    pub(super) ino: Ino,
+pub(in crate::vfs) struct DirHandle {
+    pub(in crate::vfs) ino: Ino,
     /// What is being read; `None` before the first read.
     pages: Mutex<Option<Arc<Pages>>>,
 }
@@ -236,7 +236,10 @@ impl Vfs {
             let tree = self.tree();
             let children = tree.dir(dir)?.children.values().copied();
             children
-                .filter(|child| tree.get(*child).is_ok_and(super::node::Node::pending))
+                .filter(|child| {
+                    tree.get(*child)
+                        .is_ok_and(crate::vfs::names::node::Node::pending)
+                })
                 .collect()
         };
         for child in children {

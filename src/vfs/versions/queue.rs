@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Ino, Invalidation};
+use crate::vfs::{Ino, Invalidation};
 
 /// Due times by inode. Each inode stands here once; the earlier time wins.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(in crate::vfs) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Notify,
 }
@@ -34,7 +34,7 @@ struct Due {
 
 /// Whether a file that is still being written is to be stored, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
+pub(in crate::vfs) enum Urgency {
     /// No: its close stores it, attributes and all.
     Idle,
     /// Not before its next close, as long as that comes soon: somebody has closed it before.
@@ -45,11 +45,11 @@ pub(super) enum Urgency {
 
 /// One inode to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Task {
-    pub(super) ino: Ino,
-    pub(super) urgency: Urgency,
+pub(in crate::vfs) struct Task {
+    pub(in crate::vfs) ino: Ino,
+    pub(in crate::vfs) urgency: Urgency,
     /// Tries that have failed so far.
-    pub(super) failures: u32,
+    pub(in crate::vfs) failures: u32,
     since: Instant,
 }
 
@@ -92,7 +92,7 @@ impl Waiting {
 
 impl Queue {
     /// How long attribute changes wait for more of them, or for a rename that takes them along.
-    pub(super) const QUIET: Duration = Duration::from_secs(2);
+    pub(in crate::vfs) const QUIET: Duration = Duration::from_secs(2);
     /// Waits between tries that fail: doubled each time, up to the longest.
     const RETRY_FIRST: Duration = Duration::from_secs(4);
     const RETRY_LONGEST: Duration = Duration::from_secs(300);
@@ -100,7 +100,7 @@ impl Queue {
     const PATIENCE: u32 = 12;
 
     /// Asks for a commit after a delay.
-    pub(super) fn push(&self, ino: Ino, delay: Duration, urgency: Urgency) {
+    pub(in crate::vfs) fn push(&self, ino: Ino, delay: Duration, urgency: Urgency) {
         let now = Instant::now();
         let due = Due {
             at: now + delay,
@@ -112,7 +112,7 @@ impl Queue {
     }
 
     /// Asks for another try after a failed one, later each time.
-    pub(super) fn retry(&self, ino: Ino, failures: u32) {
+    pub(in crate::vfs) fn retry(&self, ino: Ino, failures: u32) {
         let delay = Self::RETRY_FIRST
             .saturating_mul(1 << failures.min(10))
             .min(Self::RETRY_LONGEST);
@@ -127,7 +127,7 @@ impl Queue {
     }
 
     /// Puts off what is being written again; `false` when it has waited long enough.
-    pub(super) fn put_off(&self, task: &Task, delay: Duration) -> bool {
+    pub(in crate::vfs) fn put_off(&self, task: &Task, delay: Duration) -> bool {
         let now = Instant::now();
         if now - task.since > delay * Self::PATIENCE {
             return false;
@@ -137,7 +137,7 @@ impl Queue {
     }
 
     /// Gives back what could not be begun now.
-    pub(super) fn again(&self, task: &Task, delay: Duration) {
+    pub(in crate::vfs) fn again(&self, task: &Task, delay: Duration) {
         let due = Due {
             at: Instant::now() + delay,
             since: task.since,
@@ -148,7 +148,7 @@ impl Queue {
     }
 
     /// Waits until something is due and takes it; for one task.
-    pub(super) async fn next(&self) -> Task {
+    pub(in crate::vfs) async fn next(&self) -> Task {
         loop {
             let next = match self.waiting().take(Instant::now()) {
                 Ok(task) => return task,
@@ -186,13 +186,13 @@ impl Queue {
 
 /// What the kernel should forget; a set, so that it is bounded by what is known.
 #[derive(Debug, Default)]
-pub(super) struct Invalidations {
+pub(in crate::vfs) struct Invalidations {
     set: Mutex<HashSet<Invalidation>>,
     added: Notify,
 }
 
 impl Invalidations {
-    pub(super) fn push(&self, one: Invalidation) {
+    pub(in crate::vfs) fn push(&self, one: Invalidation) {
         self.set
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -200,7 +200,7 @@ impl Invalidations {
         self.added.notify_one();
     }
 
-    pub(super) async fn next(&self) -> Invalidation {
+    pub(in crate::vfs) async fn next(&self) -> Invalidation {
         loop {
             {
                 let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);

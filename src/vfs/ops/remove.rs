@@ -18,22 +18,22 @@ use log::warn;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::commit::Why;
-use super::leaving::{Failures, Leaving};
-use super::name::MARKER;
-use super::node::{Leftover, Marker, MarkerObject, Standing, Stored};
-use super::pathlock::{Claim, PathGuard};
-use super::tree::Tree;
-use super::{Delete, Error, Ino, Invalidation, Unstored, Vfs};
 use crate::b2::{Action, ErrorKind, FileId, FileName, ListNames, ListVersions};
+use crate::vfs::names::leaving::{Failures, Leaving};
+use crate::vfs::names::name::MARKER;
+use crate::vfs::names::node::{Leftover, Marker, MarkerObject, Standing, Stored};
+use crate::vfs::names::tree::Tree;
+use crate::vfs::pathlock::{Claim, PathGuard};
+use crate::vfs::versions::commit::Why;
+use crate::vfs::{Delete, Error, Ino, Invalidation, Unstored, Vfs};
 
 /// Removals that nobody waits for.
-pub(super) struct Removals {
+pub(in crate::vfs) struct Removals {
     /// How many more may be under way.
     places: Arc<Semaphore>,
     /// One has ended, well or not.
     ended: Notify,
-    pub(super) failures: Failures,
+    pub(in crate::vfs) failures: Failures,
 }
 
 impl Removals {
@@ -58,7 +58,7 @@ impl Default for Removals {
 
 /// What B2 is asked for so that a name goes.
 #[derive(Debug, Clone)]
-pub(super) enum Removal {
+pub(in crate::vfs) enum Removal {
     /// What the user chose: to hide it, or to purge it.
     Name,
     /// To hide it; its content is still being read, and is purged at the last close.
@@ -68,36 +68,36 @@ pub(super) enum Removal {
 }
 
 /// A name that has left the tree, and that B2 is still to remove.
-pub(super) struct Gone {
-    pub(super) parent: Ino,
-    pub(super) name: Arc<str>,
-    pub(super) full: String,
+pub(in crate::vfs) struct Gone {
+    pub(in crate::vfs) parent: Ino,
+    pub(in crate::vfs) name: Arc<str>,
+    pub(in crate::vfs) full: String,
     /// The file that had the name, unless it has another one now.
-    pub(super) ino: Option<Ino>,
-    pub(super) removal: Removal,
-    pub(super) guard: PathGuard,
+    pub(in crate::vfs) ino: Option<Ino>,
+    pub(in crate::vfs) removal: Removal,
+    pub(in crate::vfs) guard: PathGuard,
 }
 
 /// While it lives, rows of a name are ignored; dropped without `ended`, the name is there again.
-pub(super) struct Departure<'a> {
+pub(in crate::vfs) struct Departure<'a> {
     vfs: &'a Vfs,
     full: &'a str,
 }
 
 impl<'a> Departure<'a> {
-    pub(super) fn begin(vfs: &'a Vfs, full: &'a str) -> Self {
+    pub(in crate::vfs) fn begin(vfs: &'a Vfs, full: &'a str) -> Self {
         vfs.tree().leaving.begin(full);
         Self { vfs, full }
     }
 
     /// Somebody else sees to the end.
-    pub(super) fn goes_on(self) {
+    pub(in crate::vfs) fn goes_on(self) {
         std::mem::forget(self);
     }
 
     /// B2 has acknowledged.
     #[allow(clippy::needless_pass_by_value, reason = "this is its end")]
-    pub(super) fn ended(self) {
+    pub(in crate::vfs) fn ended(self) {
         self.vfs.tree().left(self.full);
     }
 }
@@ -206,7 +206,7 @@ impl Vfs {
     }
 
     /// A key that may not hide would only be refused later, when nobody listens.
-    pub(super) fn may_remove(&self) -> Result<(), Error> {
+    pub(in crate::vfs) fn may_remove(&self) -> Result<(), Error> {
         if self.shared.client.may("writeFiles") {
             Ok(())
         } else {
@@ -226,7 +226,11 @@ impl Vfs {
     }
 
     /// Has B2 remove a name.
-    pub(super) async fn carry_out(&self, full: &str, removal: &Removal) -> Result<(), Error> {
+    pub(in crate::vfs) async fn carry_out(
+        &self,
+        full: &str,
+        removal: &Removal,
+    ) -> Result<(), Error> {
         match removal {
             Removal::Name => self.remove_name(full).await,
             Removal::Hide => self.hide(full).await,
@@ -236,7 +240,7 @@ impl Vfs {
 
     /// The same when nobody waits: `Leaving::begin` was called, the tree has let go of the name or is
     /// about to.
-    pub(super) fn remove_behind(&self, gone: Gone, place: OwnedSemaphorePermit) {
+    pub(in crate::vfs) fn remove_behind(&self, gone: Gone, place: OwnedSemaphorePermit) {
         let vfs = self.clone();
         self.shared.runtime.spawn(async move {
             let _place = place;
@@ -253,7 +257,7 @@ impl Vfs {
 
     /// A place among the removals that nobody waits for; `None` when they have to be waited for: the
     /// last one has failed, or the user wants every client to see at once what this one did.
-    pub(super) async fn removal_place(&self) -> Option<OwnedSemaphorePermit> {
+    pub(in crate::vfs) async fn removal_place(&self) -> Option<OwnedSemaphorePermit> {
         if self.shared.removals.failures.careful() || self.settings().metadata_ttl.is_zero() {
             return None;
         }
@@ -297,7 +301,7 @@ impl Vfs {
     }
 
     /// Waits for the removals of the names in a directory, and tells of one that has failed.
-    pub(super) async fn removed_in(&self, dir: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn removed_in(&self, dir: Ino) -> Result<(), Error> {
         let Ok(full) = self.directory_name(dir) else {
             return Ok(());
         };
@@ -310,7 +314,7 @@ impl Vfs {
     }
 
     /// Waits for all removals.
-    pub(super) async fn finish_removals(&self) {
+    pub(in crate::vfs) async fn finish_removals(&self) {
         self.removals_ended(|leaving| leaving.under_way() == 0)
             .await;
     }
@@ -328,7 +332,7 @@ impl Vfs {
     }
 
     /// Removals under way, and those that have failed without anybody being told.
-    pub(super) fn unremoved(&self) -> Vec<Unstored> {
+    pub(in crate::vfs) fn unremoved(&self) -> Vec<Unstored> {
         let mut all = self.shared.removals.failures.untold();
         let tree = self.tree();
         all.extend(
@@ -355,7 +359,7 @@ impl Vfs {
     /// Before the name of a file goes that may be open: parts of it that have left for B2 can be
     /// read again only as a stored version, and there will be no name to store one under. True when
     /// that version, the newest of the name, goes at the last close: the name must be gone by then.
-    pub(super) async fn keep_readable(&self, ino: Ino, full: &str) -> Result<bool, Error> {
+    pub(in crate::vfs) async fn keep_readable(&self, ino: Ino, full: &str) -> Result<bool, Error> {
         let content = {
             let tree = self.tree();
             let node = tree.get(ino)?;
@@ -385,7 +389,7 @@ impl Vfs {
     }
 
     /// The name did not go after all.
-    pub(super) fn stays(&self, ino: Ino) {
+    pub(in crate::vfs) fn stays(&self, ino: Ino) {
         if let Ok(object) = self.tree().object_mut(ino) {
             object.leftover = None;
             if let Some(content) = &object.content {
@@ -415,7 +419,7 @@ impl Vfs {
     }
 
     /// The full name of a directory, ending with `/`.
-    pub(super) fn directory_name(&self, ino: Ino) -> Result<String, Error> {
+    pub(in crate::vfs) fn directory_name(&self, ino: Ino) -> Result<String, Error> {
         let tree = self.tree();
         tree.dir(ino)?;
         Ok(self.full(&tree.path(ino).ok_or(Error::NotFound)?))
@@ -423,7 +427,7 @@ impl Vfs {
 
     /// Makes sure that a directory holds nothing, and removes its markers from B2. What Linux
     /// cannot show counts: it would lose its directory, so the directory is not empty.
-    pub(super) async fn remove_directory(&self, ino: Ino, full: &str) -> Result<(), Error> {
+    pub(in crate::vfs) async fn remove_directory(&self, ino: Ino, full: &str) -> Result<(), Error> {
         if !self.tree().dir(ino)?.children.is_empty() {
             // Others may have emptied it since it was listed.
             self.ensure_listed(ino).await?;
@@ -513,7 +517,7 @@ impl Vfs {
     }
 
     /// Makes a name invisible, by the way that the user chose.
-    pub(super) async fn remove_name(&self, full: &str) -> Result<(), Error> {
+    pub(in crate::vfs) async fn remove_name(&self, full: &str) -> Result<(), Error> {
         match self.settings().delete {
             Delete::Hide => self.hide(full).await,
             Delete::Purge => self.purge(full).await,
@@ -528,7 +532,7 @@ impl Vfs {
     }
 
     /// Runs a deletion that nobody waits for.
-    pub(super) fn delete_later(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(in crate::vfs) fn delete_later(&self, work: impl Future<Output = ()> + Send + 'static) {
         let task = self.shared.runtime.spawn(work);
         let mut all = self.deletions();
         all.retain(|task| !task.is_finished());
@@ -536,7 +540,7 @@ impl Vfs {
     }
 
     /// Waits for the deletions under way.
-    pub(super) async fn finish_deletions(&self) {
+    pub(in crate::vfs) async fn finish_deletions(&self) {
         let all = std::mem::take(&mut *self.deletions());
         for task in all {
             // One that ended in a panic has said so.
@@ -552,7 +556,7 @@ impl Vfs {
     }
 
     /// Removes what is left of a file that was removed while it was open.
-    pub(super) fn clear_later(&self, leftover: Leftover) {
+    pub(in crate::vfs) fn clear_later(&self, leftover: Leftover) {
         let vfs = self.clone();
         self.delete_later(async move {
             let full = match leftover {
@@ -631,7 +635,11 @@ impl Vfs {
 
     /// Removes the source of a rename: its content lives on under the new name. A version that this
     /// mount made goes altogether; any other stays recoverable under its old name.
-    pub(super) async fn remove_renamed(&self, full: &str, stored: &Stored) -> Result<(), Error> {
+    pub(in crate::vfs) async fn remove_renamed(
+        &self,
+        full: &str,
+        stored: &Stored,
+    ) -> Result<(), Error> {
         if stored.ours && stored.bare && self.delete_version(full, &stored.id).await {
             return Ok(());
         }

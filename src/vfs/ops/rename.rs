@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use log::warn;
 
-use super::attr;
-use super::commit::Why;
-use super::merge::stored_of;
-use super::name::{self, MARKER};
-use super::node::{Marker, MarkerObject, Standing, Stored};
-use super::pathlock::{Claim, PathGuard};
-use super::queue::Urgency;
-use super::remove::{Departure, Gone, Removal};
-use super::{Error, Ino, Invalidation, Vfs};
 use crate::b2::{FileId, FileName, FileVersion, ListNames, NewFile};
+use crate::vfs::attr;
+use crate::vfs::names::merge::stored_of;
+use crate::vfs::names::name::{self, MARKER};
+use crate::vfs::names::node::{Marker, MarkerObject, Standing, Stored};
+use crate::vfs::ops::remove::{Departure, Gone, Removal};
+use crate::vfs::pathlock::{Claim, PathGuard};
+use crate::vfs::versions::commit::Why;
+use crate::vfs::versions::queue::Urgency;
+use crate::vfs::{Error, Ino, Invalidation, Vfs};
 
 /// Copies, and then removals, of one directory's rename at once: as many as the client makes.
 const AT_ONCE: usize = 64;

@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
-use super::name;
-use super::refresh::kernel_ttl;
-use super::tree::Tree;
-use super::{Attr, Entry, Error, FileKind, Ino, Vfs};
+use crate::vfs::ask::refresh::kernel_ttl;
+use crate::vfs::names::name;
+use crate::vfs::names::tree::Tree;
+use crate::vfs::{Attr, Entry, Error, FileKind, Ino, Vfs};
 
 impl Vfs {
     /// Finds a name; the kernel then holds one more reference.
@@ -36,7 +36,7 @@ impl Vfs {
     }
 
     /// Asks B2 for what it has not been asked for within `metadata_ttl`.
-    pub(super) async fn refresh(&self, ino: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn refresh(&self, ino: Ino) -> Result<(), Error> {
         let place = {
             let tree = self.tree();
             let node = tree.get(ino)?;
@@ -52,7 +52,7 @@ impl Vfs {
     }
 
     /// The inode that a name stands for now, a virtual hash file included.
-    pub(super) async fn find(&self, parent: Ino, name: &OsStr) -> Result<Ino, Error> {
+    pub(in crate::vfs) async fn find(&self, parent: Ino, name: &OsStr) -> Result<Ino, Error> {
         self.tree().dir(parent)?;
         if name.len() > name::NAME_MAX {
             return Err(Error::NameTooLong);
@@ -73,13 +73,17 @@ impl Vfs {
     }
 
     /// The same without virtual files; `None` when B2 has no such name.
-    pub(super) async fn find_real(&self, parent: Ino, name: &str) -> Result<Option<Ino>, Error> {
+    pub(in crate::vfs) async fn find_real(
+        &self,
+        parent: Ino,
+        name: &str,
+    ) -> Result<Option<Ino>, Error> {
         self.ensure_name(parent, name).await?;
         Ok(self.tree().child(parent, name))
     }
 
     /// An answer that gives the kernel one more reference.
-    pub(super) fn entry(&self, tree: &mut Tree, ino: Ino) -> Result<Entry, Error> {
+    pub(in crate::vfs) fn entry(&self, tree: &mut Tree, ino: Ino) -> Result<Entry, Error> {
         let attr = Self::attr(tree, ino)?;
         let ttl = self.ttl(tree, ino);
         if ino.hashed().is_none() {
@@ -90,7 +94,7 @@ impl Vfs {
 
     fn attr(tree: &Tree, ino: Ino) -> Result<Attr, Error> {
         match ino.hashed() {
-            Some(file) => Ok(super::hashfile::attr(&tree.attr(file)?)),
+            Some(file) => Ok(crate::vfs::ops::hashfile::attr(&tree.attr(file)?)),
             None => tree.attr(ino),
         }
     }

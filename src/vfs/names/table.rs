@@ -3,15 +3,15 @@
 
 use std::collections::HashMap;
 
-use super::Ino;
-use super::node::Node;
+use crate::vfs::Ino;
+use crate::vfs::names::node::Node;
 
 /// Inodes of a page. Names that are listed together get numbers that follow each other, and are
 /// dropped together, so a page rarely stays for the sake of one.
 const PAGE: u64 = 64;
 
 #[derive(Default)]
-pub(super) struct Table {
+pub(in crate::vfs) struct Table {
     pages: HashMap<u64, Page>,
     len: usize,
 }
@@ -29,21 +29,21 @@ fn place(ino: Ino) -> (u64, usize) {
 
 impl Table {
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::vfs) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn get(&self, ino: Ino) -> Option<&Node> {
+    pub(in crate::vfs) fn get(&self, ino: Ino) -> Option<&Node> {
         let (page, at) = place(ino);
         self.pages.get(&page)?.nodes.get(at)?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, ino: Ino) -> Option<&mut Node> {
+    pub(in crate::vfs) fn get_mut(&mut self, ino: Ino) -> Option<&mut Node> {
         let (page, at) = place(ino);
         self.pages.get_mut(&page)?.nodes.get_mut(at)?.as_mut()
     }
 
-    pub(super) fn insert(&mut self, ino: Ino, node: Node) {
+    pub(in crate::vfs) fn insert(&mut self, ino: Ino, node: Node) {
         let (page, at) = place(ino);
         let page = self.pages.entry(page).or_insert_with(|| Page {
             used: 0,
@@ -57,7 +57,7 @@ impl Table {
         }
     }
 
-    pub(super) fn remove(&mut self, ino: Ino) {
+    pub(in crate::vfs) fn remove(&mut self, ino: Ino) {
         let (number, at) = place(ino);
         let Some(page) = self.pages.get_mut(&number) else {
             return;
@@ -72,7 +72,7 @@ impl Table {
     }
 
     /// Every inode with its number, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Ino, &Node)> {
+    pub(in crate::vfs) fn iter(&self) -> impl Iterator<Item = (Ino, &Node)> {
         self.pages.iter().flat_map(|(number, page)| {
             let first = number * PAGE;
             let nodes = page.nodes.iter().enumerate();

@@ -7,16 +7,17 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::attr::{self, Meta};
-use super::pages::Pages;
-use super::tree::Tick;
-use super::{Fh, Ino, Settings, xattr};
 use crate::b2::{FileId, FileInfo, FileVersion, Sha1};
 use crate::io::{Content, Version};
+use crate::vfs::ask::pages::Pages;
+use crate::vfs::attr::{self, Meta};
+use crate::vfs::names::tree::Tick;
+use crate::vfs::ops::xattr;
+use crate::vfs::{Fh, Ino, Settings};
 
 /// What a version means to those who write the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(in crate::vfs) enum Standing {
     /// A state that somebody closed: it stays among the versions when it is superseded.
     Closed,
     /// A handle was closed in this state, or a copy of its descriptor: if the handle writes on, nobody
@@ -28,7 +29,7 @@ pub(super) enum Standing {
 
 /// A handle's number, cut to 32 bits to be small; those open at one time do not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Handle32(u32);
+pub(in crate::vfs) struct Handle32(u32);
 
 impl From<Fh> for Handle32 {
     fn from(fh: Fh) -> Self {
@@ -38,7 +39,7 @@ impl From<Fh> for Handle32 {
 
 impl Standing {
     /// The content is changed by a handle, or by nobody's.
-    pub(super) fn written(self, by: Option<Fh>) -> Self {
+    pub(in crate::vfs) fn written(self, by: Option<Fh>) -> Self {
         match self {
             Self::Flushed(flushed) if by.map(Handle32::from) == Some(flushed) => Self::Open,
             Self::Flushed(_) => Self::Closed,
@@ -49,21 +50,21 @@ impl Standing {
 
 /// A version in B2, as far as names need it.
 #[derive(Debug, Clone)]
-pub(super) struct Stored {
-    pub(super) id: FileId,
-    pub(super) size: u64,
-    pub(super) sha1: Option<Sha1>,
+pub(in crate::vfs) struct Stored {
+    pub(in crate::vfs) id: FileId,
+    pub(in crate::vfs) size: u64,
+    pub(in crate::vfs) sha1: Option<Sha1>,
     /// B2 itself knows the SHA-1; if not, copies have to carry it in `large_file_sha1` (API §6).
-    pub(super) hashed_by_b2: bool,
+    pub(in crate::vfs) hashed_by_b2: bool,
     /// Made by this mount: it may remove the version once it has superseded it without loss.
-    pub(super) ours: bool,
+    pub(in crate::vfs) ours: bool,
     /// Nothing visible lies under this version: deleting it exposes nothing (API §8).
-    pub(super) bare: bool,
-    pub(super) standing: Standing,
+    pub(in crate::vfs) bare: bool,
+    pub(in crate::vfs) standing: Standing,
 }
 
 impl Stored {
-    pub(super) fn version(&self) -> Version {
+    pub(in crate::vfs) fn version(&self) -> Version {
         Version {
             id: self.id.clone(),
             size: self.size,
@@ -74,15 +75,15 @@ impl Stored {
 
 /// What the next version of an object has to carry on beside its `Meta`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Carried {
-    pub(super) content_type: Option<String>,
+pub(in crate::vfs) struct Carried {
+    pub(in crate::vfs) content_type: Option<String>,
     /// Extended attributes, and info keys that mean nothing to b2fuse.
-    pub(super) info: FileInfo,
+    pub(in crate::vfs) info: FileInfo,
 }
 
 impl Carried {
     /// What a version says.
-    pub(super) fn of_version(version: &FileVersion, settings: &Settings) -> Arc<Self> {
+    pub(in crate::vfs) fn of_version(version: &FileVersion, settings: &Settings) -> Arc<Self> {
         Self {
             content_type: version.content_type.clone(),
             info: attr::carried_info(&version.info, settings),
@@ -91,7 +92,7 @@ impl Carried {
     }
 
     /// The same once for all that have it: most objects of a bucket are of a few types.
-    pub(super) fn shared(self) -> Arc<Self> {
+    pub(in crate::vfs) fn shared(self) -> Arc<Self> {
         /// More different ones than that are not worth remembering.
         const MAX: usize = 1024;
         static KNOWN: Mutex<Option<HashSet<Arc<Carried>>>> = Mutex::new(None);
@@ -114,32 +115,32 @@ impl Carried {
 
 /// Anything but a directory: one name, one object.
 #[derive(Default)]
-pub(super) struct Object {
+pub(in crate::vfs) struct Object {
     /// The version in B2; `None` until the first commit.
-    pub(super) stored: Option<Stored>,
+    pub(in crate::vfs) stored: Option<Stored>,
     /// What the next version takes over; `None`: nothing.
-    pub(super) carried: Option<Arc<Carried>>,
+    pub(in crate::vfs) carried: Option<Arc<Carried>>,
     /// Present while the file is open or has unsent bytes.
-    pub(super) content: Option<Arc<Content>>,
+    pub(in crate::vfs) content: Option<Arc<Content>>,
     /// Attributes differ from those in B2.
-    pub(super) attrs_pending: bool,
+    pub(in crate::vfs) attrs_pending: bool,
     /// The mtime was set by utimensat(2), not by writing: it must be stored exactly.
-    pub(super) mtime_explicit: bool,
+    pub(in crate::vfs) mtime_explicit: bool,
     /// Opening has changed the content (created it, or O_TRUNC), and nothing has since.
-    pub(super) only_opened: bool,
+    pub(in crate::vfs) only_opened: bool,
     /// The kernel's pages are those of the present content.
-    pub(super) pages_valid: bool,
+    pub(in crate::vfs) pages_valid: bool,
     /// Removed while it was open: what goes from B2 when nobody reads it any more.
-    pub(super) leftover: Option<Box<Leftover>>,
+    pub(in crate::vfs) leftover: Option<Box<Leftover>>,
     /// Nothing visible lay under the name when the file came to it (see `Stored::bare`).
-    pub(super) bare_name: bool,
+    pub(in crate::vfs) bare_name: bool,
     /// Handles that may write.
-    pub(super) writers: u32,
+    pub(in crate::vfs) writers: u32,
 }
 
 /// What a file that was removed while it was open leaves under its former full name.
 #[derive(Debug)]
-pub(super) enum Leftover {
+pub(in crate::vfs) enum Leftover {
     /// Hidden versions that are to be purged.
     All(String),
     /// A version that was only made so that its readers can go on.
@@ -148,7 +149,7 @@ pub(super) enum Leftover {
 
 /// Whether a directory has its marker object in B2 (DESIGN §3).
 #[derive(Debug, Clone, Default)]
-pub(super) enum Marker {
+pub(in crate::vfs) enum Marker {
     /// None known.
     #[default]
     Absent,
@@ -164,17 +165,17 @@ pub(super) enum Marker {
 
 /// A marker that is in B2.
 #[derive(Debug, Clone)]
-pub(super) struct MarkerObject {
-    pub(super) id: FileId,
+pub(in crate::vfs) struct MarkerObject {
+    pub(in crate::vfs) id: FileId,
     /// Made by this mount; its name then is `.bzEmpty`.
-    pub(super) ours: bool,
+    pub(in crate::vfs) ours: bool,
     /// Nothing visible lies under it: deleting it exposes nothing (API §8).
-    pub(super) bare: bool,
+    pub(in crate::vfs) bare: bool,
 }
 
 impl Marker {
     /// Asks for the marker to be written, again if it is there already.
-    pub(super) fn want(&mut self, attributes: bool) {
+    pub(in crate::vfs) fn want(&mut self, attributes: bool) {
         *self = match std::mem::take(self) {
             Self::Absent => Self::Wanted {
                 attributes,
@@ -196,7 +197,7 @@ impl Marker {
     }
 
     /// The marker that is in B2, as far as known.
-    pub(super) fn stored(&self) -> Option<&MarkerObject> {
+    pub(in crate::vfs) fn stored(&self) -> Option<&MarkerObject> {
         match self {
             Self::Absent => None,
             Self::Wanted { old, .. } => old.as_ref(),
@@ -207,43 +208,43 @@ impl Marker {
 
 /// A directory's children and how much is known of them.
 #[derive(Default)]
-pub(super) struct Dir {
+pub(in crate::vfs) struct Dir {
     /// In B2's order of names (API §4.2).
-    pub(super) children: BTreeMap<Arc<str>, Ino>,
+    pub(in crate::vfs) children: BTreeMap<Arc<str>, Ino>,
     /// How many of them are directories.
-    pub(super) subdirectories: u32,
+    pub(in crate::vfs) subdirectories: u32,
     /// When the last complete listing began.
-    pub(super) listed: Option<Instant>,
+    pub(in crate::vfs) listed: Option<Instant>,
     /// When its first page was last asked for: there the marker with its attributes stands.
-    pub(super) paged: Option<Instant>,
+    pub(in crate::vfs) paged: Option<Instant>,
     /// Directories in it that were asked for one by one.
-    pub(super) asked: Asked,
+    pub(in crate::vfs) asked: Asked,
     /// The same of directories whose listing was about to expire.
-    pub(super) asked_again: Asked,
+    pub(in crate::vfs) asked_again: Asked,
     /// How many children there were when their map was last packed.
-    pub(super) compact: u32,
+    pub(in crate::vfs) compact: u32,
     /// It is being listed anew before it expires.
-    pub(super) refreshing: bool,
+    pub(in crate::vfs) refreshing: bool,
     /// The last listing did not fit one page: single names are asked for instead.
-    pub(super) large: bool,
+    pub(in crate::vfs) large: bool,
     /// The last complete listing held what Linux cannot show here.
-    pub(super) odd: bool,
+    pub(in crate::vfs) odd: bool,
     /// Names that B2 was asked for one by one and does not have.
-    pub(super) absent: HashMap<Box<str>, Instant>,
+    pub(in crate::vfs) absent: HashMap<Box<str>, Instant>,
     /// The listing that is being read, as long as somebody reads it.
-    pub(super) pages: Weak<Pages>,
+    pub(in crate::vfs) pages: Weak<Pages>,
     /// Serialises the calls that list this directory.
-    pub(super) flight: Arc<tokio::sync::Mutex<()>>,
+    pub(in crate::vfs) flight: Arc<tokio::sync::Mutex<()>>,
     /// Where a walk goes on once it has come to this directory.
-    pub(super) milestone: Option<Box<Milestone>>,
-    pub(super) marker: Marker,
+    pub(in crate::vfs) milestone: Option<Box<Milestone>>,
+    pub(in crate::vfs) marker: Marker,
     /// What the marker's next version takes over; `None`: nothing.
-    pub(super) carried: Option<Arc<Carried>>,
+    pub(in crate::vfs) carried: Option<Arc<Carried>>,
 }
 
 /// An `Instant` in eight bytes, also when it may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(NonZeroU64);
+pub(in crate::vfs) struct Moment(NonZeroU64);
 
 impl Moment {
     /// All moments are counted from the first that was noted, in nanoseconds, beginning with 1.
@@ -252,7 +253,7 @@ impl Moment {
         *ZERO.get_or_init(|| first)
     }
 
-    pub(super) fn instant(self) -> Instant {
+    pub(in crate::vfs) fn instant(self) -> Instant {
         Self::zero(Instant::now()) + Duration::from_nanos(self.0.get() - 1)
     }
 }
@@ -267,7 +268,7 @@ impl From<Instant> for Moment {
 
 /// How often somebody asked for one of several neighbours, lately.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Asked {
+pub(in crate::vfs) struct Asked {
     count: u32,
     last: Option<Instant>,
     /// Which one that was: the same one again is no neighbour.
@@ -282,7 +283,7 @@ impl Asked {
     /// Longer apart than this they have nothing to do with each other.
     const LATELY: Duration = Duration::from_secs(10);
 
-    pub(super) fn note(&mut self, who: Ino, now: Instant) {
+    pub(in crate::vfs) fn note(&mut self, who: Ino, now: Instant) {
         if self.who.replace(who) == Some(who) {
             self.count = self.count.max(1);
             self.last = Some(now);
@@ -298,36 +299,36 @@ impl Asked {
     }
 
     /// Whether several have been asked for in a row.
-    pub(super) fn often(&self) -> bool {
+    pub(in crate::vfs) fn often(&self) -> bool {
         self.count >= Self::WALK
     }
 
     /// Whether somebody walks through the neighbours.
-    pub(super) fn walks(&self, now: Instant) -> bool {
+    pub(in crate::vfs) fn walks(&self, now: Instant) -> bool {
         self.often()
             && self.last.is_some_and(|last| now - last < Self::LATELY)
             && self.rests_until.is_none_or(|until| until <= now)
     }
 
-    pub(super) fn rest(&mut self, until: Instant) {
+    pub(in crate::vfs) fn rest(&mut self, until: Instant) {
         self.rests_until = Some(until);
     }
 }
 
 /// The rest of a walk.
 #[derive(Debug)]
-pub(super) struct Milestone {
+pub(in crate::vfs) struct Milestone {
     /// The directory whose recursive listing it is.
-    pub(super) root: Ino,
+    pub(in crate::vfs) root: Ino,
     /// The full name at which it goes on.
-    pub(super) start: String,
+    pub(in crate::vfs) start: String,
 }
 
 impl Dir {
     /// Most single absent names that are remembered per directory.
     const ABSENT_MAX: usize = 1024;
 
-    pub(super) fn remember_absent(&mut self, name: &str, began: Instant) {
+    pub(in crate::vfs) fn remember_absent(&mut self, name: &str, began: Instant) {
         if self.absent.len() >= Self::ABSENT_MAX {
             self.absent.clear();
         }
@@ -335,13 +336,13 @@ impl Dir {
     }
 
     /// Adds a name that nobody has.
-    pub(super) fn add(&mut self, name: Arc<str>, child: Ino, directory: bool) {
+    pub(in crate::vfs) fn add(&mut self, name: Arc<str>, child: Ino, directory: bool) {
         self.children.insert(name, child);
         self.subdirectories += u32::from(directory);
     }
 
     /// Takes a name out, if it is this child's.
-    pub(super) fn remove(&mut self, name: &str, child: Ino, directory: bool) {
+    pub(in crate::vfs) fn remove(&mut self, name: &str, child: Ino, directory: bool) {
         if self.children.get(name) == Some(&child) {
             self.children.remove(name);
             self.subdirectories = self.subdirectories.saturating_sub(u32::from(directory));
@@ -350,7 +351,7 @@ impl Dir {
 
     /// What stat(2) shows as the count of links: one from above, one for `.`, and the `..` of each directory
     /// in it. One, which no directory has, where they are not known.
-    pub(super) fn links(&self) -> u32 {
+    pub(in crate::vfs) fn links(&self) -> u32 {
         if self.listed.is_some() {
             self.subdirectories.saturating_add(2)
         } else {
@@ -360,7 +361,7 @@ impl Dir {
 
     /// Names have come: in order, as B2 lists them, they leave a B-tree half empty. Done whenever there
     /// are twice as many as the last time, because it takes memory itself.
-    pub(super) fn compact(&mut self) {
+    pub(in crate::vfs) fn compact(&mut self) {
         const LARGE: usize = 1000;
         let len = self.children.len();
         self.compact = self.compact.min(len as u32);
@@ -373,7 +374,7 @@ impl Dir {
 
 impl Dir {
     /// A directory that was just made here: everything about it is known.
-    pub(super) fn made_here() -> Self {
+    pub(in crate::vfs) fn made_here() -> Self {
         Self {
             listed: Some(Instant::now()),
             paged: Some(Instant::now()),
@@ -386,7 +387,7 @@ impl Dir {
     }
 
     /// Whether its own attributes are known, and freshly so.
-    pub(super) fn attributes_known(&self, ttl: Duration) -> bool {
+    pub(in crate::vfs) fn attributes_known(&self, ttl: Duration) -> bool {
         // At least as long as one path takes to be walked, or `metadata_ttl: 0` would ask twice.
         let ttl = ttl.max(Duration::from_secs(1));
         matches!(self.marker, Marker::Wanted { .. })
@@ -395,64 +396,64 @@ impl Dir {
 }
 
 /// What a node is.
-pub(super) enum Body {
+pub(in crate::vfs) enum Body {
     Dir(Box<Dir>),
     Object(Object),
 }
 
 /// Why something could not be stored; boxed, because few fail.
 #[derive(Debug)]
-pub(super) struct Failure(pub(super) String);
+pub(in crate::vfs) struct Failure(pub(in crate::vfs) String);
 
 /// One inode.
-pub(super) struct Node {
-    pub(super) parent: Ino,
-    pub(super) name: Arc<str>,
+pub(in crate::vfs) struct Node {
+    pub(in crate::vfs) parent: Ino,
+    pub(in crate::vfs) name: Arc<str>,
     /// Still reachable by its name.
-    pub(super) linked: bool,
+    pub(in crate::vfs) linked: bool,
     /// References that the kernel holds (`forget` gives them back).
-    pub(super) lookups: u64,
-    pub(super) opens: u32,
+    pub(in crate::vfs) lookups: u64,
+    pub(in crate::vfs) opens: u32,
     /// Last local change of the name or of what it means.
-    pub(super) changed: Tick,
+    pub(in crate::vfs) changed: Tick,
     /// When B2 was last asked for this very name.
-    pub(super) checked: Option<Moment>,
-    pub(super) meta: Meta,
+    pub(in crate::vfs) checked: Option<Moment>,
+    pub(in crate::vfs) meta: Meta,
     /// Why the last try to store it failed.
-    pub(super) failed: Option<Box<Failure>>,
-    pub(super) body: Body,
+    pub(in crate::vfs) failed: Option<Box<Failure>>,
+    pub(in crate::vfs) body: Body,
 }
 
 impl Node {
-    pub(super) fn object(&self) -> Option<&Object> {
+    pub(in crate::vfs) fn object(&self) -> Option<&Object> {
         match &self.body {
             Body::Object(object) => Some(object),
             Body::Dir(_) => None,
         }
     }
 
-    pub(super) fn object_mut(&mut self) -> Option<&mut Object> {
+    pub(in crate::vfs) fn object_mut(&mut self) -> Option<&mut Object> {
         match &mut self.body {
             Body::Object(object) => Some(object),
             Body::Dir(_) => None,
         }
     }
 
-    pub(super) fn dir(&self) -> Option<&Dir> {
+    pub(in crate::vfs) fn dir(&self) -> Option<&Dir> {
         match &self.body {
             Body::Dir(dir) => Some(dir),
             Body::Object(_) => None,
         }
     }
 
-    pub(super) fn dir_mut(&mut self) -> Option<&mut Dir> {
+    pub(in crate::vfs) fn dir_mut(&mut self) -> Option<&mut Dir> {
         match &mut self.body {
             Body::Dir(dir) => Some(dir),
             Body::Object(_) => None,
         }
     }
 
-    pub(super) fn size(&self) -> u64 {
+    pub(in crate::vfs) fn size(&self) -> u64 {
         match &self.body {
             Body::Dir(_) => 0,
             Body::Object(object) => match (&object.content, &object.stored) {
@@ -463,19 +464,19 @@ impl Node {
         }
     }
 
-    pub(super) fn writers(&self) -> u32 {
+    pub(in crate::vfs) fn writers(&self) -> u32 {
         self.object().map_or(0, |object| object.writers)
     }
 
     /// What the next version, or the directory's next marker, takes over.
-    pub(super) fn carried(&self) -> Option<&Carried> {
+    pub(in crate::vfs) fn carried(&self) -> Option<&Carried> {
         match &self.body {
             Body::Dir(dir) => dir.carried.as_deref(),
             Body::Object(object) => object.carried.as_deref(),
         }
     }
 
-    pub(super) fn carried_mut(&mut self) -> &mut Option<Arc<Carried>> {
+    pub(in crate::vfs) fn carried_mut(&mut self) -> &mut Option<Arc<Carried>> {
         match &mut self.body {
             Body::Dir(dir) => &mut dir.carried,
             Body::Object(object) => &mut object.carried,
@@ -483,19 +484,19 @@ impl Node {
     }
 
     /// The info in it.
-    pub(super) fn carried_info(&self) -> Option<&FileInfo> {
+    pub(in crate::vfs) fn carried_info(&self) -> Option<&FileInfo> {
         self.carried().map(|carried| &carried.info)
     }
 
     /// Bytes that B2 has not acknowledged.
-    pub(super) fn content_dirty(&self) -> bool {
+    pub(in crate::vfs) fn content_dirty(&self) -> bool {
         self.object()
             .and_then(|object| object.content.as_ref())
             .is_some_and(|content| content.is_dirty())
     }
 
     /// Something that is not in B2 yet.
-    pub(super) fn pending(&self) -> bool {
+    pub(in crate::vfs) fn pending(&self) -> bool {
         match &self.body {
             Body::Dir(dir) => matches!(dir.marker, Marker::Wanted { .. }),
             Body::Object(object) => object.attrs_pending || self.content_dirty(),
@@ -503,7 +504,7 @@ impl Node {
     }
 
     /// What this mount knows better than any listing.
-    pub(super) fn local(&self) -> bool {
+    pub(in crate::vfs) fn local(&self) -> bool {
         match &self.body {
             Body::Dir(_) => self.pending(),
             Body::Object(object) => object.stored.is_none() || self.pending(),

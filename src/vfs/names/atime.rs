@@ -5,30 +5,30 @@
 
 use std::collections::BTreeMap;
 
-use super::Ino;
-use super::attr::Nanos;
+use crate::vfs::Ino;
+use crate::vfs::attr::Nanos;
 
 /// By inode.
 #[derive(Default)]
-pub(super) struct AccessTimes(BTreeMap<Ino, Nanos>);
+pub(in crate::vfs) struct AccessTimes(BTreeMap<Ino, Nanos>);
 
 impl AccessTimes {
     /// Most that are remembered: about two megabytes.
     const MAX: usize = 65_536;
 
-    pub(super) fn get(&self, ino: Ino) -> Option<Nanos> {
+    pub(in crate::vfs) fn get(&self, ino: Ino) -> Option<Nanos> {
         self.0.get(&ino).copied()
     }
 
     /// Remembers one, and forgets that of the inode that was known first when there are too many.
-    pub(super) fn set(&mut self, ino: Ino, atime: Nanos) {
+    pub(in crate::vfs) fn set(&mut self, ino: Ino, atime: Nanos) {
         self.0.insert(ino, atime);
         if self.0.len() > Self::MAX {
             self.0.pop_first();
         }
     }
 
-    pub(super) fn forget(&mut self, ino: Ino) {
+    pub(in crate::vfs) fn forget(&mut self, ino: Ino) {
         self.0.remove(&ino);
     }
 }

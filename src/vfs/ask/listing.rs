@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::tree::Tick;
-use super::{Error, Ino, Vfs};
 use crate::b2::{FileVersion, ListNames, NamesPage};
+use crate::vfs::names::tree::Tick;
+use crate::vfs::{Error, Ino, Vfs};
 
 /// Rows of one call; B2 bills a call by started thousands (API §4.1).
 const PAGE: u32 = 1000;
@@ -21,20 +21,20 @@ const MOMENT: Duration = Duration::from_secs(1);
 
 /// Names that were warned of, so that each is named once.
 #[derive(Debug, Default)]
-pub(super) struct Warned(Mutex<HashSet<String>>);
+pub(in crate::vfs) struct Warned(Mutex<HashSet<String>>);
 
 impl Warned {
     /// Most names remembered; beyond that nothing more is said.
     const MAX: usize = 10_000;
 
-    pub(super) fn unshowable(&self, name: &str) {
+    pub(in crate::vfs) fn unshowable(&self, name: &str) {
         let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if set.len() < Self::MAX && set.insert(name.to_owned()) {
             warn!("{name:?}: Linux cannot show this name; it is left alone");
         }
     }
 
-    pub(super) fn shadowed(&self, name: &str) {
+    pub(in crate::vfs) fn shadowed(&self, name: &str) {
         let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if set.len() < Self::MAX && set.insert(name.to_owned()) {
             warn!("{name:?}: a directory of the same name hides this file; it is left alone");
@@ -43,16 +43,16 @@ impl Warned {
 }
 
 /// A listing under way: what of the tree it may overrule.
-pub(super) struct Flight {
-    pub(super) dir: Ino,
+pub(in crate::vfs) struct Flight {
+    pub(in crate::vfs) dir: Ino,
     /// Full name of the directory, empty or ending with `/`.
-    pub(super) prefix: String,
-    pub(super) began: Tick,
-    pub(super) at: Instant,
+    pub(in crate::vfs) prefix: String,
+    pub(in crate::vfs) began: Tick,
+    pub(in crate::vfs) at: Instant,
 }
 
 /// While it lives, what is removed here is remembered for the rows to come.
-pub(super) struct UnderWay<'a>(&'a Vfs);
+pub(in crate::vfs) struct UnderWay<'a>(&'a Vfs);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
@@ -61,7 +61,7 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Which names a set of rows speaks for: those it does not hold do not exist.
-pub(super) enum Covers {
+pub(in crate::vfs) enum Covers {
     /// Names whose rows would stand after one full name and up to another; without them, from the
     /// directory's first name, and to its last. A name may have been in an earlier part of the same
     /// listing, which began at `since`.
@@ -78,7 +78,7 @@ pub(super) enum Covers {
 
 impl Covers {
     /// Everything in the directory, by a listing that began at `since`.
-    pub(super) fn all(since: Instant) -> Self {
+    pub(in crate::vfs) fn all(since: Instant) -> Self {
         Self::Range {
             after: None,
             upto: None,
@@ -87,7 +87,7 @@ impl Covers {
     }
 
     /// Whether a row of this full name would be among the rows, or have been in an earlier part.
-    pub(super) fn reach(&self, row: &str) -> bool {
+    pub(in crate::vfs) fn reach(&self, row: &str) -> bool {
         match self {
             Self::Range { upto, .. } => upto.as_deref().is_none_or(|upto| row <= upto),
             Self::Name(_) => true,
@@ -98,7 +98,7 @@ impl Covers {
 
 impl Vfs {
     /// Makes sure that all names of a directory are known and fresh.
-    pub(super) async fn ensure_listed(&self, dir: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn ensure_listed(&self, dir: Ino) -> Result<(), Error> {
         self.walk_to_listing(dir).await?;
         if self.listing_fresh(dir)? {
             return Ok(());
@@ -108,7 +108,7 @@ impl Vfs {
     }
 
     /// A directory is about to be listed: that may be a step of a walk.
-    pub(super) async fn walk_to_listing(&self, dir: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn walk_to_listing(&self, dir: Ino) -> Result<(), Error> {
         self.pass(dir);
         if self.listing_fresh(dir)? {
             self.refresh_soon(dir);
@@ -118,7 +118,7 @@ impl Vfs {
     }
 
     /// The first page of the root: authorises the whole mount, and is all of a small bucket.
-    pub(super) async fn ensure_first_page(&self, dir: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn ensure_first_page(&self, dir: Ino) -> Result<(), Error> {
         let _one = self.flight_lock(dir)?.lock_owned().await;
         let (flight, _under_way) = self.begin(dir)?;
         self.list_first_page(&flight).await.map(drop)
@@ -126,7 +126,7 @@ impl Vfs {
 
     /// Makes sure that a directory's own attributes are known: its marker stands in its first page.
     /// Where a walk does not help, neighbours that follow are fetched meanwhile (`ls -l`).
-    pub(super) async fn ensure_attributes(&self, ino: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn ensure_attributes(&self, ino: Ino) -> Result<(), Error> {
         const AHEAD: usize = 16;
         self.pass(ino);
         if self.attributes_known(ino) {
@@ -178,7 +178,7 @@ impl Vfs {
     }
 
     /// Makes sure that it is known, and freshly so, whether a directory has a name.
-    pub(super) async fn ensure_name(&self, dir: Ino, name: &str) -> Result<(), Error> {
+    pub(in crate::vfs) async fn ensure_name(&self, dir: Ino, name: &str) -> Result<(), Error> {
         if self.name_fresh(dir, name)? {
             self.refresh_soon(dir);
             return Ok(());
@@ -194,7 +194,7 @@ impl Vfs {
     /// Before a file is opened with `metadata_ttl: 0`: whatever others have closed by now is what is
     /// opened (close-to-open). `Stale` when they have given the name to another file: the kernel then looks
     /// it up again. What this mount has replaced meanwhile is opened as it was found.
-    pub(super) async fn ask_at_open(&self, ino: Ino) -> Result<(), Error> {
+    pub(in crate::vfs) async fn ask_at_open(&self, ino: Ino) -> Result<(), Error> {
         let ino = ino.hashed().unwrap_or(ino);
         let (parent, name) = {
             let tree = self.tree();
@@ -216,7 +216,7 @@ impl Vfs {
         Err(Error::Stale)
     }
 
-    pub(super) fn listing_fresh(&self, dir: Ino) -> Result<bool, Error> {
+    pub(in crate::vfs) fn listing_fresh(&self, dir: Ino) -> Result<bool, Error> {
         let tree = self.tree();
         if tree.path(dir).is_none() {
             return Ok(true); // removed: what it holds is what memory says
@@ -246,12 +246,15 @@ impl Vfs {
         })
     }
 
-    pub(super) fn flight_lock(&self, dir: Ino) -> Result<Arc<tokio::sync::Mutex<()>>, Error> {
+    pub(in crate::vfs) fn flight_lock(
+        &self,
+        dir: Ino,
+    ) -> Result<Arc<tokio::sync::Mutex<()>>, Error> {
         Ok(Arc::clone(&self.tree().dir(dir)?.flight))
     }
 
     /// A listing begins, until the guard is dropped.
-    pub(super) fn begin(&self, dir: Ino) -> Result<(Flight, UnderWay<'_>), Error> {
+    pub(in crate::vfs) fn begin(&self, dir: Ino) -> Result<(Flight, UnderWay<'_>), Error> {
         let mut tree = self.tree();
         let path = tree.path(dir).ok_or(Error::NotFound)?;
         tree.dir(dir)?;
@@ -288,7 +291,7 @@ impl Vfs {
     }
 
     /// One page of a directory's rows, and where the next one starts.
-    pub(super) async fn rows(
+    pub(in crate::vfs) async fn rows(
         &self,
         flight: &Flight,
         mut start: Option<String>,
@@ -319,7 +322,7 @@ impl Vfs {
         Ok(upto)
     }
 
-    pub(super) async fn list_name(&self, flight: &Flight, name: &str) -> Result<(), Error> {
+    pub(in crate::vfs) async fn list_name(&self, flight: &Flight, name: &str) -> Result<(), Error> {
         let large = self.tree().dir(flight.dir)?.large;
         let full = format!("{}{name}", flight.prefix);
         if !large {

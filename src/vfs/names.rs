@@ -1,0 +1,12 @@
+//! What is known of names, and since when: the inode table, and what listings may change in it.
+//!
+//! Memory work only: nothing here waits, and nothing asks B2.
+
+pub(in crate::vfs) mod atime;
+pub(in crate::vfs) mod leaving;
+pub(in crate::vfs) mod merge;
+pub(in crate::vfs) mod name;
+pub(in crate::vfs) mod node;
+pub(in crate::vfs) mod table;
+pub(in crate::vfs) mod tree;
+pub(in crate::vfs) mod trim;

@@ -1,0 +1,10 @@
+//! The operations of a filesystem, as the kernel asks for them.
+
+pub(in crate::vfs) mod create;
+pub(in crate::vfs) mod directory;
+pub(in crate::vfs) mod file;
+pub(in crate::vfs) mod hashfile;
+pub(in crate::vfs) mod remove;
+pub(in crate::vfs) mod rename;
+pub(in crate::vfs) mod setattr;
+pub(in crate::vfs) mod xattr;
