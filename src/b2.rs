@@ -39,7 +39,7 @@ pub use client::{
 };
 pub use counters::Counters;
 pub use download::Download;
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, Lost};
 pub use id::FileId;
 pub use name::encoded_len;
 pub use types::{

@@ -27,6 +27,7 @@ mod readahead;
 mod records;
 mod remote;
 mod snapshot;
+mod stamp;
 mod stream;
 mod sum;
 mod write;
@@ -41,6 +42,7 @@ use engine::Engine;
 pub use content::Content;
 pub use cursor::Cursor;
 pub use lend::CopyError;
+pub use stamp::{Moved, Stamp};
 
 /// Limits and sizes; all sizes in bytes.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::counters::{Call, Counting};
 use super::error::said;
 use super::retry::{Decision, Failure, Ladder, Route};
-use super::{Client, Error, ErrorKind};
+use super::{Client, Error, ErrorKind, Lost};
 
 /// One call from its first try to its end.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) struct Tries {
     start: Instant,
     ladder: Ladder,
     attempts: u32,
+    /// One of the tries may have worked without our being told.
+    lost: bool,
     /// Which account token the last try carried; see `auth`.
     pub(super) generation: u64,
 }
@@ -50,6 +52,7 @@ impl Tries {
             start: Instant::now(),
             ladder: Ladder::new(route, limit),
             attempts: 0,
+            lost: false,
             generation: 0,
         }
     }
@@ -91,6 +94,7 @@ impl Tries {
         counting: &Counting,
         failure: &Failure,
     ) -> Result<bool, Error> {
+        self.lost |= failure.may_have_worked();
         let decision = self
             .ladder
             .decide(failure, self.start.elapsed(), fastrand::f64());
@@ -119,13 +123,27 @@ impl Tries {
 
     /// The end of the call.
     pub(super) fn error(&self, failure: &Failure) -> Error {
-        Error::failed(
+        let mut error = Error::failed(
             self.call,
             &self.subject,
             failure,
             self.attempts,
             self.start.elapsed(),
-        )
+        );
+        error.lost = self.lost.then(Box::default);
+        error
+    }
+
+    /// The end of a call that makes a version: where its outcome is unknown, tells what that may be.
+    pub(super) fn with_lost<T>(
+        &self,
+        result: Result<T, Error>,
+        lost: impl FnOnce() -> Lost,
+    ) -> Result<T, Error> {
+        result.map_err(|mut error| {
+            error.lost = self.lost.then(|| Box::new(lost()));
+            error
+        })
     }
 
     pub(super) fn log<T>(&self, began: Instant, outcome: &Result<T, Failure>) {

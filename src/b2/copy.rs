@@ -1,11 +1,12 @@
 //! Server-side copies of whole files (API §6.1).
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::calls::{Tries, json as write_json};
 use super::counters::Call;
 use super::wire::Row;
-use super::{Client, CopyMetadata, Error, FileId, FileName, FileVersion};
+use super::{Client, CopyMetadata, Error, FileId, FileInfo, FileName, FileVersion, Lost};
 
 impl Client {
     /// At most 5 GB; larger sources go by `copy_part`. A lost reply is resolved, not blindly
@@ -31,17 +32,38 @@ impl Client {
             }
         }
         let body = write_json(&tries, &request)?;
+        let result = self
+            .copy_tried(&mut tries, &body, source, name, metadata)
+            .await;
+        let info = match metadata {
+            CopyMetadata::Copy => FileInfo::new(),
+            CopyMetadata::Replace { info, .. } => info.clone(),
+        };
+        tries.with_lost(result, || Lost {
+            info,
+            ..Lost::default()
+        })
+    }
+
+    async fn copy_tried(
+        &self,
+        tries: &mut Tries,
+        body: &Bytes,
+        source: &FileId,
+        name: &FileName,
+        metadata: &CopyMetadata,
+    ) -> Result<FileVersion, Error> {
         loop {
-            let failure = match self.call_once::<Row>(&mut tries, &body).await? {
+            let failure = match self.call_once::<Row>(tries, body).await? {
                 Ok(row) => return Ok(row.into_version()),
                 Err(failure) => failure,
             };
             if failure.ambiguous()
-                && let Some(version) = self.find_copy(&tries, source, name, metadata).await
+                && let Some(version) = self.find_copy(tries, source, name, metadata).await
             {
                 return Ok(version);
             }
-            self.again(&mut tries, &failure).await?;
+            self.again(tries, &failure).await?;
         }
     }
 

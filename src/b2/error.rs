@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::Account;
 use super::counters::Call;
 use super::retry::Failure;
+use super::{Account, FileId, FileInfo, Sha1};
 
 /// Why a call failed, as far as a caller decides by it (DESIGN §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,22 @@ pub struct Error {
     pub attempts: u32,
     /// Time spent, waits included.
     pub elapsed: Duration,
+    /// Set when the outcome is unknown: B2 may have done what was asked.
+    pub lost: Option<Box<Lost>>,
+}
+
+/// What B2 may have made although the call failed: the answer was lost, or something on the way gave
+/// another in its place (API §12).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// The version's id, where it is known before (large files).
+    pub id: Option<FileId>,
+    /// Content length in bytes, where the caller or the call knows it.
+    pub size: Option<u64>,
+    /// SHA-1 of the content, the same.
+    pub sha1: Option<Sha1>,
+    /// The file info that was sent; empty for calls that send none.
+    pub info: FileInfo,
 }
 
 impl Error {
@@ -86,6 +102,7 @@ impl Error {
             detail,
             attempts,
             elapsed,
+            lost: None,
         }
     }
 
@@ -100,6 +117,7 @@ impl Error {
             detail,
             attempts: 0,
             elapsed: Duration::ZERO,
+            lost: None,
         }
     }
 

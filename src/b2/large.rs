@@ -8,14 +8,16 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use serde_json::json;
 
-use super::calls::json as write_json;
+use super::calls::{Tries, json as write_json};
 use super::counters::Call;
 use super::retry::Failure;
 use super::wire::Row;
 use super::{
-    Action, Client, ContentSha1, Error, FileId, FileName, FileVersion, NewFile, PartDone, Sha1,
+    Action, Client, ContentSha1, Error, FileId, FileName, FileVersion, Lost, NewFile, PartDone,
+    Sha1,
 };
 
 /// The large files that this client has begun, so that it never takes one for a stray.
@@ -177,8 +179,21 @@ impl Client {
             &tries,
             &json!({"fileId": large.to_string(), "partSha1Array": parts}),
         )?;
+        let result = self.finish_tried(&mut tries, &body, large).await;
+        tries.with_lost(result, || Lost {
+            id: Some(large.clone()),
+            ..Lost::default()
+        })
+    }
+
+    async fn finish_tried(
+        &self,
+        tries: &mut Tries,
+        body: &Bytes,
+        large: &FileId,
+    ) -> Result<FileVersion, Error> {
         loop {
-            let failure = match self.call_once::<Row>(&mut tries, &body).await? {
+            let failure = match self.call_once::<Row>(tries, body).await? {
                 Ok(row) => {
                     self.end_large(large);
                     return Ok(row.into_version());
@@ -203,7 +218,7 @@ impl Client {
                     return Ok(version);
                 }
             }
-            self.again(&mut tries, &failure).await?;
+            self.again(tries, &failure).await?;
         }
     }
 

@@ -139,6 +139,12 @@ impl Client {
         tries: &Tries,
         name: &FileName,
     ) -> Option<FileVersion> {
+        let newest = self.newest_row(tries, name).await?;
+        (newest.action == Action::Upload).then_some(newest)
+    }
+
+    /// The same, or the hide marker that is newest.
+    pub(super) async fn newest_row(&self, tries: &Tries, name: &FileName) -> Option<FileVersion> {
         let request = ListVersions {
             prefix: name.as_str().to_owned(),
             start: Some((name.as_str().to_owned(), None)),
@@ -154,6 +160,5 @@ impl Client {
             .into_iter()
             .take_while(|version| version.name == *name)
             .find(|version| version.action != Action::Start)
-            .filter(|version| version.action == Action::Upload)
     }
 }

@@ -57,6 +57,11 @@ impl Failure {
         }
     }
 
+    /// Whether B2 may hold a version that this try has made, right or damaged.
+    pub(super) fn may_have_worked(&self) -> bool {
+        self.ambiguous() || matches!(self, Self::Mismatch(_))
+    }
+
     /// Whether the upload URL of this try may be used again: after 429 only (API §12).
     pub(super) fn keeps_upload_url(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status == 429)

@@ -24,7 +24,8 @@ use super::pool::{Target, UploadUrl};
 use super::retry::Failure;
 use super::wire::{self, Row};
 use super::{
-    Client, ContentSha1, Error, ErrorKind, FileId, FileVersion, NewFile, PartDone, Payload, Sha1,
+    Client, ContentSha1, Error, ErrorKind, FileId, FileVersion, Lost, NewFile, PartDone, Payload,
+    Sha1,
 };
 
 const FILE_NAME: HeaderName = HeaderName::from_static("x-bz-file-name");
@@ -43,11 +44,24 @@ impl Client {
     /// Content of at most 5 GB in one call. A lost reply is resolved, not blindly resent.
     pub async fn upload_file(&self, file: &NewFile, body: Payload) -> Result<FileVersion, Error> {
         let headers = file_headers(file)?;
-        let tries = self.tries(Call::UploadFile, file.name.as_str());
-        match self
-            .upload(tries, &Target::Bucket, &headers, body, Some(file))
-            .await?
-        {
+        let mut tries = self.tries(Call::UploadFile, file.name.as_str());
+        let mut content = Content::new(body);
+        let result = self
+            .upload(
+                &mut tries,
+                &Target::Bucket,
+                &headers,
+                &mut content,
+                Some(file),
+            )
+            .await;
+        let lost = || Lost {
+            id: None,
+            size: Some(content.len()),
+            sha1: content.sha1(),
+            info: file.info.clone(),
+        };
+        match tries.with_lost(result, lost)? {
             Done::Answered(row, _) => Ok(row.into_version()),
             Done::Found(version) => Ok(version),
         }
@@ -61,10 +75,14 @@ impl Client {
         body: Payload,
     ) -> Result<PartDone, Error> {
         let headers = HeaderMap::from_iter([(PART_NUMBER, HeaderValue::from(number))]);
-        let tries = self.tries(Call::UploadPart, &large.to_string());
+        let mut tries = self.tries(Call::UploadPart, &large.to_string());
         let size = body.len();
         let target = Target::Large(large.clone());
-        match self.upload(tries, &target, &headers, body, None).await? {
+        let mut content = Content::new(body);
+        match self
+            .upload(&mut tries, &target, &headers, &mut content, None)
+            .await?
+        {
             Done::Answered(_, sha1) => Ok(PartDone { number, size, sha1 }),
             Done::Found(_) => unreachable!("lost replies are looked for with files only"),
         }
@@ -72,28 +90,25 @@ impl Client {
 
     async fn upload(
         &self,
-        mut tries: Tries,
+        tries: &mut Tries,
         target: &Target,
         headers: &HeaderMap,
-        body: Payload,
+        content: &mut Content,
         file: Option<&NewFile>,
     ) -> Result<Done, Error> {
         let shared = &self.shared;
-        let mut content = Content::new(body);
         let mut fresh = false;
         loop {
-            let permit = self.admit(&shared.uploads, &mut tries).await?;
+            let permit = self.admit(&shared.uploads, tries).await?;
             let idle = (!fresh)
                 .then(|| shared.urls.take(target, Instant::now()))
                 .flatten();
             let url = match idle {
                 Some(url) => url,
-                None => self.upload_url(target, &tries).await?,
+                None => self.upload_url(target, tries).await?,
             };
             let began = Instant::now();
-            let outcome = self
-                .upload_once(&mut tries, &url, headers, &mut content)
-                .await;
+            let outcome = self.upload_once(tries, &url, headers, content).await;
             tries.log(began, &outcome);
             let failure = match outcome {
                 Ok((row, sha1)) => {
@@ -108,11 +123,11 @@ impl Client {
                 shared.urls.put(target, url);
             }
             if let (Some(file), Some(sha1), true) = (file, content.sha1(), failure.ambiguous())
-                && let Some(version) = self.find_upload(&tries, file, sha1, content.len()).await
+                && let Some(version) = self.find_upload(tries, file, sha1, content.len()).await
             {
                 return Ok(Done::Found(version));
             }
-            self.again(&mut tries, &failure).await?;
+            self.again(tries, &failure).await?;
         }
     }
 

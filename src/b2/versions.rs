@@ -4,22 +4,47 @@
 
 use serde_json::json;
 
+use super::calls::{Tries, json as write_json};
 use super::counters::Call;
+use super::retry::Failure;
 use super::wire::Row;
-use super::{Client, Error, FileId, FileName, FileVersion};
+use super::{Action, Client, Error, FileId, FileName, FileVersion};
 
 impl Client {
-    /// `Ok` also when it is hidden already; `NotFound` when there is no version at all.
-    pub async fn hide_file(&self, name: &FileName) -> Result<(), Error> {
-        let request = json!({
-            "bucketId": self.session().account.bucket_id,
-            "fileName": name.as_str(),
-        });
-        let tries = self.tries(Call::HideFile, name.as_str());
-        match self.call::<Row>(tries, &request).await {
-            Err(error) if error.code != "already_hidden" => Err(error),
-            _ => Ok(()),
+    /// Tells the marker's id; `None` when the name was hidden before. `NotFound` when there is no
+    /// version at all.
+    pub async fn hide_file(&self, name: &FileName) -> Result<Option<FileId>, Error> {
+        let mut tries = self.tries(Call::HideFile, name.as_str());
+        let body = write_json(
+            &tries,
+            &json!({
+                "bucketId": self.session().account.bucket_id,
+                "fileName": name.as_str(),
+            }),
+        )?;
+        let mut lost = false;
+        loop {
+            let failure = match self.call_once::<Row>(&mut tries, &body).await? {
+                Ok(row) => return Ok(row.into_version().id),
+                Err(failure) => failure,
+            };
+            if matches!(&failure, Failure::Refused(refusal) if refusal.code == "already_hidden") {
+                return Ok(if lost {
+                    // By the try whose answer was lost.
+                    self.marker_on(&tries, name).await
+                } else {
+                    None
+                });
+            }
+            lost |= failure.ambiguous();
+            self.again(&mut tries, &failure).await?;
         }
+    }
+
+    /// The hide marker that is the newest version of a name.
+    async fn marker_on(&self, tries: &Tries, name: &FileName) -> Option<FileId> {
+        let newest = self.newest_row(tries, name).await?;
+        newest.id.filter(|_| newest.action == Action::Hide)
     }
 
     /// `Ok` also when it is gone already.

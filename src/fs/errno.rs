@@ -77,6 +77,7 @@ mod tests {
             detail: String::new(),
             attempts: 1,
             elapsed: Duration::ZERO,
+            lost: None,
         })
     }
 

@@ -68,6 +68,7 @@ impl Content {
                 detail: format!("the task ended early: {error}"),
                 attempts: 1,
                 elapsed: std::time::Duration::ZERO,
+                lost: None,
             }))
         });
         let committed = outcome?;

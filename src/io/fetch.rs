@@ -168,6 +168,7 @@ fn lost(record: &Record) -> Error {
         detail: "the download ended before its last byte".to_owned(),
         attempts: 1,
         elapsed: std::time::Duration::ZERO,
+        lost: None,
     })
 }
 

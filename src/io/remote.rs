@@ -3,8 +3,7 @@
 //!
 //! A large file's timestamp is that of its start (API §4.3), so one that took long may be older
 //! than another client's version although it was finished later: `is_newest` asks. Every large
-//! file begun here carries the key `b2fuse_upload` with its start in milliseconds, by which a
-//! later mount finds what a crash has left.
+//! file begun here says when (`stamp`), by which a later mount finds what a crash has left.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,12 +12,11 @@ use super::engine::Engine;
 use super::plan::{self, MAX_PART, MAX_PARTS, MIN_PART};
 use super::records::{Record, Stored};
 use super::snapshot::{Snapshot, Span};
+use super::stamp::Stamp;
 use super::stream::{id_of, source_error};
 use super::{Error, Version};
 use crate::b2::{Action, CopyMetadata, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
 
-/// File info of a large file begun here: its start in milliseconds since 1970.
-pub(super) const UPLOAD_KEY: &str = "b2fuse_upload";
 /// The convention for the SHA-1 of a large file (API §6).
 const SHA1_KEY: &str = "large_file_sha1";
 /// Versions of one name looked at in a conflict check.
@@ -28,7 +26,7 @@ const LOOK: u32 = 100;
 pub(super) fn small_target(target: &NewFile) -> NewFile {
     let mut target = target.clone();
     target.info.remove(SHA1_KEY);
-    target.info.remove(UPLOAD_KEY);
+    Stamp::change(&mut target.info, |stamp| stamp.begun = None);
     target
 }
 
@@ -37,9 +35,7 @@ fn large_target(target: &NewFile, sha1: Option<Sha1>) -> NewFile {
     if let Some(sha1) = sha1 {
         target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
     }
-    target
-        .info
-        .insert(UPLOAD_KEY.to_owned(), now_ms().to_string());
+    Stamp::change(&mut target.info, |stamp| stamp.begun = Some(now_ms()));
     target
 }
 
@@ -97,10 +93,7 @@ impl Engine {
         let limit = now_ms().saturating_sub(older_than.as_millis() as u64);
         let mut cancelled = 0;
         for file in self.client.list_unfinished_large_files(prefix).await? {
-            let begun = file
-                .info
-                .get(UPLOAD_KEY)
-                .and_then(|ms| ms.parse::<u64>().ok());
+            let begun = Stamp::of(&file.info).begun;
             let (Some(id), Some(begun)) = (file.id, begun) else {
                 continue;
             };

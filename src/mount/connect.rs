@@ -233,6 +233,7 @@ mod tests {
                 detail: "no".into(),
                 attempts: 1,
                 elapsed: Duration::ZERO,
+                lost: None,
             };
             let text = unreachable(&error, &options).to_string();
             assert!(text.starts_with(said), "{text}");

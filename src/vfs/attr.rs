@@ -6,19 +6,18 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::b2::{FileInfo, FileVersion};
+use crate::io::Stamp;
 use crate::vfs::{FileKind, NewNode, Permissions, Settings};
 
 /// Modification time in milliseconds, every B2 tool's convention (API §5.2).
 const MTIME_MS: &str = "src_last_modified_millis";
-/// Nanoseconds within that millisecond, 1 to 999,999.
-const MTIME_NS: &str = "b2fuse_mtime_ns";
 /// Octal st_mode, file type included.
 const MODE: &str = "mode";
 const UID: &str = "uid";
 const GID: &str = "gid";
 const RDEV: &str = "rdev";
-/// Keys that belong to one act of uploading and must not be carried to the next version.
-const PER_VERSION: [&str; 2] = ["large_file_sha1", "b2fuse_upload"];
+/// The key that belongs to one act of uploading and must not be carried to the next version.
+const PER_VERSION: &str = "large_file_sha1";
 
 /// A time as nanoseconds since 1970; a signed 64-bit count reaches from 1677 to 2262.
 pub(super) type Nanos = i64;
@@ -64,6 +63,7 @@ impl Meta {
     pub(super) fn of_version(version: &FileVersion, settings: &Settings) -> Self {
         let info = &version.info;
         let number = |key: &str| info.get(key).and_then(|v| v.parse::<u32>().ok());
+        let stamp = Stamp::of(info);
         let st_mode = info.get(MODE).and_then(|v| u32::from_str_radix(v, 8).ok());
         let kind = st_mode.map_or(FileKind::File, kind_of_mode);
         let long = |key: &str| info.get(key).and_then(|v| v.parse::<i64>().ok());
@@ -71,17 +71,16 @@ impl Meta {
             .unwrap_or(0)
             .saturating_mul(1_000_000);
         let mtime = match long(MTIME_MS) {
-            Some(millis) => millis.saturating_mul(1_000_000).saturating_add(
-                long(MTIME_NS)
-                    .filter(|ns| (0..1_000_000).contains(ns))
-                    .unwrap_or(0),
-            ),
+            Some(millis) => millis
+                .saturating_mul(1_000_000)
+                .saturating_add(i64::from(stamp.mtime_ns)),
             None => uploaded,
         };
         let mut meta = Self::default_for(kind, settings, mtime);
         meta.rdev = number(RDEV).unwrap_or(0);
-        // Every change that is stored makes a version.
-        meta.ctime = uploaded;
+        // Of what other tools store, the time of a change is that of the version that it makes.
+        let ctime = stamp.ctime.and_then(|at| i64::try_from(at).ok());
+        meta.ctime = ctime.unwrap_or(uploaded);
         if settings.permissions == Permissions::Keep {
             meta.mode = st_mode.map_or(meta.mode, permissions);
             meta.uid = number(UID).unwrap_or(meta.uid);
@@ -127,9 +126,12 @@ impl Meta {
         let millis = self.mtime.div_euclid(1_000_000);
         let rest = self.mtime.rem_euclid(1_000_000);
         info.insert(MTIME_MS.to_owned(), millis.to_string());
-        if rest != 0 {
-            info.insert(MTIME_NS.to_owned(), rest.to_string());
-        }
+        let stamp = Stamp {
+            mtime_ns: rest as u32,
+            ctime: u64::try_from(self.ctime).ok(),
+            ..Stamp::default()
+        };
+        stamp.put(&mut info);
         let default = Self::default_for(self.kind, settings, 0);
         let implied = matches!(self.kind, FileKind::File | FileKind::Directory);
         if self.mode != default.mode || !implied {
@@ -149,7 +151,7 @@ impl Meta {
         info
     }
 
-    /// Whether two would be stored alike (the ctime is not stored).
+    /// Whether two would be stored alike; the ctime alone is not worth a version.
     pub(super) fn stored_alike(&self, other: &Self) -> bool {
         Self { ctime: 0, ..*self } == Self { ctime: 0, ..*other }
     }
@@ -159,11 +161,13 @@ impl Meta {
 /// understand, and permissions where they are ignored.
 pub(super) fn carried_info(info: &FileInfo, settings: &Settings) -> FileInfo {
     let own: &[&str] = match settings.permissions {
-        Permissions::Keep => &[MTIME_MS, MTIME_NS, RDEV, MODE, UID, GID],
-        Permissions::Ignore => &[MTIME_MS, MTIME_NS, RDEV],
+        Permissions::Keep => &[MTIME_MS, RDEV, MODE, UID, GID],
+        Permissions::Ignore => &[MTIME_MS, RDEV],
     };
     info.iter()
-        .filter(|(key, _)| !own.contains(&key.as_str()) && !PER_VERSION.contains(&key.as_str()))
+        .filter(|(key, _)| {
+            !own.contains(&key.as_str()) && *key != PER_VERSION && !Stamp::is_key(key)
+        })
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }
@@ -306,15 +310,23 @@ mod tests {
         let info = meta.to_info(None, &settings);
         assert_eq!(
             info.into_iter().collect::<Vec<_>>(),
-            [(MTIME_MS.to_owned(), "5".to_owned())]
+            [
+                (Stamp::KEY.to_owned(), "c2z60w".to_owned()),
+                (MTIME_MS.to_owned(), "5".to_owned())
+            ]
         );
     }
 
     #[test]
     fn nonsense_in_info_counts_as_absent() {
         let settings = crate::vfs::tests::settings();
-        let info = [(MTIME_MS, "x"), (MODE, "rwx"), (UID, "-1"), (MTIME_NS, "5")]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let info = [
+            (MTIME_MS, "x"),
+            (MODE, "rwx"),
+            (UID, "-1"),
+            (Stamp::KEY, "t5.x.c-3"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()));
         let meta = Meta::of_version(&version(info.into_iter().collect()), &settings);
         assert_eq!(
             meta,

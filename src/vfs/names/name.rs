@@ -16,8 +16,8 @@ pub(in crate::vfs) const HASH_SUFFIX: &str = ".sha1";
 pub(in crate::vfs) const NAME_MAX: usize = 255;
 /// Encoded bytes that a name, extended attributes and other tools' info may take together: of 2,048 for
 /// name and info as header lines (API §5.3), the info that b2fuse itself may add (times, mode, owner,
-/// hash) and the name's header take less than 320.
-const ENCODED_MAX: usize = 2048 - 320;
+/// hash, its own key) and the name's header take less than 384.
+const ENCODED_MAX: usize = 2048 - 384;
 
 /// A row of a listing, seen from the directory that was listed.
 #[derive(Debug, PartialEq, Eq)]
