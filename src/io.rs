@@ -168,6 +168,11 @@ impl Io {
         self.engine.records.when_free(id, last)
     }
 
+    /// Whether this mount has made a version; remembered for the most recent ones.
+    pub fn is_own(&self, id: &FileId) -> bool {
+        self.engine.is_own(id)
+    }
+
     /// Cancels large files under `prefix` that an earlier mount began at least `older_than` ago
     /// and never finished; tells how many. A mount elsewhere may still be writing a young one.
     pub async fn cancel_abandoned(

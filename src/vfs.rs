@@ -15,15 +15,18 @@
 
 mod ask;
 mod attr;
+mod delta;
 mod error;
 mod names;
 mod ops;
 mod pathlock;
+mod queue;
+mod state;
 mod stats;
 mod types;
 mod versions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,17 +37,19 @@ pub use types::{
     Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
-use crate::b2::Client;
+use crate::b2::{Client, FileId};
 use crate::io::Io;
 use ask::{listing, walk};
 use attr::Meta;
 use names::name;
 use names::tree::Tree;
 use ops::file::Handle;
-use ops::{hashfile, remove};
+use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
-use versions::commit;
-use versions::queue::{Invalidations, Queue, Urgency};
+use queue::{Invalidations, Queue, Urgency};
+use versions::look::Looks;
+use versions::purge::Purge;
+use versions::supersede::Checks;
 
 /// The filesystem; clones share everything. All methods may run at once from any thread.
 #[derive(Clone)]
@@ -68,11 +73,18 @@ struct Shared {
     /// There are too many names, and some are being dropped.
     trimming: AtomicBool,
     unlinked_hashes: hashfile::Unlinked,
+    /// Looks at versions that wait for a page, and those that follow what was done.
+    looks: Looks,
+    checks: Arc<Checks>,
     reads: stats::Reads,
     /// Removals that nobody waits for: how many more may begin, and what became of them.
     removals: remove::Removals,
     /// Deletions that nobody waits for but the end of the mount.
     deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    /// Versions that are being deleted.
+    going: Mutex<HashSet<FileId>>,
+    /// Purges that wait for the last reader.
+    purges: Mutex<Vec<Purge>>,
     /// What directories without a time of their own show.
     mounted: attr::Nanos,
 }
@@ -100,12 +112,16 @@ impl Vfs {
                 reads: stats::Reads::default(),
                 removals: remove::Removals::default(),
                 deletions: Mutex::default(),
+                going: Mutex::default(),
+                purges: Mutex::default(),
+                looks: Looks::default(),
+                checks: Arc::default(),
                 mounted,
                 settings,
             }),
         };
         vfs.ensure_first_page(Ino::ROOT).await?;
-        commit::spawn_flusher(&vfs);
+        drain::spawn_flusher(&vfs);
         Ok(vfs)
     }
 
@@ -152,6 +168,13 @@ impl Vfs {
         Ok(())
     }
 
+    /// Whether an open file reads a version.
+    fn is_read(&self, id: &FileId) -> bool {
+        let handles = self.shared.handles.lock();
+        let handles = handles.unwrap_or_else(PoisonError::into_inner);
+        handles.values().any(|handle| handle.reads(id))
+    }
+
     fn next_fh(&self) -> Fh {
         Fh(self.shared.next_fh.fetch_add(1, Ordering::Relaxed))
     }
@@ -186,6 +209,7 @@ mod tests {
             parallel: 8,
             names_max: usize::MAX,
             write_back: None,
+            timeout: Duration::from_secs(120),
         }
     }
 }

@@ -65,6 +65,7 @@ fn settings() -> Settings {
         parallel: 8,
         names_max: 1_000_000,
         write_back: None,
+        timeout: Duration::from_secs(20),
     }
 }
 

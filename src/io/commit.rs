@@ -19,7 +19,7 @@ use super::remote::small_target;
 use super::snapshot::Snapshot;
 use super::stream::{PartState, Streaming, id_of};
 use super::{Committed, Error, Version};
-use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, NewFile, Sha1};
+use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Lost, NewFile, Sha1};
 
 /// Content in memory up to this size is hashed before it goes up in parts, because a large
 /// file's SHA-1 can only be stored at its start (API §6).
@@ -156,11 +156,7 @@ impl Content {
         };
         if let Some(source) = snapshot.whole() {
             let version = engine.copy_whole(&source.record, target).await?;
-            let committed = self.apply(&snapshot, &version, source.record.sha1())?;
-            if snapshot.base.as_ref() != Some(&source.record) {
-                self.watch(&snapshot, &version);
-            }
-            return Ok(committed);
+            return self.apply(&snapshot, &version, source.record.sha1());
         }
         let limits = Limits {
             large_file: engine.settings.large_file.min(plan::MAX_PART),
@@ -175,7 +171,6 @@ impl Content {
                     .await?;
                 let committed = self.apply(&snapshot, &version, None)?;
                 engine.keep(&snapshot, &version, |range| Some(payload.copy(range)));
-                self.watch(&snapshot, &version);
                 Ok(committed)
             }
             Plan::Parts(steps) => {
@@ -195,12 +190,6 @@ impl Content {
                 engine.forget_large(&large);
                 self.settle(target, &snapshot, &version, sha1).await
             }
-        }
-    }
-
-    fn watch(&self, snapshot: &Snapshot, version: &FileVersion) {
-        if let (Some(base), Some(id)) = (&snapshot.base, &version.id) {
-            self.engine.watch_for_conflict(&version.name, id, &base.id);
         }
     }
 
@@ -329,9 +318,13 @@ impl Content {
         sha1: Option<Sha1>,
     ) -> BoxFuture<'a, Result<Committed, Error>> {
         async move {
-            let placed = version.name == target.name && self.engine.is_newest(version).await;
+            let newest = if version.name == target.name {
+                self.engine.is_newest(version).await
+            } else {
+                Ok(false)
+            };
             let committed = self.apply(snapshot, version, sha1)?;
-            if placed {
+            if let Ok(true) = newest {
                 self.engine
                     .keep(snapshot, version, |range| snapshot.bytes(range));
                 return Ok(committed);
@@ -346,6 +339,15 @@ impl Content {
                 state.seq += 1;
                 state.unrecorded = None;
             }
+            if let Err(Error::B2(mut error)) = newest {
+                // It is there, but whether it shows is not known: the next commit puts it on top.
+                error.lost = Some(Box::new(Lost {
+                    id: version.id.clone(),
+                    ..Lost::default()
+                }));
+                return Err(Error::B2(error));
+            }
+            newest?;
             self.store_plain(target).await
         }
         .boxed()

@@ -189,15 +189,9 @@ impl Engine {
     }
 
     /// Whether a version just finished is what its name shows.
-    pub(super) async fn is_newest(&self, version: &FileVersion) -> bool {
-        let rows = match self.versions_of(&version.name).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                log::warn!("{}: not checked for conflicts: {error}", version.name);
-                return true;
-            }
-        };
-        match rows.first() {
+    pub(super) async fn is_newest(&self, version: &FileVersion) -> Result<bool, Error> {
+        let rows = self.versions_of(&version.name).await?;
+        Ok(match rows.first() {
             Some(newest) if newest.id != version.id => {
                 log::warn!(
                     "{}: another version ({}) was made while {} was being uploaded; both are \
@@ -209,39 +203,7 @@ impl Engine {
                 false
             }
             _ => true,
-        }
-    }
-
-    /// Looks, in the background, whether another client's version lies between ours and the one
-    /// that ours was made from.
-    pub(super) fn watch_for_conflict(
-        self: &Arc<Self>,
-        name: &FileName,
-        ours: &FileId,
-        base: &FileId,
-    ) {
-        let engine = Arc::clone(self);
-        let (name, ours, base) = (name.clone(), ours.clone(), base.clone());
-        self.rt.spawn(async move {
-            let Ok(rows) = engine.versions_of(&name).await else {
-                return;
-            };
-            let below = rows
-                .iter()
-                .skip_while(|row| row.id.as_ref() != Some(&ours))
-                .skip(1);
-            let between: Vec<&FileId> = below
-                .map_while(|row| row.id.as_ref().filter(|id| **id != base))
-                .filter(|id| !engine.is_own(id))
-                .collect();
-            let base_seen = rows.iter().any(|row| row.id.as_ref() == Some(&base));
-            if base_seen && let Some(other) = between.first() {
-                log::warn!(
-                    "{name}: another client's version {other} was made after the one that {ours} \
-                     is based on; both are kept, the name shows {ours}"
-                );
-            }
-        });
+        })
     }
 
     /// Removes a version that was made here and has been copied to its place, as soon as nobody

@@ -129,6 +129,7 @@ mod tests {
             parallel: 1,
             names_max: 1000,
             write_back: None,
+            timeout: Duration::from_secs(1),
         }
     }
 

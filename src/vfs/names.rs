@@ -3,6 +3,7 @@
 //! Memory work only: nothing here waits, and nothing asks B2.
 
 pub(in crate::vfs) mod atime;
+pub(in crate::vfs) mod displaced;
 pub(in crate::vfs) mod leaving;
 pub(in crate::vfs) mod merge;
 pub(in crate::vfs) mod name;

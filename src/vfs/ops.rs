@@ -2,9 +2,11 @@
 
 pub(in crate::vfs) mod create;
 pub(in crate::vfs) mod directory;
+pub(in crate::vfs) mod drain;
 pub(in crate::vfs) mod file;
 pub(in crate::vfs) mod hashfile;
 pub(in crate::vfs) mod remove;
 pub(in crate::vfs) mod rename;
+pub(in crate::vfs) mod rename_dir;
 pub(in crate::vfs) mod setattr;
 pub(in crate::vfs) mod xattr;

@@ -222,6 +222,8 @@ pub struct Settings {
     pub parallel: usize,
     /// How long after its close a file is uploaded; `None`: before close returns.
     pub write_back: Option<Duration>,
+    /// How long an operation waits for a directory that is being renamed or removed.
+    pub timeout: Duration,
 }
 
 /// One thing that is not in B2 (yet).

@@ -117,6 +117,7 @@ impl<'a> Core<'a> {
             parallel: 8,
             names_max: 1_000_000,
             write_back: self.write_back,
+            timeout: Duration::from_secs(120),
         };
         let options = b2::Options {
             endpoint: emulator.endpoint(),

@@ -131,6 +131,11 @@ impl Failures {
         state.untold.insert(full.into(), error);
     }
 
+    /// The same of a removal that went well but met something that was not seen here.
+    pub(in crate::vfs) fn tell_of(&self, full: &str, error: Error) {
+        self.state().untold.insert(full.into(), error);
+    }
+
     /// The same where the name is none of anybody's concern any more.
     pub(in crate::vfs) fn beware(&self) {
         self.state().careful = true;

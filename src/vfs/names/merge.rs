@@ -12,11 +12,12 @@ use std::sync::Arc;
 use crate::b2::{Action, FileVersion};
 use crate::vfs::ask::listing::{Covers, Flight};
 use crate::vfs::attr::Meta;
+use crate::vfs::delta::Delta;
 use crate::vfs::names::name::{self, Row};
-use crate::vfs::names::node::{
-    Body, Carried, Marker, MarkerObject, Moment, Object, Standing, Stored,
-};
-use crate::vfs::names::tree::Tree;
+use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Moment, Object};
+use crate::vfs::names::tree::{Tick, Tree};
+use crate::vfs::queue::{Queue, Urgency};
+use crate::vfs::state::{FileState, Maker, Stored};
 use crate::vfs::{FileKind, Ino, Invalidation, Vfs};
 
 /// Rows of one directory.
@@ -310,41 +311,90 @@ impl Vfs {
         if Self::overruled(tree, flight, name) {
             return None;
         }
-        let stored = stored_of(row, false, false)?;
-        let meta = Meta::of_version(row, self.settings());
-        let carried = Carried::of_version(row, self.settings());
+        row.id.as_ref()?;
         if let Some(child) = tree.child(flight.dir, name) {
             if tree.newer_than(child, flight.began) {
                 return None;
             }
             let node = tree.get_mut(child).ok()?;
             node.checked = Some(flight.at.into());
-            let (opens, kind) = (node.opens, node.meta.kind);
-            if let Some(object) = node.object_mut() {
-                let same = object
-                    .stored
-                    .as_ref()
-                    .is_some_and(|old| old.id == stored.id);
-                if same {
-                    return Some(child);
-                }
-                if opens == 0 && kind == meta.kind {
-                    object.stored = Some(stored);
-                    object.carried = Some(carried);
-                    object.pages_valid = false;
-                    node.meta = meta;
-                    self.shared.invalidations.push(Invalidation::Inode(child));
-                    return Some(child);
-                }
+            let stored = node.object().and_then(|object| object.state.stored());
+            if stored.is_some_and(|old| Some(&old.id) == row.id.as_ref()) {
+                return Some(child);
+            }
+            if node.object().is_some() {
+                return self.replace_version_since(tree, child, row, flight.began);
             }
             self.forget_entry(tree, child);
         }
-        let object = Object {
-            stored: Some(stored),
-            carried: Some(carried),
-            ..Object::default()
-        };
+        let meta = Meta::of_version(row, self.settings());
+        let carried = Carried::of_version(row, self.settings());
+        let state = FileState::listed(Stored::of(row, Maker::Other)?);
+        let object = Object::new(state, Some(carried));
         Self::insert_row(tree, flight, name, meta, Body::Object(object))
+    }
+
+    /// Another client's version is the newest one of a file now: who has it open keeps the version that it was
+    /// opened with, changed attributes go to the new one.
+    pub(in crate::vfs) fn replace_version(&self, tree: &mut Tree, ino: Ino, row: &FileVersion) {
+        let began = tree.tick();
+        self.replace_version_since(tree, ino, row, began);
+    }
+
+    fn replace_version_since(
+        &self,
+        tree: &mut Tree,
+        ino: Ino,
+        row: &FileVersion,
+        began: Tick,
+    ) -> Option<Ino> {
+        let stored = Stored::of(row, Maker::Other)?;
+        let theirs = Meta::of_version(row, self.settings());
+        let mut carried = Carried::of_version(row, self.settings());
+        let node = tree.get_mut(ino).ok()?;
+        let (opens, dirty) = (node.opens, node.content_dirty());
+        let mine = node.meta;
+        let same_kind = mine.kind == theirs.kind;
+        let before = node.carried_info().cloned().unwrap_or_default();
+        let object = node.object_mut()?;
+        let delta = if same_kind {
+            object.state.give_up_attributes()
+        } else {
+            Delta::default()
+        };
+        let meta = delta.applied(&mine, &theirs);
+        let info = delta.applied_info(&before, &carried.info);
+        if info != carried.info {
+            let content_type = carried.content_type.clone();
+            carried = Carried { content_type, info }.shared();
+        }
+        let pending = !delta.is_empty();
+        let ino = if opens == 0 && !dirty && same_kind {
+            object.content = None;
+            object.state.taken(stored);
+            object.state.owe(delta);
+            object.carried = Some(carried);
+            object.pages_valid = false;
+            node.meta = meta;
+            self.shared.invalidations.push(Invalidation::Inode(ino));
+            ino
+        } else {
+            let (parent, name, checked) = (node.parent, Arc::clone(&node.name), node.checked);
+            self.forget_entry(tree, ino);
+            let mut state = FileState::listed(stored);
+            state.owe(delta);
+            let body = Body::Object(Object::new(state, Some(carried)));
+            let new = tree.insert(parent, name, meta, body).ok()?;
+            let node = tree.get_mut(new).ok()?;
+            node.checked = checked;
+            node.changed = began;
+            new
+        };
+        if pending {
+            tree.note_pending(ino);
+            self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+        }
+        Some(ino)
     }
 
     fn insert_row(
@@ -365,17 +415,14 @@ impl Vfs {
         let Some(id) = row.id.clone() else { return };
         let Ok(node) = tree.get_mut(dir) else { return };
         let Some(body) = node.dir_mut() else { return };
-        let object = MarkerObject {
-            id,
-            ours: false,
-            bare: false,
-        };
+        let object = MarkerObject { id, ours: false };
         match &mut body.marker {
             Marker::Wanted { old: Some(_), .. } => {}
             // Somebody else has made one.
             Marker::Wanted {
                 attributes: true,
                 old,
+                ..
             } => *old = Some(object),
             marker @ Marker::Wanted { .. } => *marker = Marker::Stored(object),
             Marker::Stored(known) if known.id == object.id => {}
@@ -446,7 +493,7 @@ impl Vfs {
     }
 
     /// Takes a node out of the tree because B2 no longer has it (or has another one), and tells the kernel.
-    fn forget_entry(&self, tree: &mut Tree, ino: Ino) {
+    pub(in crate::vfs) fn forget_entry(&self, tree: &mut Tree, ino: Ino) {
         if let Ok(node) = tree.get(ino) {
             self.shared.invalidations.push(Invalidation::Entry {
                 parent: node.parent,
@@ -455,17 +502,4 @@ impl Vfs {
         }
         tree.forget_name(ino);
     }
-}
-
-/// What the tree keeps of a version; `None` for rows without an id.
-pub(in crate::vfs) fn stored_of(row: &FileVersion, ours: bool, bare: bool) -> Option<Stored> {
-    Some(Stored {
-        id: row.id.clone()?,
-        size: row.size,
-        sha1: row.whole_sha1(),
-        hashed_by_b2: row.sha1.known().is_some(),
-        ours,
-        bare,
-        standing: Standing::Closed,
-    })
 }

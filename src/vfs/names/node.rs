@@ -7,71 +7,15 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::b2::{FileId, FileInfo, FileVersion, Sha1};
-use crate::io::{Content, Version};
+use crate::b2::{FileId, FileInfo, FileVersion};
+use crate::io::Content;
 use crate::vfs::ask::pages::Pages;
 use crate::vfs::attr::{self, Meta};
+use crate::vfs::delta::Delta;
 use crate::vfs::names::tree::Tick;
 use crate::vfs::ops::xattr;
-use crate::vfs::{Fh, Ino, Settings};
-
-/// What a version means to those who write the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vfs) enum Standing {
-    /// A state that somebody closed: it stays among the versions when it is superseded.
-    Closed,
-    /// A handle was closed in this state, or a copy of its descriptor: if the handle writes on, nobody
-    /// closed the file in this state; if anybody else does, or it is never heard of again, somebody did.
-    Flushed(Handle32),
-    /// In the middle of writing: the version goes when the next one is there.
-    Open,
-}
-
-/// A handle's number, cut to 32 bits to be small; those open at one time do not meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vfs) struct Handle32(u32);
-
-impl From<Fh> for Handle32 {
-    fn from(fh: Fh) -> Self {
-        Self(fh.0 as u32)
-    }
-}
-
-impl Standing {
-    /// The content is changed by a handle, or by nobody's.
-    pub(in crate::vfs) fn written(self, by: Option<Fh>) -> Self {
-        match self {
-            Self::Flushed(flushed) if by.map(Handle32::from) == Some(flushed) => Self::Open,
-            Self::Flushed(_) => Self::Closed,
-            other => other,
-        }
-    }
-}
-
-/// A version in B2, as far as names need it.
-#[derive(Debug, Clone)]
-pub(in crate::vfs) struct Stored {
-    pub(in crate::vfs) id: FileId,
-    pub(in crate::vfs) size: u64,
-    pub(in crate::vfs) sha1: Option<Sha1>,
-    /// B2 itself knows the SHA-1; if not, copies have to carry it in `large_file_sha1` (API §6).
-    pub(in crate::vfs) hashed_by_b2: bool,
-    /// Made by this mount: it may remove the version once it has superseded it without loss.
-    pub(in crate::vfs) ours: bool,
-    /// Nothing visible lies under this version: deleting it exposes nothing (API §8).
-    pub(in crate::vfs) bare: bool,
-    pub(in crate::vfs) standing: Standing,
-}
-
-impl Stored {
-    pub(in crate::vfs) fn version(&self) -> Version {
-        Version {
-            id: self.id.clone(),
-            size: self.size,
-            sha1: self.sha1,
-        }
-    }
-}
+use crate::vfs::state::FileState;
+use crate::vfs::{Ino, Settings};
 
 /// What the next version of an object has to carry on beside its `Meta`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -114,37 +58,29 @@ impl Carried {
 }
 
 /// Anything but a directory: one name, one object.
-#[derive(Default)]
 pub(in crate::vfs) struct Object {
-    /// The version in B2; `None` until the first commit.
-    pub(in crate::vfs) stored: Option<Stored>,
+    /// What B2 has of it, and what it does not have yet.
+    pub(in crate::vfs) state: FileState,
     /// What the next version takes over; `None`: nothing.
     pub(in crate::vfs) carried: Option<Arc<Carried>>,
     /// Present while the file is open or has unsent bytes.
     pub(in crate::vfs) content: Option<Arc<Content>>,
-    /// Attributes differ from those in B2.
-    pub(in crate::vfs) attrs_pending: bool,
-    /// The mtime was set by utimensat(2), not by writing: it must be stored exactly.
-    pub(in crate::vfs) mtime_explicit: bool,
-    /// Opening has changed the content (created it, or O_TRUNC), and nothing has since.
-    pub(in crate::vfs) only_opened: bool,
     /// The kernel's pages are those of the present content.
     pub(in crate::vfs) pages_valid: bool,
-    /// Removed while it was open: what goes from B2 when nobody reads it any more.
-    pub(in crate::vfs) leftover: Option<Box<Leftover>>,
-    /// Nothing visible lay under the name when the file came to it (see `Stored::bare`).
-    pub(in crate::vfs) bare_name: bool,
     /// Handles that may write.
     pub(in crate::vfs) writers: u32,
 }
 
-/// What a file that was removed while it was open leaves under its former full name.
-#[derive(Debug)]
-pub(in crate::vfs) enum Leftover {
-    /// Hidden versions that are to be purged.
-    All(String),
-    /// A version that was only made so that its readers can go on.
-    One(String, FileId),
+impl Object {
+    pub(in crate::vfs) fn new(state: FileState, carried: Option<Arc<Carried>>) -> Self {
+        Self {
+            state,
+            carried,
+            content: None,
+            pages_valid: false,
+            writers: 0,
+        }
+    }
 }
 
 /// Whether a directory has its marker object in B2 (DESIGN §3).
@@ -158,7 +94,11 @@ pub(in crate::vfs) enum Marker {
         attributes: bool,
         /// The marker it replaces.
         old: Option<MarkerObject>,
+        /// A try has ended without a clean answer: B2 may have it.
+        uncertain: bool,
     },
+    /// None is needed; but one may be there, by a call of unknown outcome.
+    Uncertain,
     /// In B2.
     Stored(MarkerObject),
 }
@@ -169,37 +109,67 @@ pub(in crate::vfs) struct MarkerObject {
     pub(in crate::vfs) id: FileId,
     /// Made by this mount; its name then is `.bzEmpty`.
     pub(in crate::vfs) ours: bool,
-    /// Nothing visible lies under it: deleting it exposes nothing (API §8).
-    pub(in crate::vfs) bare: bool,
 }
 
 impl Marker {
     /// Asks for the marker to be written, again if it is there already.
     pub(in crate::vfs) fn want(&mut self, attributes: bool) {
+        let wanted = |attributes, old, uncertain| Self::Wanted {
+            attributes,
+            old,
+            uncertain,
+        };
         *self = match std::mem::take(self) {
-            Self::Absent => Self::Wanted {
-                attributes,
-                old: None,
-            },
+            Self::Absent => wanted(attributes, None, false),
+            Self::Uncertain => wanted(attributes, None, true),
             Self::Wanted {
                 attributes: before,
                 old,
-            } => Self::Wanted {
-                attributes: attributes || before,
-                old,
-            },
-            Self::Stored(old) if attributes => Self::Wanted {
-                attributes,
-                old: Some(old),
-            },
+                uncertain,
+            } => wanted(attributes || before, old, uncertain),
+            Self::Stored(old) if attributes => wanted(attributes, Some(old), false),
             stored @ Self::Stored(_) => stored,
         };
+    }
+
+    /// It need not be written after all.
+    pub(in crate::vfs) fn not_needed(&mut self) {
+        *self = match std::mem::take(self) {
+            Self::Wanted { old: Some(old), .. } => Self::Stored(old),
+            Self::Wanted {
+                uncertain: true, ..
+            }
+            | Self::Uncertain => Self::Uncertain,
+            stored @ Self::Stored(_) => stored,
+            _ => Self::Absent,
+        };
+    }
+
+    /// Writing it has ended without a clean answer.
+    pub(in crate::vfs) fn outcome_unknown(&mut self) {
+        match self {
+            Self::Wanted { uncertain, .. } => *uncertain = true,
+            Self::Absent => *self = Self::Uncertain,
+            Self::Uncertain | Self::Stored(_) => {}
+        }
+    }
+
+    /// Whether B2 may have one although none is known.
+    pub(in crate::vfs) fn uncertain(&self) -> bool {
+        matches!(
+            self,
+            Self::Uncertain
+                | Self::Wanted {
+                    uncertain: true,
+                    ..
+                }
+        )
     }
 
     /// The marker that is in B2, as far as known.
     pub(in crate::vfs) fn stored(&self) -> Option<&MarkerObject> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Uncertain => None,
             Self::Wanted { old, .. } => old.as_ref(),
             Self::Stored(object) => Some(object),
         }
@@ -238,6 +208,8 @@ pub(in crate::vfs) struct Dir {
     /// Where a walk goes on once it has come to this directory.
     pub(in crate::vfs) milestone: Option<Box<Milestone>>,
     pub(in crate::vfs) marker: Marker,
+    /// Attributes that the marker does not have yet.
+    pub(in crate::vfs) delta: Delta,
     /// What the marker's next version takes over; `None`: nothing.
     pub(in crate::vfs) carried: Option<Arc<Carried>>,
 }
@@ -381,6 +353,7 @@ impl Dir {
             marker: Marker::Wanted {
                 attributes: false,
                 old: None,
+                uncertain: false,
             },
             ..Self::default()
         }
@@ -456,7 +429,7 @@ impl Node {
     pub(in crate::vfs) fn size(&self) -> u64 {
         match &self.body {
             Body::Dir(_) => 0,
-            Body::Object(object) => match (&object.content, &object.stored) {
+            Body::Object(object) => match (&object.content, object.state.stored()) {
                 (Some(content), _) => content.size(),
                 (None, Some(stored)) => stored.size,
                 (None, None) => 0,
@@ -499,7 +472,7 @@ impl Node {
     pub(in crate::vfs) fn pending(&self) -> bool {
         match &self.body {
             Body::Dir(dir) => matches!(dir.marker, Marker::Wanted { .. }),
-            Body::Object(object) => object.attrs_pending || self.content_dirty(),
+            Body::Object(object) => !object.state.delta().is_empty() || self.content_dirty(),
         }
     }
 
@@ -507,7 +480,8 @@ impl Node {
     pub(in crate::vfs) fn local(&self) -> bool {
         match &self.body {
             Body::Dir(_) => self.pending(),
-            Body::Object(object) => object.stored.is_none() || self.pending(),
+            // Changed attributes go to whatever version is newest.
+            Body::Object(object) => object.state.stored().is_none() || self.content_dirty(),
         }
     }
 }

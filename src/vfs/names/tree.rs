@@ -32,6 +32,9 @@ pub(in crate::vfs) struct Tree {
     /// Names that B2 may still show although they were removed here.
     pub(in crate::vfs) leaving: Leaving,
     accessed: AccessTimes,
+    /// Inodes that have lost their names to other clients, by the paths that they had; what is written to them is
+    /// stored there (`displaced`).
+    pub(in crate::vfs) displaced: HashMap<Ino, Box<str>>,
 }
 
 impl Tree {
@@ -46,6 +49,7 @@ impl Tree {
             removed: HashMap::new(),
             leaving: Leaving::default(),
             accessed: AccessTimes::default(),
+            displaced: HashMap::new(),
         };
         tree.nodes.insert(
             Ino::ROOT,
@@ -223,11 +227,17 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(ino) {
             node.meta.ctime = attr::now(); // it has a link less
         }
-        self.forget_name(ino);
+        self.unlink(ino);
     }
 
-    /// The same because B2 does not have it any more.
+    /// The same because B2 does not have it any more, or has another one. A file that is open, or has something
+    /// unsent, has lost its name, and is not removed.
     pub(in crate::vfs) fn forget_name(&mut self, ino: Ino) {
+        self.displace(ino);
+        self.unlink(ino);
+    }
+
+    fn unlink(&mut self, ino: Ino) {
         let Some(node) = self.nodes.get_mut(ino) else {
             return;
         };
@@ -245,7 +255,7 @@ impl Tree {
             dir.remove(&name, ino, directory);
         }
         for child in below {
-            self.forget_name(child);
+            self.unlink(child);
         }
         self.free_if_unused(ino);
     }
@@ -318,6 +328,7 @@ impl Tree {
 
     fn free(&mut self, ino: Ino) {
         self.nodes.remove(ino);
+        self.displaced.remove(&ino);
         self.pending.remove(&ino);
         self.accessed.forget(ino);
     }
@@ -362,7 +373,10 @@ impl Tree {
         self.pending
             .iter()
             .copied()
-            .filter(|ino| self.path(*ino).is_some())
+            .filter(|ino| {
+                let dirty = || nodes.get(*ino).is_some_and(Node::content_dirty);
+                self.path(*ino).is_some() || (self.displaced.contains_key(ino) && dirty())
+            })
             .collect()
     }
 
@@ -370,7 +384,7 @@ impl Tree {
     pub(in crate::vfs) fn attr(&self, ino: Ino) -> Result<Attr, Error> {
         let node = self.get(ino)?;
         let meta = node.meta;
-        let linked = ino == Ino::ROOT || node.linked;
+        let linked = ino == Ino::ROOT || node.linked || self.displaced.contains_key(&ino);
         Ok(Attr {
             ino,
             kind: meta.kind,
@@ -431,7 +445,10 @@ mod tests {
         let (kind, body) = if directory {
             (FileKind::Directory, Body::Dir(Box::default()))
         } else {
-            (FileKind::File, Body::Object(Object::default()))
+            (
+                FileKind::File,
+                Body::Object(Object::new(crate::vfs::state::FileState::made(), None)),
+            )
         };
         let meta = Meta::default_for(kind, &settings, 0);
         tree.insert(parent, Arc::from(name), meta, body)

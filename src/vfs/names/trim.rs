@@ -138,6 +138,6 @@ fn idle(node: &Node) -> bool {
                 && dir.pages.strong_count() == 0
                 && !matches!(dir.marker, Marker::Wanted { .. })
         }
-        Body::Object(object) => object.content.is_none() && object.leftover.is_none(),
+        Body::Object(object) => object.content.is_none() && object.state.delta().is_empty(),
     }
 }

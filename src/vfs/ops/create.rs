@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::vfs::attr::{self, Meta};
 use crate::vfs::names::name;
 use crate::vfs::names::node::{Body, Dir, Object};
-use crate::vfs::versions::commit::Why;
-use crate::vfs::versions::queue::{Queue, Urgency};
+use crate::vfs::queue::{Queue, Urgency};
+use crate::vfs::state::{FileState, Why};
 use crate::vfs::{Entry, Error, FileKind, Ino, NewNode, Opened, Vfs};
 
 impl Vfs {
@@ -37,7 +37,8 @@ impl Vfs {
             },
         };
         let opened = self.open_known(ino, flags & !libc::O_EXCL).await?;
-        match self.entry(&mut self.tree(), ino) {
+        let entry = self.entry(&mut self.tree(), ino);
+        match entry {
             Ok(entry) => Ok((entry, opened)),
             Err(error) => {
                 self.release(opened.fh);
@@ -109,7 +110,11 @@ impl Vfs {
         let ino = self.add(parent, &component, new)?;
         let holder = {
             let mut tree = self.tree();
-            self.content(&mut tree, ino)?
+            let holder = self.content(&mut tree, ino)?;
+            // As if somebody had it open to write: a drain must not take it for complete.
+            tree.get_mut(ino)?.opens += 1;
+            tree.object_mut(ino)?.writers += 1;
+            holder
         };
         let mut result = Ok(());
         if !content.is_empty() {
@@ -117,9 +122,13 @@ impl Vfs {
                 .retry_after_commit(ino, || holder.write(0, content.clone()))
                 .await;
         }
+        if let Ok(object) = self.tree().object_mut(ino) {
+            object.writers = object.writers.saturating_sub(1);
+        }
         if result.is_ok() {
             result = self.store_closed(ino, Why::Closed).await;
         }
+        self.closed(ino);
         let mut tree = self.tree();
         if let Err(error) = result {
             // Nobody holds it, so nobody could store it later: it was not made.
@@ -152,11 +161,7 @@ impl Vfs {
         let body = if new.kind == FileKind::Directory {
             Body::Dir(Box::new(Dir::made_here()))
         } else {
-            Body::Object(Object {
-                only_opened: true,
-                bare_name: true,
-                ..Object::default()
-            })
+            Body::Object(Object::new(FileState::made(), None))
         };
         let ino = tree.insert(parent, Arc::clone(name), meta, body)?;
         tree.touch(ino);

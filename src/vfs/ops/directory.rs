@@ -215,37 +215,21 @@ impl Vfs {
         self.release(fh);
     }
 
-    /// Stores the directory's marker, where it has to have one, and pending attributes in it, with
-    /// write-back everything closed below; waits for removals in it, and tells of one that failed.
+    /// Stores what was made in the directory and closed, its marker, where it has to have one, and pending
+    /// attributes in it, with write-back everything closed below; waits for removals in it and for the look
+    /// whether others came between, and tells of one that failed.
     pub async fn fsyncdir(&self, fh: Fh) -> Result<(), Error> {
         let handle = self.handle(fh)?;
         let Handle::Dir(dir) = &*handle else {
             return Err(Error::NotDirectory);
         };
-        self.commit_marker(dir.ino).await?;
         if self.settings().write_back.is_some() {
             self.store_all_below(dir.ino).await?;
         } else {
-            self.store_attributes_in(dir.ino).await?;
+            self.store_all_in(dir.ino).await?;
         }
+        self.commit_marker(dir.ino).await?;
         self.removed_in(dir.ino).await
-    }
-
-    async fn store_attributes_in(&self, dir: Ino) -> Result<(), Error> {
-        let children: Vec<Ino> = {
-            let tree = self.tree();
-            let children = tree.dir(dir)?.children.values().copied();
-            children
-                .filter(|child| {
-                    tree.get(*child)
-                        .is_ok_and(crate::vfs::names::node::Node::pending)
-                })
-                .collect()
-        };
-        for child in children {
-            self.commit_attributes(child).await?;
-        }
-        Ok(())
     }
 }
 

@@ -13,15 +13,14 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::poll;
 
-use crate::b2::NewFile;
+use crate::b2::{FileId, NewFile};
 use crate::io::{self, Content, CopyError, Cursor, Owner};
 use crate::vfs::attr;
-use crate::vfs::names::node::Standing;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::directory::DirHandle;
 use crate::vfs::ops::hashfile::HashHandle;
-use crate::vfs::versions::commit::Why;
-use crate::vfs::versions::queue::{Queue, Urgency};
+use crate::vfs::queue::{Queue, Urgency};
+use crate::vfs::state::Why;
 use crate::vfs::{Error, Fh, FileKind, Ino, Invalidation, Opened, Shared, Vfs};
 
 /// Commits that one operation may ask for: others may write to the same file meanwhile.
@@ -52,6 +51,18 @@ pub(in crate::vfs) struct FileHandle {
     runs: bool,
     /// Counts the beginnings and ends of writes.
     writes: AtomicU64,
+}
+
+impl Handle {
+    /// Whether a version is being read by it.
+    pub(in crate::vfs) fn reads(&self, id: &FileId) -> bool {
+        let content = match self {
+            Self::File(file) => &file.content,
+            Self::Hash(hash) => &hash.content,
+            Self::Dir(_) => return false,
+        };
+        content.base().is_some_and(|version| version.id == *id)
+    }
 }
 
 /// Tells `io` where a content goes.
@@ -137,10 +148,13 @@ impl Vfs {
         let written = {
             let tree = self.tree();
             let node = tree.get(ino)?;
-            node.content_dirty() && !node.object().is_some_and(|object| object.only_opened)
+            node.content_dirty()
+                && !node
+                    .object()
+                    .is_some_and(|object| object.state.only_opened())
         };
         self.truncate_open(ino, 0).await?;
-        self.tree().object_mut(ino)?.only_opened = !written;
+        self.tree().object_mut(ino)?.state.emptied(written);
         Ok(())
     }
 
@@ -165,7 +179,7 @@ impl Vfs {
         if let Some(content) = &object.content {
             return Ok(Arc::clone(content));
         }
-        let content = match &object.stored {
+        let content = match object.state.stored() {
             Some(stored) => self.shared.io.stored(stored.version()),
             None => self.shared.io.empty(),
         };
@@ -174,7 +188,7 @@ impl Vfs {
             ino,
         }));
         object.content = Some(Arc::clone(&content));
-        let unstored = object.stored.is_none();
+        let unstored = object.state.stored().is_none();
         if unstored {
             // It is dirty from now on, although it is empty.
             tree.note_pending(ino);
@@ -275,7 +289,7 @@ impl Vfs {
     }
 
     async fn commit_to_go_on(&self, ino: Ino) -> Result<(), Error> {
-        if self.tree().path(ino).is_none() {
+        if self.tree().place(ino).is_none() {
             return Err(Error::NoSpace(
                 "a removed file has outgrown the memory limit".to_owned(),
             ));
@@ -373,16 +387,13 @@ impl Vfs {
         node.meta.ctime = now;
         let dirty = node.content_dirty();
         if let Some(object) = node.object_mut() {
-            object.only_opened = false;
-            object.mtime_explicit = !dirty;
-            if let Some(stored) = &mut object.stored {
-                stored.standing = stored.standing.written(by);
-            }
+            object.state.written(by, dirty);
             if !dirty {
-                // Emptied although it was empty: only the time is new.
-                object.attrs_pending = true;
                 self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
             }
+        }
+        if !tree.may_take(ino) {
+            return Err(Error::Stale);
         }
         tree.note_pending(ino);
         Ok(())
@@ -429,20 +440,17 @@ impl Vfs {
         let Ok(node) = tree.get_mut(ino) else { return };
         // With write-back, what was closed may still be on its way.
         let stored = self.settings().write_back.is_none() || !node.content_dirty();
-        let object = node.object_mut().filter(|_| stored);
-        if let Some(stored) = object.and_then(|object| object.stored.as_mut()) {
-            stored.standing = match stored.standing {
-                Standing::Open if !written_on => Standing::Flushed(fh.into()),
-                standing if written_on => standing.written(Some(fh)),
-                standing => standing,
-            };
+        if let Some(object) = node.object_mut().filter(|_| stored) {
+            object.state.flushed(fh, written_on);
         }
     }
 
     fn only_opened(&self, ino: Ino) -> bool {
         let tree = self.tree();
-        tree.get(ino)
-            .is_ok_and(|node| node.object().is_some_and(|object| object.only_opened))
+        tree.get(ino).is_ok_and(|node| {
+            node.object()
+                .is_some_and(|object| object.state.only_opened())
+        })
     }
 
     /// Stores content and, without `datasync`, attributes.
@@ -495,12 +503,8 @@ impl Vfs {
             return;
         };
         object.writers = object.writers.saturating_sub(1);
-        if object.only_opened && dirty {
+        if object.state.released(fh, dirty) {
             self.store_later(ino);
-        } else if let Some(stored) = &mut object.stored
-            && (!dirty || stored.standing == Standing::Flushed(fh.into()))
-        {
-            stored.standing = Standing::Closed;
         }
     }
 
@@ -511,21 +515,22 @@ impl Vfs {
         if node.opens > 0 {
             return;
         }
-        let (dirty, failed, linked) = (node.content_dirty(), node.failed.is_some(), node.linked);
-        if dirty && linked {
+        let (dirty, failed) = (node.content_dirty(), node.failed.is_some());
+        if dirty && tree.place(ino).is_some() {
             // Written after the last flush (mmap), or not stored at close: the queue tries again.
             if !failed {
                 self.store_later(ino);
             }
-        } else if let Some(object) = node.object_mut() {
-            if !dirty {
+        } else {
+            if !dirty && let Ok(object) = tree.object_mut(ino) {
                 object.content = None;
             }
-            if let Some(leftover) = object.leftover.take() {
-                self.clear_later(*leftover);
-            }
+            // Nothing is written to it any more.
+            tree.displaced.remove(&ino);
         }
         tree.free_if_unused(ino);
+        drop(tree);
+        self.resume_purges();
     }
 
     /// The target of a symbolic link.

@@ -109,10 +109,9 @@ impl Vfs {
         }
         let base = content.base().map(|version| version.id);
         if let Ok(object) = self.tree().object_mut(file)
-            && let Some(stored) = &mut object.stored
-            && Some(&stored.id) == base.as_ref()
+            && let Some(base) = base
         {
-            stored.sha1.get_or_insert(sha1);
+            object.state.learned(&base, sha1);
         }
     }
 }

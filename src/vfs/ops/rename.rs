@@ -1,42 +1,33 @@
-//! Renames: server-side copies, then removal of the source (API §17.1).
-//!
-//! All copies are made before the first removal, so that an interrupted rename leaves both names,
-//! never neither. A file that is not in B2 yet is simply stored under its last name.
+//! Renames of files: a copy on the server, then removal of the source (API §17.1), so that an interrupted rename leaves
+//! both names, never neither. A file that is not in B2 yet is simply stored under its last name. Directories are
+//! `rename_dir`'s.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use log::warn;
-
-use crate::b2::{FileId, FileName, FileVersion, ListNames, NewFile};
+use crate::b2::FileId;
 use crate::vfs::attr;
-use crate::vfs::names::merge::stored_of;
-use crate::vfs::names::name::{self, MARKER};
-use crate::vfs::names::node::{Marker, MarkerObject, Standing, Stored};
-use crate::vfs::ops::remove::{Departure, Gone, Removal};
+use crate::vfs::names::name;
+use crate::vfs::ops::remove::{Departure, Gone};
 use crate::vfs::pathlock::{Claim, PathGuard};
-use crate::vfs::versions::commit::Why;
-use crate::vfs::versions::queue::Urgency;
+use crate::vfs::state::{Leaves, Maker, Stored, Superseded};
+use crate::vfs::versions::look::Hurry;
+use crate::vfs::versions::removal::{Leaving, Removal};
+use crate::vfs::versions::supersede::{Act, Deed};
 use crate::vfs::{Error, Ino, Invalidation, Vfs};
 
-/// Copies, and then removals, of one directory's rename at once: as many as the client makes.
-const AT_ONCE: usize = 64;
-/// Names in a page of what is below a directory: the most that B2 gives (API §4.1).
-const PAGE: u32 = 10_000;
-
 /// Both ends of a rename, looked up and locked.
-struct Ends {
-    ino: Ino,
-    replaced: Option<Ino>,
+pub(in crate::vfs) struct Ends {
+    pub(in crate::vfs) ino: Ino,
+    pub(in crate::vfs) replaced: Option<Ino>,
+    /// Nothing may be replaced.
+    pub(in crate::vfs) noreplace: bool,
     parent: Ino,
     new_parent: Ino,
     new_name: Arc<str>,
     /// Full names; a directory's ends with `/`.
-    from: String,
-    to: String,
+    pub(in crate::vfs) from: String,
+    pub(in crate::vfs) to: String,
 }
 
 impl Ends {
@@ -81,7 +72,7 @@ impl Vfs {
                 continue;
             }
             return if directory {
-                self.rename_directory(&ends).await
+                self.rename_directory(&ends, guard).await
             } else {
                 self.rename_file(&ends, guard).await
             };
@@ -132,6 +123,7 @@ impl Vfs {
         Ok(Some(Ends {
             ino,
             replaced,
+            noreplace,
             parent,
             new_parent,
             to,
@@ -165,64 +157,130 @@ impl Vfs {
     }
 
     async fn rename_file_over(&self, ends: &Ends, guard: PathGuard) -> Result<(), Error> {
-        let (stored, dirty, target) = {
+        let (state, target) = {
             let tree = self.tree();
-            let node = tree.get(ends.ino)?;
-            let object = node.object().ok_or(Error::IsDirectory)?;
+            let object = tree.get(ends.ino)?.object().ok_or(Error::IsDirectory)?;
+            // What lies under the new name from now on, for later removals.
+            let target = match ends.replaced {
+                None => Leaves::Nothing,
+                Some(replaced) => {
+                    let replaced = tree.get(replaced)?.object().ok_or(Error::IsDirectory)?;
+                    replaced.state.leaves()
+                }
+            };
+            (object.state.clone(), target)
+        };
+        if let Some(old) = state.stored() {
+            let content_lives_on = self.store_under_new_name(ends, old, &target).await?;
+            let removal = Removal::Renamed {
+                stored: old.clone(),
+                content_lives_on,
+                lost: state.lost(),
+            };
+            return self.leave(ends, removal, guard).await;
+        }
+        let Leaves::Name(believed) = state.leaves() else {
+            self.tree().object_mut(ends.ino)?.state.moved(target);
+            return self.edit(ends);
+        };
+        // It was renamed over a stored file before it was stored itself, or may be stored although nobody has said
+        // so: its old name must not come back when it leaves. But what goes is replaced first.
+        if self.commit_moved(ends.ino, &ends.to).await?.is_none() {
+            self.tree().object_mut(ends.ino)?.state.moved(target);
+        }
+        let removal = Removal::Name(Leaving {
+            believed,
+            lost: state.lost(),
+            intermediate: false,
+        });
+        self.leave(ends, removal, guard).await
+    }
+
+    /// Has B2 hold a stored file under its new name, too. Tells whether the version under the old name lives on there,
+    /// or something newer does.
+    async fn store_under_new_name(
+        &self,
+        ends: &Ends,
+        old: &Stored,
+        target: &Leaves,
+    ) -> Result<bool, Error> {
+        let dirty = self.tree().get(ends.ino)?.content_dirty();
+        let mut made = None;
+        if dirty {
+            // At once: its base lies under the old name.
+            made = self.commit_moved(ends.ino, &ends.to).await?;
+        }
+        let content_lives_on = made.is_none();
+        let made = match made {
+            Some(made) => made,
+            None => self.copy_moved(ends, old).await?,
+        };
+        if let Leaves::Name(believed) = target {
+            self.check_later(Deed {
+                full: ends.to.clone(),
+                act: Act::Content,
+                made,
+                believed: believed.clone(),
+                lost: Vec::new(),
+                twin: None,
+            });
+        }
+        Ok(content_lives_on)
+    }
+
+    async fn copy_moved(&self, ends: &Ends, old: &Stored) -> Result<FileId, Error> {
+        let new_file = {
+            let tree = self.tree();
             let mut target = self
                 .target_at(&tree, ends.ino, &ends.to)
                 .ok_or(Error::NotFound)?;
-            if extension(&ends.from) != extension(&ends.to)
-                && object.stored.as_ref().is_some_and(|stored| stored.ours)
-            {
+            if extension(&ends.from) != extension(&ends.to) && old.ours() {
                 // The type was B2's guess from the old name (`.page.html.Xy3` of rsync, say).
                 "b2/x-auto".clone_into(&mut target.content_type);
             }
-            (object.stored.clone(), node.content_dirty(), target)
+            target
         };
-        let under = {
-            // What lies under the new name from now on, for later removals.
-            let tree = self.tree();
-            match ends.replaced {
-                None => true,
-                Some(replaced) => tree
-                    .get(replaced)?
-                    .object()
-                    .is_some_and(|object| object.stored.is_none() && object.bare_name),
-            }
-        };
-        if let Some(old) = stored {
-            let copy = if dirty {
-                None
-            } else {
-                Some(self.shared.io.copy(&old.version(), &target).await?)
-            };
-            self.tree().object_mut(ends.ino)?.bare_name = under;
-            match copy {
-                Some(copy) => {
-                    self.superseded_by_copy(ends.ino, &ends.to, &ends.from, &old, &copy)?;
+        let copy = match self.shared.io.copy(&old.version(), &new_file).await {
+            Ok(copy) => copy,
+            Err(error) => {
+                // Under the old name nothing has changed; the new one is asked for again.
+                let lost = matches!(&error, crate::io::Error::B2(error) if error.lost.is_some());
+                if lost {
+                    self.shows_again(&mut self.tree(), ends.new_parent, &ends.new_name);
                 }
-                None => self.commit_moved(ends, under).await?,
+                return Err(error.into());
             }
-            self.leave(ends, Removal::Renamed(old), guard).await
-        } else {
-            let covers = {
-                let mut tree = self.tree();
-                let object = tree.object_mut(ends.ino)?;
-                !std::mem::replace(&mut object.bare_name, under)
+        };
+        let made = copy
+            .id
+            .clone()
+            .ok_or_else(|| Error::Io("B2 made a copy without an id".to_owned()))?;
+        if ends.noreplace {
+            let deed = Deed {
+                full: ends.to.clone(),
+                act: Act::Free,
+                made: made.clone(),
+                believed: None,
+                lost: Vec::new(),
+                twin: None,
             };
-            if covers {
-                // It was renamed over a stored file before it was stored itself; that one must not
-                // come back when it leaves.
-                self.leave(ends, Removal::Name, guard).await
-            } else {
-                self.edit(ends)
+            if self.take_back_locked(&deed, Hurry::Yes).await? {
+                return Err(Error::Exists);
             }
         }
+        let mut tree = self.tree();
+        Self::follow_copy(&tree, ends.ino, old, &copy)?;
+        let mut stored = Stored::of(&copy, Maker::Other).ok_or(Error::NotFound)?;
+        stored.learn(old.sha1());
+        self.record_by(&mut tree, ends.ino, &copy, |state, _| {
+            state.renamed_to(stored);
+            Superseded::default()
+        })?;
+        Ok(made)
     }
 
-    /// Moves a file in the tree and has its old name removed from B2, behind the caller's back unless
-    /// a removal has failed lately.
+    /// Moves a file in the tree and has its old name removed from B2, in the background unless a removal has failed
+    /// lately.
     async fn leave(
         &self,
         ends: &Ends,
@@ -239,14 +297,13 @@ impl Vfs {
                 parent: ends.parent,
                 name: ends.old_name(),
                 full: ends.from.clone(),
-                ino: None,
                 removal,
                 guard,
             };
-            self.remove_behind(gone, place);
+            self.remove_later(gone, place);
             return Ok(());
         }
-        if let Err(error) = self.carry_out(&ends.from, &removal).await {
+        if let Err(error) = self.carry_out(&ends.from, &removal, Hurry::Yes).await {
             drop(departure);
             self.both_remain(ends);
             return Err(error);
@@ -256,28 +313,8 @@ impl Vfs {
         Ok(())
     }
 
-    /// Stores unsent content under the new name at once: its base lies under the old one.
-    async fn commit_moved(&self, ends: &Ends, under: bool) -> Result<(), Error> {
-        let standing = {
-            let mut tree = self.tree();
-            let stored = tree.object_mut(ends.ino)?.stored.as_mut();
-            stored.map(|stored| std::mem::replace(&mut stored.standing, Standing::Closed))
-        };
-        let result = self
-            .commit_content_at(ends.ino, &ends.to, Why::Closed)
-            .await;
-        let mut tree = self.tree();
-        if let Some(stored) = tree.object_mut(ends.ino)?.stored.as_mut() {
-            match result {
-                Ok(()) => stored.bare = under,
-                Err(_) => stored.standing = standing.unwrap_or(Standing::Closed),
-            }
-        }
-        result
-    }
-
     /// The rename in the tree.
-    fn edit(&self, ends: &Ends) -> Result<(), Error> {
+    pub(in crate::vfs) fn edit(&self, ends: &Ends) -> Result<(), Error> {
         let mut tree = self.tree();
         tree.relocate(ends.ino, ends.new_parent, Arc::clone(&ends.new_name))?;
         tree.get_mut(ends.ino)?.meta.ctime = attr::now();
@@ -289,50 +326,9 @@ impl Vfs {
         Ok(())
     }
 
-    async fn rename_directory(&self, ends: &Ends) -> Result<(), Error> {
-        if let Some(replaced) = ends.replaced {
-            self.remove_directory(replaced, &ends.to).await?;
-        }
-        self.store_below(ends).await?;
-        let rows = self.rows_below(&ends.from).await?;
-        for row in &rows {
-            let new = format!("{}{}", ends.to, &row.name.as_str()[ends.from.len()..]);
-            let carried = attr::carried_info(&row.info, self.settings());
-            name::check_renamed(row.name.as_str(), &new, &carried)?;
-        }
-        let copied = self.copy_all(&rows, ends).await?;
-        let sources = self.rebase(ends, &copied)?;
-        // The old name leads nowhere now, also for listings that go on showing it.
-        let departure = Departure::begin(self, &ends.from);
-        self.edit(ends)?;
-        self.keep_alive(ends.ino);
-        // Waited for: the old directory is gone, and with it whoever could be told later.
-        let removed: Vec<Result<(), Error>> = stream::iter(rows)
-            .map(|row| {
-                let own = row.id.as_ref().and_then(|id| sources.get(id)).cloned();
-                async move {
-                    match own.or_else(|| stored_of(&row, false, false)) {
-                        Some(stored) => self.remove_renamed(row.name.as_str(), &stored).await,
-                        None => self.remove_name(row.name.as_str()).await,
-                    }
-                }
-            })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        let removed: Result<Vec<()>, Error> = removed.into_iter().collect();
-        if let Err(error) = removed {
-            drop(departure);
-            self.both_remain(ends);
-            return Err(error);
-        }
-        departure.ended();
-        Ok(())
-    }
-
     /// The copies are there but the source could not be removed: B2 has both names, which the
     /// kernel, told of an error, would not expect.
-    fn both_remain(&self, ends: &Ends) {
+    pub(in crate::vfs) fn both_remain(&self, ends: &Ends) {
         for (parent, name) in [
             (ends.parent, ends.old_name()),
             (ends.new_parent, Arc::clone(&ends.new_name)),
@@ -343,180 +339,6 @@ impl Vfs {
             self.shared
                 .invalidations
                 .push(Invalidation::Entry { parent, name });
-        }
-    }
-
-    /// Unsent changes of stored files go up before they are copied; files that are not in B2 yet
-    /// need nothing, for they will be stored under their new name.
-    async fn store_below(&self, ends: &Ends) -> Result<(), Error> {
-        let dirty: Vec<(Ino, String)> = {
-            let tree = self.tree();
-            tree.subtree(ends.ino)
-                .into_iter()
-                .filter(|ino| {
-                    tree.get(*ino).is_ok_and(|node| {
-                        node.content_dirty()
-                            && node.object().is_some_and(|object| object.stored.is_some())
-                    })
-                })
-                .filter_map(|ino| Some((ino, self.full(&tree.path(ino)?))))
-                .collect()
-        };
-        stream::iter(dirty)
-            .map(Ok)
-            .try_for_each_concurrent(self.settings().parallel, |(ino, full)| async move {
-                self.commit_content_at(ino, &full, Why::Provisional).await
-            })
-            .await
-    }
-
-    /// Everything visible below a directory, what Linux cannot show included.
-    async fn rows_below(&self, prefix: &str) -> Result<Vec<FileVersion>, Error> {
-        let mut rows = Vec::new();
-        let mut start = None;
-        loop {
-            let request = ListNames {
-                prefix: prefix.to_owned(),
-                start,
-                delimiter: false,
-                max: PAGE,
-            };
-            let mut page = self.shared.client.list_file_names(&request).await?;
-            rows.append(&mut page.files);
-            start = page.next;
-            if start.is_none() {
-                return Ok(rows);
-            }
-        }
-    }
-
-    /// Copies every row to its new name; on an error the copies made so far are removed again.
-    async fn copy_all(
-        &self,
-        rows: &[FileVersion],
-        ends: &Ends,
-    ) -> Result<HashMap<FileId, FileVersion>, Error> {
-        let failed = AtomicBool::new(false);
-        // One that has begun is never given up: B2 would make the copy, and nobody would know of it.
-        let failed = &failed;
-        let results: Vec<Result<Option<(FileId, FileVersion)>, Error>> =
-            stream::iter(0..rows.len())
-                .map(|at| async move {
-                    if failed.load(Ordering::Relaxed) {
-                        return Ok(None);
-                    }
-                    let result = self.copy_below(&rows[at], ends).await;
-                    failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    result
-                })
-                .buffer_unordered(AT_ONCE)
-                .collect()
-                .await;
-        let mut made = HashMap::with_capacity(rows.len());
-        let mut first = None;
-        for result in results {
-            match result {
-                Ok(one) => made.extend(one),
-                Err(error) => first = first.or(Some(error)),
-            }
-        }
-        let Some(error) = first else {
-            return Ok(made);
-        };
-        stream::iter(made.into_values())
-            .for_each_concurrent(AT_ONCE, |copy| async move {
-                if let Some(id) = &copy.id
-                    && !self.delete_version(copy.name.as_str(), id).await
-                {
-                    warn!("{:?}: left over from a rename that failed", copy.name);
-                }
-            })
-            .await;
-        Err(error)
-    }
-
-    /// Copies one row to its new name; tells which version it was and which it is there.
-    async fn copy_below(
-        &self,
-        row: &FileVersion,
-        ends: &Ends,
-    ) -> Result<Option<(FileId, FileVersion)>, Error> {
-        let Some(stored) = stored_of(row, false, false) else {
-            return Ok(None);
-        };
-        let new = format!("{}{}", ends.to, &row.name.as_str()[ends.from.len()..]);
-        let target = NewFile {
-            name: FileName::listed(&new),
-            content_type: row
-                .content_type
-                .clone()
-                .unwrap_or_else(|| "b2/x-auto".to_owned()),
-            info: row.info.clone(),
-        };
-        let copy = self.shared.io.copy(&stored.version(), &target).await?;
-        Ok(Some((stored.id, copy)))
-    }
-
-    /// Points every known file below the directory to its copy; returns the versions it had before.
-    fn rebase(
-        &self,
-        ends: &Ends,
-        copied: &HashMap<FileId, FileVersion>,
-    ) -> Result<HashMap<FileId, Stored>, Error> {
-        let mut sources = HashMap::new();
-        let mut tree = self.tree();
-        for ino in tree.subtree(ends.ino) {
-            tree.touch(ino);
-            let node = tree.get_mut(ino)?;
-            if let Some(dir) = node.dir_mut() {
-                if let Marker::Stored(object)
-                | Marker::Wanted {
-                    old: Some(object), ..
-                } = &mut dir.marker
-                    && let Some(copy) = copied.get(&object.id)
-                    && let Some(id) = copy.id.clone()
-                {
-                    *object = MarkerObject {
-                        id,
-                        ours: copy.name.as_str().ends_with(MARKER),
-                        bare: true,
-                    };
-                }
-                continue;
-            }
-            let Some(object) = node.object_mut() else {
-                continue;
-            };
-            let Some(old) = object.stored.take() else {
-                // Not stored yet. What it was renamed over is: it has come along under the new name.
-                continue;
-            };
-            object.bare_name = true;
-            let copy = copied.get(&old.id);
-            let Some(mut stored) = copy.and_then(|copy| stored_of(copy, true, true)) else {
-                object.stored = Some(old);
-                continue;
-            };
-            stored.sha1 = stored.sha1.or(old.sha1);
-            if let Some(content) = &object.content {
-                content.same_content(&old.id, &stored.version());
-            }
-            object.stored = Some(stored);
-            sources.insert(old.id.clone(), old);
-        }
-        Ok(sources)
-    }
-
-    /// A renamed directory without anything in B2 still has to exist there.
-    fn keep_alive(&self, ino: Ino) {
-        let mut tree = self.tree();
-        for ino in tree.subtree(ino) {
-            let Ok(node) = tree.get(ino) else { continue };
-            if node.pending() {
-                let delay = self.attributes_delay(node.content_dirty());
-                tree.note_pending(ino);
-                self.shared.queue.push(ino, delay, Urgency::Idle);
-            }
         }
     }
 }

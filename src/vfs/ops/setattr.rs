@@ -5,9 +5,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::vfs::attr;
-use crate::vfs::names::tree::Tree;
-use crate::vfs::versions::commit::Why;
-use crate::vfs::versions::queue::Urgency;
+use crate::vfs::delta::Changed;
+use crate::vfs::state::Why;
 use crate::vfs::{Attr, Error, FileKind, Ino, Permissions, SetAttr, Vfs};
 
 impl Vfs {
@@ -23,17 +22,18 @@ impl Vfs {
             return self.getattr(ino).await;
         }
         if let Some(size) = set.size {
-            let opened = {
+            {
                 let mut tree = self.tree();
                 let node = tree.get_mut(ino)?;
                 if node.dir().is_some() {
                     return Err(Error::IsDirectory);
                 }
                 node.opens += 1;
-                node.opens > 1
-            };
+            }
             let mut result = self.truncate_open(ino, size).await;
-            if result.is_ok() && !opened {
+            // Where somebody may write, a close follows; a reader's stores nothing.
+            let written = self.tree().get(ino)?.writers() > 0;
+            if result.is_ok() && !written {
                 result = self.store_closed(ino, Why::Closed).await;
             }
             self.closed(ino);
@@ -90,35 +90,24 @@ impl Vfs {
         meta.gid = set.gid.unwrap_or(meta.gid);
         if let Some(mtime) = set.mtime {
             meta.mtime = time(mtime);
-            if let Some(object) = node.object_mut() {
-                object.mtime_explicit = true;
-            }
         }
         // Also when nothing is different afterwards: chown(-1, -1) arrives as a change of nothing.
         meta.ctime = now;
-        let alike = meta.stored_alike(&node.meta);
+        let mut changed = Changed::between(&meta, &node.meta);
+        let alike = changed == Changed::default();
+        if set.mtime.is_some() && node.content_dirty() {
+            // It was set, not only moved on by writing: it must be stored exactly.
+            changed = changed.and(Changed::MTIME);
+        }
         node.meta = meta;
+        if let Some(object) = node.object_mut() {
+            object.state.set(changed);
+        } else if let Some(dir) = node.dir_mut() {
+            dir.delta.note(changed);
+        }
         if alike {
             return Ok(());
         }
         self.store_attributes_later(&mut tree, ino)
-    }
-
-    /// Attributes are not those in B2 any more: they go there briefly later, or with the content.
-    pub(in crate::vfs) fn store_attributes_later(
-        &self,
-        tree: &mut Tree,
-        ino: Ino,
-    ) -> Result<(), Error> {
-        let node = tree.get_mut(ino)?;
-        let delay = self.attributes_delay(node.content_dirty());
-        if let Some(object) = node.object_mut() {
-            object.attrs_pending = true;
-        } else if let Some(dir) = node.dir_mut() {
-            dir.marker.want(true);
-        }
-        tree.note_pending(ino);
-        self.shared.queue.push(ino, delay, Urgency::Idle);
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! What is only to be read is never listed, so that nothing copies it along.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -45,14 +46,6 @@ type Pair = (Vec<u8>, Vec<u8>);
 /// Whether a key of file info holds an extended attribute.
 pub(in crate::vfs) fn is_key(key: &str) -> bool {
     key.starts_with(SHORT) || key.starts_with(LONG)
-}
-
-/// Whether two infos hold the same extended attributes.
-pub(in crate::vfs) fn alike(one: &FileInfo, other: &FileInfo) -> bool {
-    let attribute = |(key, _): &(&String, &String)| is_key(key);
-    one.iter()
-        .filter(attribute)
-        .eq(other.iter().filter(attribute))
 }
 
 /// Lower-case letters, digits, `.`, `_` and `-` stand for themselves, any other byte is `~` and its hex digits.
@@ -301,6 +294,20 @@ impl Vfs {
                 )));
             }
         }
+        let changed = |key: &&String| carried.info.get(*key) != before.info.get(*key);
+        let keys: HashSet<&String> = carried
+            .info
+            .keys()
+            .chain(before.info.keys())
+            .filter(changed)
+            .collect();
+        for key in keys {
+            if let Some(object) = node.object_mut() {
+                object.state.set_info(key);
+            } else if let Some(dir) = node.dir_mut() {
+                dir.delta.note_key(key);
+            }
+        }
         *node.carried_mut() = Some(carried.shared());
         node.meta.ctime = attr::now();
         self.store_attributes_later(&mut tree, ino)
@@ -312,13 +319,17 @@ impl Vfs {
             let tree = self.tree();
             let node = tree.get(ino)?;
             let object = node.object().ok_or(Error::NoData)?;
-            let stored = object.stored.clone().filter(|_| !node.content_dirty());
+            let stored = object
+                .state
+                .stored()
+                .cloned()
+                .filter(|_| !node.content_dirty());
             let content_type = node.carried().and_then(|all| all.content_type.clone());
             (stored.ok_or(Error::NoData)?, content_type)
         };
         let text = match what {
             "file_id" => Some(stored.id.to_string()),
-            "sha1" => stored.sha1.map(|sha1| sha1.to_string()),
+            "sha1" => stored.sha1().map(|sha1| sha1.to_string()),
             "content_type" => content_type,
             _ => {
                 let key = what.strip_prefix("info.");

@@ -1,0 +1,115 @@
+//! Attributes that were changed here and are not in B2 yet: which ones, so that they can be applied to whatever
+//! version is newest when they are stored. Their values are those that the inode shows.
+
+use crate::b2::FileInfo;
+use crate::vfs::attr::Meta;
+
+/// A set of attributes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::vfs) struct Changed(u8);
+
+impl Changed {
+    pub(in crate::vfs) const MODE: Self = Self(1);
+    pub(in crate::vfs) const UID: Self = Self(2);
+    pub(in crate::vfs) const GID: Self = Self(4);
+    pub(in crate::vfs) const MTIME: Self = Self(8);
+    const EACH: [Self; 4] = [Self::MODE, Self::UID, Self::GID, Self::MTIME];
+
+    pub(in crate::vfs) fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(in crate::vfs) fn has(self, one: Self) -> bool {
+        self.0 & one.0 != 0
+    }
+
+    /// Those in which two differ.
+    pub(in crate::vfs) fn between(one: &Meta, other: &Meta) -> Self {
+        let mut changed = Self::default();
+        for (differ, which) in [
+            (one.mode != other.mode, Self::MODE),
+            (one.uid != other.uid, Self::UID),
+            (one.gid != other.gid, Self::GID),
+            (one.mtime != other.mtime, Self::MTIME),
+        ] {
+            if differ {
+                changed = changed.and(which);
+            }
+        }
+        changed
+    }
+}
+
+/// What was changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::vfs) struct Delta {
+    fields: Changed,
+    /// Keys of file info that hold extended attributes.
+    #[allow(clippy::box_collection, reason = "one word where there are none")]
+    keys: Option<Box<Vec<String>>>,
+}
+
+impl Delta {
+    pub(in crate::vfs) fn is_empty(&self) -> bool {
+        self.fields == Changed::default() && self.keys.is_none()
+    }
+
+    pub(in crate::vfs) fn has(&self, one: Changed) -> bool {
+        self.fields.has(one)
+    }
+
+    pub(in crate::vfs) fn note(&mut self, changed: Changed) {
+        self.fields = self.fields.and(changed);
+    }
+
+    pub(in crate::vfs) fn forget(&mut self, one: Changed) {
+        self.fields.0 &= !one.0;
+    }
+
+    pub(in crate::vfs) fn note_key(&mut self, key: &str) {
+        let keys = self.keys.get_or_insert_default();
+        if !keys.iter().any(|known| known == key) {
+            keys.push(key.to_owned());
+        }
+    }
+
+    /// Keeps what still differs from what is stored.
+    pub(in crate::vfs) fn keep(&mut self, differs: impl Fn(&str) -> bool, fields: Changed) {
+        self.fields.0 &= fields.0;
+        if let Some(keys) = &mut self.keys {
+            keys.retain(|key| differs(key));
+            if keys.is_empty() {
+                self.keys = None;
+            }
+        }
+    }
+
+    /// The attributes of another version, with those changed here in their place.
+    pub(in crate::vfs) fn applied(&self, mine: &Meta, theirs: &Meta) -> Meta {
+        let mut meta = *theirs;
+        for one in Changed::EACH.into_iter().filter(|one| self.has(*one)) {
+            match one {
+                Changed::MODE => meta.mode = mine.mode,
+                Changed::UID => meta.uid = mine.uid,
+                Changed::GID => meta.gid = mine.gid,
+                _ => meta.mtime = mine.mtime,
+            }
+        }
+        if !self.is_empty() {
+            meta.ctime = mine.ctime;
+        }
+        meta
+    }
+
+    /// The same for file info.
+    pub(in crate::vfs) fn applied_info(&self, mine: &FileInfo, theirs: &FileInfo) -> FileInfo {
+        let mut info = theirs.clone();
+        for key in self.keys.iter().flat_map(|keys| keys.iter()) {
+            match mine.get(key) {
+                Some(value) => info.insert(key.clone(), value.clone()),
+                None => info.remove(key),
+            };
+        }
+        info
+    }
+}

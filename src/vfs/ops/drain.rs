@@ -1,0 +1,205 @@
+//! When what is pending goes to B2: as it falls due, at fsync of a directory, and all of it at the end.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+
+use crate::vfs::names::node::Node;
+use crate::vfs::queue::{Task, Urgency};
+use crate::vfs::state::Why;
+use crate::vfs::{Error, Ino, Pending, Unstored, Vfs};
+
+/// Starts the task that stores what is due in the queue; it ends with the filesystem.
+pub(in crate::vfs) fn spawn_flusher(vfs: &Vfs) {
+    let shared = Arc::downgrade(&vfs.shared);
+    let queue = Arc::clone(&vfs.shared.queue);
+    let limit = Arc::new(tokio::sync::Semaphore::new(vfs.settings().parallel));
+    tokio::spawn(async move {
+        // First a place, then a task: what is due waits in the queue, where it costs least and the
+        // oldest comes first.
+        while let Ok(place) = Arc::clone(&limit).acquire_owned().await {
+            let task = queue.next().await;
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            tokio::spawn(async move {
+                let _place = place;
+                let vfs = Vfs { shared };
+                let work = AssertUnwindSafe(vfs.store_due(task));
+                if work.catch_unwind().await.is_err() {
+                    let error = Error::Io("a fault of b2fuse".to_owned());
+                    vfs.store_failed(task.ino, task.failures, &error);
+                }
+            });
+        }
+    });
+}
+
+impl Vfs {
+    async fn store_due(&self, task: Task) {
+        /// A directory that is being renamed is looked at again so soon.
+        const MOMENT: Duration = Duration::from_millis(100);
+        if self.being_written(task.ino) {
+            let delay = self.settings().write_back;
+            match (task.urgency, delay) {
+                (Urgency::Idle, _) => return,
+                (Urgency::Closed, Some(delay)) if self.shared.queue.put_off(&task, delay) => return,
+                _ => {}
+            }
+        }
+        let place = self.tree().place(task.ino);
+        if place.is_some_and(|place| self.shared.paths.locked_above(&self.full(&place))) {
+            // Others can go on meanwhile.
+            return self.shared.queue.again(&task, MOMENT);
+        }
+        if let Err(error) = self.store(task.ino).await {
+            self.store_failed(task.ino, task.failures, &error);
+        }
+    }
+
+    /// Stores everything of one node that is pending.
+    pub(in crate::vfs) async fn store(&self, ino: Ino) -> Result<(), Error> {
+        let directory = match self.tree().get(ino) {
+            Ok(node) => node.dir().is_some(),
+            Err(_) => return Ok(()),
+        };
+        if directory {
+            return self.commit_marker(ino).await;
+        }
+        let why = if self.tree().get(ino)?.writers() > 0 {
+            Why::Provisional
+        } else {
+            Why::Closed
+        };
+        self.commit_content_once(ino, why).await?;
+        self.commit_attributes(ino).await
+    }
+
+    /// How much is not in B2 yet.
+    pub fn pending(&self) -> Pending {
+        let mut tree = self.tree();
+        let all = tree.pending();
+        let bytes = all
+            .iter()
+            .filter_map(|ino| tree.get(*ino).ok())
+            .filter(|node| node.content_dirty())
+            .map(Node::size)
+            .sum();
+        Pending {
+            files: all.len(),
+            bytes,
+            removals: tree.leaving.under_way(),
+        }
+    }
+
+    /// Stores everything that is pending, several at once, waits for removals, and looks whether others came
+    /// between; what could not be done comes back.
+    pub async fn drain(&self) -> Vec<Unstored> {
+        // Storing a file can leave something behind it (attributes, a parent's marker), and so can a look.
+        const ROUNDS: usize = 6;
+        // The client has tried often enough; without a network each try takes all its time.
+        let failed = std::sync::Mutex::new(HashSet::new());
+        let has_failed = |ino: &Ino| {
+            let failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.contains(ino)
+        };
+        for _ in 0..ROUNDS {
+            let mut all = self.tree().pending();
+            all.retain(|ino| !has_failed(ino));
+            let (objects, dirs): (Vec<Ino>, Vec<Ino>) = all
+                .into_iter()
+                .partition(|ino| self.tree().get(*ino).is_ok_and(|node| node.dir().is_none()));
+            for group in [objects, dirs] {
+                stream::iter(group)
+                    .for_each_concurrent(self.settings().parallel, |ino| {
+                        let failed = &failed;
+                        async move {
+                            if let Err(error) = self.store(ino).await {
+                                self.store_failed(ino, 0, &error);
+                                let mut failed =
+                                    failed.lock().unwrap_or_else(PoisonError::into_inner);
+                                failed.insert(ino);
+                            }
+                        }
+                    })
+                    .await;
+            }
+            self.finish_removals().await;
+            self.finish_deletions().await;
+            self.checks_ended().await;
+            if self.tree().pending().iter().all(has_failed) {
+                break;
+            }
+        }
+        self.finish_purges().await;
+        self.finish_deletions().await;
+        self.unstored()
+    }
+
+    /// Stores what is pending below a directory, but nothing that somebody is still writing.
+    pub(in crate::vfs) async fn store_all_below(&self, dir: Ino) -> Result<(), Error> {
+        let below: Vec<Ino> = {
+            let mut tree = self.tree();
+            let all = tree.pending();
+            all.into_iter()
+                .filter(|ino| *ino != dir && tree.is_below(*ino, dir))
+                .collect()
+        };
+        self.store_all(below).await
+    }
+
+    /// The same of what is right in it: files that were closed, the markers of directories, attributes.
+    pub(in crate::vfs) async fn store_all_in(&self, dir: Ino) -> Result<(), Error> {
+        let children: Vec<Ino> = {
+            let tree = self.tree();
+            let children = tree.dir(dir)?.children.values().copied();
+            children
+                .filter(|child| tree.get(*child).is_ok_and(Node::pending))
+                .collect()
+        };
+        self.store_all(children).await
+    }
+
+    async fn store_all(&self, all: Vec<Ino>) -> Result<(), Error> {
+        let all = all.into_iter().filter(|ino| !self.being_written(*ino));
+        let results: Vec<Result<(), Error>> = stream::iter(all)
+            .map(|ino| async move {
+                let result = self.store(ino).await;
+                if let Err(error) = &result {
+                    self.store_failed(ino, 0, error);
+                }
+                result
+            })
+            .buffer_unordered(self.settings().parallel)
+            .collect()
+            .await;
+        results.into_iter().collect()
+    }
+
+    /// What would be lost if the process ended now, and removals that nobody was told have failed.
+    pub fn unstored(&self) -> Vec<Unstored> {
+        let mut tree = self.tree();
+        let all = tree.pending();
+        let mut unstored: Vec<Unstored> = all
+            .into_iter()
+            .filter_map(|ino| {
+                let node = tree.get(ino).ok()?;
+                Some(Unstored {
+                    path: tree.place(ino)?,
+                    content: node.content_dirty().then(|| node.size()),
+                    removal: false,
+                    error: node
+                        .failed
+                        .as_ref()
+                        .map_or_else(String::new, |failure| failure.0.clone()),
+                })
+            })
+            .collect();
+        drop(tree);
+        unstored.extend(self.unremoved());
+        unstored
+    }
+}

@@ -1,0 +1,219 @@
+//! Changed attributes of files: stored by a server-side copy of the version to itself (API §17.3), briefly after
+//! the last change, or with the next content or rename.
+//!
+//! They are a delta: where another client's version has become the newest, they are applied to that.
+
+use std::time::Duration;
+
+use log::{debug, warn};
+
+use super::look::Hurry;
+use super::supersede::{Act, Deed};
+use crate::b2::{Action, ErrorKind, FileVersion, NewFile};
+use crate::io::{self, Stamp, Version};
+use crate::vfs::names::tree::Tree;
+use crate::vfs::pathlock::Claim;
+use crate::vfs::queue::{Queue, Urgency};
+use crate::vfs::state::Stored;
+use crate::vfs::{Error, Ino, Vfs};
+
+impl Vfs {
+    /// How long an attribute change waits: until the content goes, which takes it along, or briefly.
+    pub(in crate::vfs) fn attributes_delay(&self, dirty: bool) -> Duration {
+        match self.settings().write_back {
+            Some(delay) if dirty => delay,
+            _ => Queue::QUIET,
+        }
+    }
+
+    /// Attributes are not those in B2 any more: they go there briefly later, or with the content.
+    pub(in crate::vfs) fn store_attributes_later(
+        &self,
+        tree: &mut Tree,
+        ino: Ino,
+    ) -> Result<(), Error> {
+        let node = tree.get_mut(ino)?;
+        let delay = self.attributes_delay(node.content_dirty());
+        if let Some(dir) = node.dir_mut() {
+            dir.marker.want(true);
+        }
+        tree.note_pending(ino);
+        self.shared.queue.push(ino, delay, Urgency::Idle);
+        Ok(())
+    }
+
+    /// Stores changed attributes of a file.
+    pub(in crate::vfs) async fn commit_attributes(&self, ino: Ino) -> Result<(), Error> {
+        /// Others may replace the file again and again.
+        const TRIES: u32 = 8;
+        for _ in 0..TRIES {
+            let Some(full) = self.owes_attributes(ino)? else {
+                return Ok(());
+            };
+            let _guard = self
+                .shared
+                .paths
+                .lock(vec![Claim::name(full.clone())])
+                .await;
+            if self.owes_attributes(ino)?.as_ref() != Some(&full) {
+                continue;
+            }
+            let (target, old) = {
+                let tree = self.tree();
+                let stored = tree
+                    .get(ino)?
+                    .object()
+                    .and_then(|object| object.state.stored());
+                let (Some(old), Some(mut target)) =
+                    (stored.cloned(), self.target_at(&tree, ino, &full))
+                else {
+                    return Ok(());
+                };
+                Stamp::change(&mut target.info, |stamp| stamp.since = Some(old.since_ms));
+                (target, old)
+            };
+            match self.shared.io.copy(&old.version(), &target).await {
+                Ok(copy) => return self.copied_to_itself(ino, &full, &old, &copy),
+                Err(error) if is_gone(&error) => self.look_again(ino, &full, &old).await?,
+                Err(error) => {
+                    self.note_lost_copy(ino, &error, &old);
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(Error::Io(
+            "other clients replace it again and again".to_owned(),
+        ))
+    }
+
+    /// The full name of a file that has changed attributes to be stored by a copy.
+    fn owes_attributes(&self, ino: Ino) -> Result<Option<String>, Error> {
+        let tree = self.tree();
+        let node = tree.get(ino)?;
+        let Some(object) = node.object() else {
+            return Ok(None);
+        };
+        if object.state.delta().is_empty()
+            || object.state.stored().is_none()
+            || node.content_dirty()
+        {
+            return Ok(None);
+        }
+        Ok(tree.path(ino).map(|path| self.full(&path)))
+    }
+
+    /// A copy of this version may have been made although the call failed.
+    pub(in crate::vfs) fn note_lost_copy(&self, ino: Ino, error: &io::Error, old: &Stored) {
+        self.note_lost(ino, error, |lost| {
+            lost.size = Some(old.size);
+            lost.sha1 = old.sha1();
+        });
+    }
+
+    fn copied_to_itself(
+        &self,
+        ino: Ino,
+        full: &str,
+        old: &Stored,
+        copy: &FileVersion,
+    ) -> Result<(), Error> {
+        let superseded = {
+            let mut tree = self.tree();
+            Self::follow_copy(&tree, ino, old, copy)?;
+            self.record(&mut tree, ino, copy, old.sha1(), None)?
+        };
+        if let Some(made) = copy.id.clone() {
+            self.check_later(Deed {
+                full: full.to_owned(),
+                act: Act::Attributes(ino),
+                made,
+                believed: Some(old.id.clone()),
+                lost: superseded.lost,
+                twin: superseded.old,
+            });
+        }
+        Ok(())
+    }
+
+    /// Readers go on with a copy: the version they have open is about to go. To be done in one step with its
+    /// record, for an open in between would begin with the old version.
+    pub(in crate::vfs) fn follow_copy(
+        tree: &Tree,
+        ino: Ino,
+        old: &Stored,
+        copy: &FileVersion,
+    ) -> Result<(), Error> {
+        let content = tree
+            .get(ino)?
+            .object()
+            .and_then(|object| object.content.clone());
+        if let (Some(content), Some(id)) = (content, copy.id.clone()) {
+            let version = Version {
+                id,
+                size: copy.size,
+                sha1: old.sha1(),
+            };
+            content.same_content(&old.id, &version);
+        }
+        Ok(())
+    }
+
+    /// The version that was to be copied is gone: another client has replaced or removed the file.
+    async fn look_again(&self, ino: Ino, full: &str, old: &Stored) -> Result<(), Error> {
+        let seen = self.look(full, Hurry::Yes).await?;
+        let theirs = seen.rows.first().filter(|row| row.action == Action::Upload);
+        if theirs.is_some_and(|row| row.id.as_ref() == Some(&old.id)) {
+            return Err(Error::Stale); // B2 lists what it does not have
+        }
+        let mut tree = self.tree();
+        if let Some(row) = theirs {
+            debug!(
+                "{full:?}: the changed attributes go to the version that another client has made"
+            );
+            self.replace_version(&mut tree, ino, row);
+        } else {
+            warn!(
+                "{:?}: another client has removed it; the changed attributes are not stored",
+                self.within(full)
+            );
+            self.forget_entry(&mut tree, ino);
+        }
+        Ok(())
+    }
+
+    /// Shows again what a deed of this mount should not have covered.
+    pub(in crate::vfs) fn take_over(&self, deed: &Deed, theirs: Option<FileVersion>) {
+        let mut tree = self.tree();
+        let Some((parent, name)) = tree.locate(self.within(&deed.full)) else {
+            return;
+        };
+        let Act::Attributes(ino) = deed.act else {
+            if deed.act == Act::Hide {
+                self.shared
+                    .removals
+                    .failures
+                    .tell_of(&deed.full, Error::Stale);
+            }
+            return self.shows_again(&mut tree, parent, &name);
+        };
+        let stored = tree
+            .get(ino)
+            .ok()
+            .and_then(|node| node.object()?.state.stored());
+        if stored.is_none_or(|stored| stored.id != deed.made) {
+            return;
+        }
+        match theirs {
+            Some(row) => self.replace_version(&mut tree, ino, &row),
+            None => self.forget_entry(&mut tree, ino),
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    match error {
+        io::Error::B2(error) => error.kind == ErrorKind::NotFound,
+        io::Error::Stale => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,281 @@
+//! Names that go from B2: hidden, or purged, or only this mount's own version of them.
+//!
+//! Nothing comes back: removing the newest version would make the older one current again (API §8), so a version
+//! is deleted by its id only where a look at what lies under the name shows that nothing becomes visible by it.
+
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use log::debug;
+use tokio::task::JoinHandle;
+
+use super::look::{Hurry, Versions};
+use super::supersede::{Act, Deed, is_lost};
+use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost};
+use crate::vfs::state::Stored;
+use crate::vfs::{Delete, Error, Vfs};
+
+/// What B2 is asked for so that a name goes.
+#[derive(Debug, Clone)]
+pub(in crate::vfs) enum Removal {
+    /// What the user chose: to hide the name, or to purge it.
+    Name(Leaving),
+    /// Less: what has been renamed. Its content lives on under another name, unless it was changed before
+    /// it was stored there.
+    Renamed {
+        stored: Stored,
+        content_lives_on: bool,
+        lost: Vec<Lost>,
+    },
+}
+
+/// A name that is to go.
+#[derive(Debug, Clone, Default)]
+pub(in crate::vfs) struct Leaving {
+    /// The version that it is believed to have.
+    pub(in crate::vfs) believed: Option<FileId>,
+    /// What calls of unknown outcome may have left there.
+    pub(in crate::vfs) lost: Vec<Lost>,
+    /// Nobody has closed the file in that version: it goes with its last reader.
+    pub(in crate::vfs) intermediate: bool,
+}
+
+impl Removal {
+    /// The version that goes.
+    pub(in crate::vfs) fn believed(&self) -> Option<&FileId> {
+        match self {
+            Self::Name(leaving) => leaving.believed.as_ref(),
+            Self::Renamed { stored, .. } => Some(&stored.id),
+        }
+    }
+}
+
+impl Vfs {
+    /// Has B2 remove a name. `Stale`: it holds a version that this mount has not seen, which stays.
+    pub(in crate::vfs) async fn carry_out(
+        &self,
+        full: &str,
+        removal: &Removal,
+        hurry: Hurry,
+    ) -> Result<(), Error> {
+        match removal {
+            Removal::Name(leaving) => self.remove_name(full, leaving, hurry).await,
+            Removal::Renamed {
+                stored,
+                content_lives_on,
+                lost,
+            } => {
+                if stored.goes_when_renamed(now_ms(), *content_lives_on) {
+                    return self.remove_own(full, &stored.id, lost, hurry).await;
+                }
+                let leaving = Leaving {
+                    believed: Some(stored.id.clone()),
+                    lost: lost.clone(),
+                    intermediate: false,
+                };
+                self.remove_name(full, &leaving, hurry).await
+            }
+        }
+    }
+
+    /// Makes a name invisible, by the way that the user chose.
+    pub(in crate::vfs) async fn remove_name(
+        &self,
+        full: &str,
+        leaving: &Leaving,
+        hurry: Hurry,
+    ) -> Result<(), Error> {
+        match self.settings().delete {
+            Delete::Hide => {
+                self.hide(full, leaving, hurry).await?;
+                if let Some(id) = leaving.believed.as_ref().filter(|_| leaving.intermediate) {
+                    self.purge_after_reading(full, id);
+                }
+                Ok(())
+            }
+            Delete::Purge => self.purge(full, leaving, hurry).await,
+        }
+    }
+
+    /// Hides a name; tells the hide marker, if it was not hidden before. Whether that covers what nobody here
+    /// has seen is looked at later, or where somebody waits for it, now: then it is `Stale`, and taken back.
+    pub(in crate::vfs) async fn hide(
+        &self,
+        full: &str,
+        leaving: &Leaving,
+        hurry: Hurry,
+    ) -> Result<Option<FileId>, Error> {
+        let marker = match self.shared.client.hide_file(&FileName::listed(full)).await {
+            Ok(marker) => marker,
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(made) = marker else { return Ok(None) };
+        let deed = Deed {
+            full: full.to_owned(),
+            act: Act::Hide,
+            made: made.clone(),
+            believed: leaving.believed.clone(),
+            lost: leaving.lost.clone(),
+            twin: None,
+        };
+        if hurry == Hurry::No {
+            self.check_later(deed);
+        } else if self.take_back_locked(&deed, hurry).await? {
+            return Err(Error::Stale);
+        }
+        Ok(Some(made))
+    }
+
+    /// Removes a version of this mount's own that nobody will miss: altogether where nothing lies under it, else
+    /// under a hide marker. What somebody else has put above it stays.
+    pub(in crate::vfs) async fn remove_own(
+        &self,
+        full: &str,
+        id: &FileId,
+        lost: &[Lost],
+        hurry: Hurry,
+    ) -> Result<(), Error> {
+        let seen = self.look(full, hurry).await?;
+        let mine = |row: &FileVersion| {
+            let same = row.id.as_ref() == Some(id);
+            let going = row.id.as_ref().is_some_and(|id| self.is_going(id));
+            same || going || lost.iter().any(|lost| is_lost(row, lost))
+        };
+        let visible = visible(&seen);
+        let ids = |rows: &[FileVersion]| {
+            let mine = rows.iter().rev().filter(|row| mine(row));
+            mine.filter_map(|row| row.id.clone()).collect::<Vec<_>>()
+        };
+        if visible.first().is_some_and(|top| !mine(top)) {
+            for id in ids(visible) {
+                self.delete_version(full, &id).await;
+            }
+            return Err(Error::Stale);
+        }
+        if !visible.iter().all(mine) || (visible.len() == seen.rows.len() && !seen.complete) {
+            let leaving = Leaving {
+                believed: Some(id.clone()),
+                lost: lost.to_vec(),
+                intermediate: false,
+            };
+            self.remove_name(full, &leaving, hurry).await?;
+            if self.settings().delete == Delete::Hide {
+                self.delete_version(full, id).await;
+            }
+            return Ok(());
+        }
+        // The oldest first: what lies under the newest never shows.
+        for id in ids(visible) {
+            if !self.delete_version(full, &id).await {
+                let leaving = Leaving {
+                    believed: Some(id),
+                    lost: lost.to_vec(),
+                    intermediate: false,
+                };
+                return self.hide(full, &leaving, hurry).await.map(drop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a version of this mount's own that has been superseded; true when it is gone. While
+    /// unsent copies refer to it, it stays; it goes when the last of them is stored.
+    pub(in crate::vfs) async fn delete_version(&self, full: &str, id: &FileId) -> bool {
+        if self.delete_when_free(full, id) {
+            debug!("the superseded version {id} of {full:?} stays: it is being copied from");
+            return false;
+        }
+        self.going().insert(id.clone());
+        let name = FileName::listed(full);
+        let result = self.shared.client.delete_file_version(&name, id).await;
+        self.going().remove(id);
+        match result {
+            Ok(()) => true,
+            Err(error) => {
+                debug!("the superseded version {id} of {full:?} stays: {error}");
+                false
+            }
+        }
+    }
+
+    /// Deletes what a new version has superseded. Nobody waits for it: it is not the newest, so that its
+    /// going shows nothing.
+    pub(in crate::vfs) fn delete_superseded(&self, full: &str, id: FileId) {
+        self.going().insert(id.clone());
+        let (vfs, full) = (self.clone(), full.to_owned());
+        self.delete_later(async move {
+            vfs.delete_version(&full, &id).await;
+            vfs.going().remove(&id);
+        });
+    }
+
+    /// While unsent copies refer to a version, puts its deletion off until they are stored, and
+    /// returns true.
+    fn delete_when_free(&self, full: &str, id: &FileId) -> bool {
+        let shared = std::sync::Arc::downgrade(&self.shared);
+        let (full, gone) = (full.to_owned(), id.clone());
+        self.shared.io.when_free(id, move || {
+            if let Some(shared) = shared.upgrade() {
+                let vfs = Self { shared };
+                vfs.clone().delete_later(async move {
+                    vfs.delete_version(&full, &gone).await;
+                });
+            }
+        })
+    }
+
+    /// Runs a deletion that nobody waits for.
+    pub(in crate::vfs) fn delete_later(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.shared.runtime.spawn(work);
+        let mut all = self.deletions();
+        all.retain(|task| !task.is_finished());
+        all.push(task);
+    }
+
+    /// Waits for the deletions under way.
+    pub(in crate::vfs) async fn finish_deletions(&self) {
+        loop {
+            let all = std::mem::take(&mut *self.deletions());
+            if all.is_empty() {
+                return;
+            }
+            self.shared.looks.hurry();
+            for task in all {
+                // One that ended in a panic has said so.
+                drop(task.await);
+            }
+        }
+    }
+
+    fn deletions(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        let all = self.shared.deletions.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn going(&self) -> MutexGuard<'_, std::collections::HashSet<FileId>> {
+        let all = self.shared.going.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_going(&self, id: &FileId) -> bool {
+        self.going().contains(id)
+    }
+
+    /// The path within the mount of a full name in B2.
+    pub(in crate::vfs) fn within<'a>(&self, full: &'a str) -> &'a str {
+        full.strip_prefix(&self.settings().prefix).unwrap_or(full)
+    }
+}
+
+/// The versions of which the newest shows: those above the first hide marker.
+fn visible(seen: &Versions) -> &[FileVersion] {
+    let end = seen.rows.iter().position(|row| row.action == Action::Hide);
+    &seen.rows[..end.unwrap_or(seen.rows.len())]
+}
+
+/// Now, in milliseconds since 1970.
+pub(in crate::vfs) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as u64)
+}
