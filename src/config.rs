@@ -377,8 +377,8 @@ impl Config {
                 parallel: (self.uploads * 2).min(self.uploads.max(UPLOADS)),
                 write_back: self.write_back,
                 timeout: self.timeout,
-                // A name takes about 300 bytes: as many as fit into as much memory again.
-                names_max: usize::try_from(self.memory / 300).unwrap_or(usize::MAX),
+                // A name takes about 320 bytes: as many as fit into as much memory again.
+                names_max: usize::try_from(self.memory / 320).unwrap_or(usize::MAX),
             },
         }
     }

@@ -45,13 +45,17 @@ impl Changed {
 pub(in crate::vfs) struct Delta {
     fields: Changed,
     /// Keys of file info that hold extended attributes.
-    #[allow(clippy::box_collection, reason = "one word where there are none")]
-    keys: Option<Box<Vec<String>>>,
+    keys: Vec<String>,
 }
 
 impl Delta {
+    pub(in crate::vfs) const NONE: Self = Self {
+        fields: Changed(0),
+        keys: Vec::new(),
+    };
+
     pub(in crate::vfs) fn is_empty(&self) -> bool {
-        self.fields == Changed::default() && self.keys.is_none()
+        self.fields == Changed::default() && self.keys.is_empty()
     }
 
     pub(in crate::vfs) fn has(&self, one: Changed) -> bool {
@@ -67,21 +71,15 @@ impl Delta {
     }
 
     pub(in crate::vfs) fn note_key(&mut self, key: &str) {
-        let keys = self.keys.get_or_insert_default();
-        if !keys.iter().any(|known| known == key) {
-            keys.push(key.to_owned());
+        if !self.keys.iter().any(|known| known == key) {
+            self.keys.push(key.to_owned());
         }
     }
 
     /// Keeps what still differs from what is stored.
     pub(in crate::vfs) fn keep(&mut self, differs: impl Fn(&str) -> bool, fields: Changed) {
         self.fields.0 &= fields.0;
-        if let Some(keys) = &mut self.keys {
-            keys.retain(|key| differs(key));
-            if keys.is_empty() {
-                self.keys = None;
-            }
-        }
+        self.keys.retain(|key| differs(key));
     }
 
     /// The attributes of another version, with those changed here in their place.
@@ -104,7 +102,7 @@ impl Delta {
     /// The same for file info.
     pub(in crate::vfs) fn applied_info(&self, mine: &FileInfo, theirs: &FileInfo) -> FileInfo {
         let mut info = theirs.clone();
-        for key in self.keys.iter().flat_map(|keys| keys.iter()) {
+        for key in &self.keys {
             match mine.get(key) {
                 Some(value) => info.insert(key.clone(), value.clone()),
                 None => info.remove(key),

@@ -76,8 +76,8 @@ pub(in crate::vfs) struct Stored {
     pub(in crate::vfs) maker: Maker,
     /// Milliseconds since 1970 by B2's clock: when the version was begun.
     pub(in crate::vfs) uploaded_ms: u64,
-    /// The same: since when its content has been current under its name.
-    pub(in crate::vfs) since_ms: u64,
+    /// Seconds before that, since when its content has been current under its name.
+    pub(in crate::vfs) older_s: u32,
 }
 
 impl Stored {
@@ -95,8 +95,17 @@ impl Stored {
             hash,
             maker,
             uploaded_ms: row.uploaded_ms,
-            since_ms: since.map_or(row.uploaded_ms, |since| since.min(row.uploaded_ms)),
+            older_s: since.map_or(0, |since| {
+                let older = row.uploaded_ms.saturating_sub(since).div_ceil(1000);
+                u32::try_from(older).unwrap_or(u32::MAX)
+            }),
         })
+    }
+
+    /// Since when its content has been current under its name: milliseconds since 1970 by B2's clock.
+    pub(in crate::vfs) fn since_ms(&self) -> u64 {
+        self.uploaded_ms
+            .saturating_sub(u64::from(self.older_s) * 1000)
     }
 
     pub(in crate::vfs) fn sha1(&self) -> Option<Sha1> {
@@ -132,7 +141,7 @@ impl Stored {
 
     /// Whether it may go from its old name once its content is stored under another one.
     pub(in crate::vfs) fn goes_when_renamed(&self, now_ms: u64, content_lives_on: bool) -> bool {
-        let young = now_ms.saturating_sub(self.since_ms) < TEMPORARY_MS;
+        let young = now_ms.saturating_sub(self.since_ms()) < TEMPORARY_MS;
         self.intermediate() || (self.ours() && content_lives_on && young)
     }
 }
@@ -191,10 +200,15 @@ pub(in crate::vfs) enum Leaves {
 pub(in crate::vfs) struct FileState {
     place: Place,
     edit: Edit,
+    /// What few files have.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct More {
     delta: Delta,
     /// Versions that may exist beside the one known.
-    #[allow(clippy::box_collection, reason = "one word where there are none")]
-    lost: Option<Box<Vec<Lost>>>,
+    lost: Vec<Lost>,
 }
 
 impl FileState {
@@ -203,8 +217,7 @@ impl FileState {
         Self {
             place: Place::Free,
             edit: Edit::OnlyOpened,
-            delta: Delta::default(),
-            lost: None,
+            more: None,
         }
     }
 
@@ -213,8 +226,7 @@ impl FileState {
         Self {
             place: Place::Holds(stored),
             edit: Edit::Ordinary,
-            delta: Delta::default(),
-            lost: None,
+            more: None,
         }
     }
 
@@ -235,7 +247,28 @@ impl FileState {
 
     /// Attributes that B2 does not have yet.
     pub(in crate::vfs) fn delta(&self) -> &Delta {
-        &self.delta
+        static NONE: Delta = Delta::NONE;
+        self.more.as_ref().map_or(&NONE, |more| &more.delta)
+    }
+
+    fn change_delta(&mut self, change: impl FnOnce(&mut Delta)) {
+        change(&mut self.more.get_or_insert_default().delta);
+        self.forget_nothing();
+    }
+
+    fn take_lost(&mut self) -> Vec<Lost> {
+        let lost = self
+            .more
+            .as_mut()
+            .map(|more| std::mem::take(&mut more.lost));
+        self.forget_nothing();
+        lost.unwrap_or_default()
+    }
+
+    /// Gives memory back.
+    fn forget_nothing(&mut self) {
+        let nothing = |more: &mut Box<More>| more.delta.is_empty() && more.lost.is_empty();
+        self.more.take_if(nothing);
     }
 
     /// Opening has changed the content (created it, or O_TRUNC), and nothing has since.
@@ -246,7 +279,7 @@ impl FileState {
     /// Whether B2 may have something under the name.
     pub(in crate::vfs) fn leaves(&self) -> Leaves {
         match &self.place {
-            Place::Free if self.lost.is_none() => Leaves::Nothing,
+            Place::Free if self.lost().is_empty() => Leaves::Nothing,
             Place::Free => Leaves::Name(None),
             Place::Over(id) => Leaves::Name(id.clone()),
             Place::Holds(stored) => Leaves::Name(Some(stored.id.clone())),
@@ -254,10 +287,8 @@ impl FileState {
     }
 
     /// What calls of unknown outcome may have left.
-    pub(in crate::vfs) fn lost(&self) -> Vec<Lost> {
-        self.lost
-            .as_ref()
-            .map_or_else(Vec::new, |all| (**all).clone())
+    pub(in crate::vfs) fn lost(&self) -> &[Lost] {
+        self.more.as_ref().map_or(&[], |more| &more.lost)
     }
 
     /// A hash was computed from a version's bytes.
@@ -279,10 +310,10 @@ impl FileState {
         self.edit = Edit::Ordinary;
         if dirty {
             // Its time goes with it.
-            self.delta.forget(Changed::MTIME);
+            self.change_delta(|delta| delta.forget(Changed::MTIME));
         } else {
             // Emptied although it was empty: only the time is new.
-            self.delta.note(Changed::MTIME);
+            self.change_delta(|delta| delta.note(Changed::MTIME));
         }
         if let Some(stored) = self.stored_mut()
             && let Maker::Us(standing) = stored.maker
@@ -293,17 +324,17 @@ impl FileState {
 
     /// Attributes were changed.
     pub(in crate::vfs) fn set(&mut self, changed: Changed) {
-        self.delta.note(changed);
+        self.change_delta(|delta| delta.note(changed));
     }
 
     /// An extended attribute, kept under this key of file info, was changed.
     pub(in crate::vfs) fn set_info(&mut self, key: &str) {
-        self.delta.note_key(key);
+        self.change_delta(|delta| delta.note_key(key));
     }
 
     /// Attributes that need not be stored after all.
     pub(in crate::vfs) fn settle(&mut self, differs: impl Fn(&str) -> bool, fields: Changed) {
-        self.delta.keep(differs, fields);
+        self.change_delta(|delta| delta.keep(differs, fields));
     }
 
     /// What is stored is what a handle was closed with, though something else may have stored it; unless
@@ -371,7 +402,7 @@ impl FileState {
     }
 
     fn superseded_by(&mut self, stored: Stored, old: Option<FileId>) -> Superseded {
-        let mut lost = self.lost.take().map_or_else(Vec::new, |all| *all);
+        let mut lost = self.take_lost();
         lost.retain(|one| one.id.as_ref() != Some(&stored.id));
         self.place = Place::Holds(stored);
         Superseded { old, lost }
@@ -381,7 +412,7 @@ impl FileState {
     pub(in crate::vfs) fn outcome_unknown(&mut self, lost: Lost) {
         /// More of them tell nothing more.
         const MOST: usize = 16;
-        let all = self.lost.get_or_insert_default();
+        let all = &mut self.more.get_or_insert_default().lost;
         if all.len() < MOST && !all.contains(&lost) {
             all.push(lost);
         }
@@ -390,7 +421,7 @@ impl FileState {
     /// The file goes to another name, where `target` is what lies: its old name leaves this behind.
     /// A stored version stays this file's until `renamed_to` tells of its successor.
     pub(in crate::vfs) fn moved(&mut self, target: Leaves) -> Superseded {
-        let lost = self.lost.take().map_or_else(Vec::new, |all| *all);
+        let lost = self.take_lost();
         if self.stored().is_none() {
             self.place = match target {
                 Leaves::Nothing => Place::Free,
@@ -404,12 +435,14 @@ impl FileState {
     pub(in crate::vfs) fn renamed_to(&mut self, mut stored: Stored) {
         stored.maker = Maker::Us(Standing::Closed);
         self.place = Place::Holds(stored);
+        // What may lie under the old name is for its removal.
+        drop(self.take_lost());
     }
 
     /// Another client's version takes the place.
     pub(in crate::vfs) fn taken(&mut self, stored: Stored) {
         self.place = Place::Holds(stored);
-        self.lost = None;
+        drop(self.take_lost());
     }
 
     /// A removal was refused: something lies under the name that this file has taken meanwhile.
@@ -421,12 +454,17 @@ impl FileState {
 
     /// Changes that need not be stored: the file is no longer under a name of its own.
     pub(in crate::vfs) fn give_up_attributes(&mut self) -> Delta {
-        std::mem::take(&mut self.delta)
+        let delta = self
+            .more
+            .as_mut()
+            .map(|more| std::mem::take(&mut more.delta));
+        self.forget_nothing();
+        delta.unwrap_or_default()
     }
 
     /// Changes that are to be stored with this version.
     pub(in crate::vfs) fn owe(&mut self, delta: Delta) {
-        self.delta = delta;
+        self.change_delta(|before| *before = delta);
     }
 }
 

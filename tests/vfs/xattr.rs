@@ -223,7 +223,7 @@ async fn a_directory_moves_only_if_everything_below_keeps_its_attributes() {
     let vfs = mount(&server, settings()).await;
     let d = mkdir(&vfs, Ino::ROOT, "d").await;
     let f = put(&vfs, d, "f", b"x").await;
-    set(&vfs, f, "user.a", &[b'v'; 1680]).await.unwrap();
+    set(&vfs, f, "user.a", &[b'v'; 1610]).await.unwrap();
     assert!(vfs.drain().await.is_empty());
     let long = "n".repeat(200);
     assert!(matches!(

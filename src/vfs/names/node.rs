@@ -492,7 +492,7 @@ mod tests {
 
     #[test]
     fn a_name_is_small() {
-        assert_eq!(size_of::<Option<Node>>(), 216);
+        assert_eq!(size_of::<Option<Node>>(), 232);
     }
 
     #[test]

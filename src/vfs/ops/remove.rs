@@ -198,8 +198,9 @@ impl Vfs {
         let intermediate = object.state.stored().is_some_and(Stored::intermediate);
         Ok(Some(Removal::Name(removal::Leaving {
             believed,
-            lost: object.state.lost(),
+            lost: object.state.lost().to_vec(),
             intermediate,
+            ..removal::Leaving::default()
         })))
     }
 

@@ -146,12 +146,20 @@ impl Vfs {
         if let Some(replaced) = ends.replaced {
             self.keep_readable(replaced, &ends.to).await?;
         }
+        let replaced = ends.replaced.and_then(|replaced| {
+            let tree = self.tree();
+            let stored = tree.get(replaced).ok()?.object()?.state.stored()?;
+            stored.intermediate().then(|| stored.id.clone())
+        });
         let result = self.rename_file_over(ends, guard).await;
         if result.is_err()
             && let Some(replaced) = ends.replaced
             && self.tree().path(replaced).is_some()
         {
             self.stays(replaced);
+        } else if let Some(id) = replaced {
+            // Nobody has closed it in that version: it goes with its last reader.
+            self.purge_after_reading(&ends.to, &id);
         }
         result
     }
@@ -175,7 +183,7 @@ impl Vfs {
             let removal = Removal::Renamed {
                 stored: old.clone(),
                 content_lives_on,
-                lost: state.lost(),
+                lost: state.lost().to_vec(),
             };
             return self.leave(ends, removal, guard).await;
         }
@@ -190,8 +198,8 @@ impl Vfs {
         }
         let removal = Removal::Name(Leaving {
             believed,
-            lost: state.lost(),
-            intermediate: false,
+            lost: state.lost().to_vec(),
+            ..Leaving::default()
         });
         self.leave(ends, removal, guard).await
     }
@@ -220,7 +228,7 @@ impl Vfs {
                 full: ends.to.clone(),
                 act: Act::Content,
                 made,
-                believed: believed.clone(),
+                believed: believed.iter().cloned().collect(),
                 lost: Vec::new(),
                 twin: None,
             });
@@ -260,7 +268,7 @@ impl Vfs {
                 full: ends.to.clone(),
                 act: Act::Free,
                 made: made.clone(),
-                believed: None,
+                believed: Vec::new(),
                 lost: Vec::new(),
                 twin: None,
             };

@@ -27,7 +27,7 @@ use crate::vfs::{Error, Ino, Vfs};
 /// Copies, and then removals, of one directory's rename at once: as many as the client makes.
 const AT_ONCE: usize = 64;
 /// Names in a page of what is below a directory.
-const PAGE: u32 = 5_000;
+const PAGE: u32 = 10_000;
 
 /// One rename of a directory.
 struct Move<'a> {
@@ -38,8 +38,14 @@ struct Move<'a> {
     resumed: bool,
 }
 
-/// What files that are known here have become: by the version that they had.
-type Copies = HashMap<FileId, FileVersion>;
+/// What has been copied.
+#[derive(Default)]
+struct Copies {
+    /// What files that are known here have become: by the version that they had.
+    known: HashMap<FileId, FileVersion>,
+    /// All sources, where they were one page.
+    sources: Option<Vec<FileVersion>>,
+}
 
 impl Move<'_> {
     fn new_name(&self, row: &FileVersion) -> String {
@@ -90,7 +96,7 @@ impl Vfs {
             self.remove_replaced_marker(replaced, &ends.to).await?;
         }
         let own = self.rebase(ends, &copies)?;
-        drop(copies);
+        let sources = copies.sources;
         // The old name leads nowhere now, also for listings that go on showing it.
         let departure = Departure::begin(self, &ends.from);
         self.edit(ends)?;
@@ -98,7 +104,7 @@ impl Vfs {
         // From here on the new name is as any other.
         guard.keep_only(&ends.from);
         // Waited for: the old directory is gone, and with it whoever could be told later.
-        match self.remove_sources(&this, &own).await {
+        match self.remove_sources(&this, &own, sources).await {
             Ok(()) => {
                 departure.ended();
                 Ok(())
@@ -264,8 +270,9 @@ impl Vfs {
 
     /// Copies everything below the old name; tells what files that are known here have become.
     async fn copy_below(&self, this: &Move<'_>) -> Result<Copies, Error> {
-        let mut copies = Copies::new();
+        let mut copies = Copies::default();
         let mut start = None;
+        let mut pages = 0;
         loop {
             let (rows, next) = self.page_below(&this.ends.from, start, PAGE).await?;
             for row in &rows {
@@ -277,9 +284,11 @@ impl Vfs {
             } else {
                 HashMap::new()
             };
-            self.copy_page(this, rows, there, &mut copies).await?;
+            pages += 1;
+            let copied = self.copy_page(this, rows, there, &mut copies).await?;
             start = next;
             if start.is_none() {
+                copies.sources = (pages == 1).then_some(copied);
                 return Ok(copies);
             }
         }
@@ -291,7 +300,7 @@ impl Vfs {
         rows: Vec<FileVersion>,
         mut there: HashMap<String, FileVersion>,
         copies: &mut Copies,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<FileVersion>, Error> {
         let failed = AtomicBool::new(false);
         // One that has begun is never given up: B2 would make the copy, and nobody would know of it.
         let failed = &failed;
@@ -313,20 +322,22 @@ impl Vfs {
             }
         });
         let mut copying = stream::iter(work).buffer_unordered(AT_ONCE);
+        let mut copied = Vec::new();
         let mut first = None;
         while let Some(result) = copying.next().await {
             match result {
                 Ok(Some((row, id, copy))) => {
                     // Only what is known here has to follow; all else is listed when somebody asks.
                     if self.knows(row.name.as_str()) {
-                        copies.insert(id, copy);
+                        copies.known.insert(id, copy);
                     }
+                    copied.push(row);
                 }
                 Ok(None) => {}
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        first.map_or(Ok(()), Err)
+        first.map_or(Ok(copied), Err)
     }
 
     /// Whether there is a node for an object, or for the directory whose marker it is.
@@ -432,7 +443,7 @@ impl Vfs {
 
     fn has_marker(copies: &Copies, ends: &Ends) -> bool {
         let marker = format!("{}{MARKER}", ends.to);
-        let mut names = copies.values().map(|copy| copy.name.as_str());
+        let mut names = copies.known.values().map(|copy| copy.name.as_str());
         names.any(|name| name == marker || name == ends.to)
     }
 
@@ -471,7 +482,7 @@ impl Vfs {
                     Marker::Absent | Marker::Uncertain => None,
                 };
                 if let Some(object) = known
-                    && let Some(copy) = copied.get(&object.id)
+                    && let Some(copy) = copied.known.get(&object.id)
                     && let Some(id) = copy.id.clone()
                 {
                     let ours = copy.name.as_str().ends_with(MARKER);
@@ -486,7 +497,7 @@ impl Vfs {
                 // Not stored yet, and nothing lies under its name.
                 continue;
             };
-            let copy = copied.get(&old.id);
+            let copy = copied.known.get(&old.id);
             let Some(mut stored) = copy.and_then(|copy| Stored::of(copy, Maker::Other)) else {
                 continue; // listed meanwhile; asked for again
             };
@@ -506,54 +517,71 @@ impl Vfs {
         Ok(own)
     }
 
-    /// Removes the sources whose copies are there.
+    /// Removes the sources whose copies are there; `sources`: all of them, where they were one page.
     async fn remove_sources(
         &self,
         this: &Move<'_>,
         own: &HashMap<FileId, Stored>,
+        sources: Option<Vec<FileVersion>>,
     ) -> Result<(), Error> {
+        if let Some(rows) = sources {
+            return self.remove_page(rows, own).await;
+        }
         let mut start = None;
         let mut first = None;
         loop {
             let (rows, next) = self.page_below(&this.ends.from, start, PAGE).await?;
             let mut copies = self.copies_of(this, &rows).await?;
-            let work = rows.into_iter().map(|row| {
-                let copy = copies.remove(&this.new_name(&row));
-                async move {
-                    let Some(source) = Stored::of(&row, Maker::Other) else {
-                        return Ok(());
-                    };
-                    if !copy.is_some_and(|copy| this.is_copy(&copy, &source.id)) {
-                        warn!(
-                            "{:?}: another client has written it while its directory was renamed to {:?}; it stays there",
-                            self.within(row.name.as_str()),
-                            self.within(&this.ends.to)
-                        );
-                        return Ok(());
-                    }
-                    let removal = Removal::Renamed {
-                        stored: own.get(&source.id).cloned().unwrap_or(source),
-                        content_lives_on: true,
-                        lost: Vec::new(),
-                    };
-                    match self.carry_out(row.name.as_str(), &removal, Hurry::No).await {
-                        // Another client's version: it was not asked to go.
-                        Err(Error::Stale) => Ok(()),
-                        other => other,
-                    }
+            let mut copied = rows;
+            copied.retain(|row| {
+                let copy = copies.remove(&this.new_name(row));
+                let same = row.id.as_ref().zip(copy);
+                let same = same.is_some_and(|(id, copy)| this.is_copy(&copy, id));
+                if !same {
+                    warn!(
+                        "{:?}: another client has written it while its directory was renamed to {:?}; it stays there",
+                        self.within(row.name.as_str()),
+                        self.within(&this.ends.to)
+                    );
                 }
+                same
             });
-            let mut removing = stream::iter(work).buffer_unordered(AT_ONCE);
-            while let Some(result) = removing.next().await {
-                if let Err(error) = result {
-                    first = first.or(Some(error));
-                }
+            if let Err(error) = self.remove_page(copied, own).await {
+                first = first.or(Some(error));
             }
             start = next;
             if start.is_none() {
                 return first.map_or(Ok(()), Err);
             }
         }
+    }
+
+    async fn remove_page(
+        &self,
+        rows: Vec<FileVersion>,
+        own: &HashMap<FileId, Stored>,
+    ) -> Result<(), Error> {
+        let work = rows.into_iter().map(|row| async move {
+            let Some(source) = Stored::of(&row, Maker::Other) else {
+                return Ok(());
+            };
+            let removal = Removal::Renamed {
+                stored: own.get(&source.id).cloned().unwrap_or(source),
+                content_lives_on: true,
+                lost: Vec::new(),
+            };
+            match self
+                .carry_out(row.name.as_str(), &removal, Hurry::Look)
+                .await
+            {
+                // Another client's version: it was not asked to go.
+                Err(Error::Stale) => Ok(()),
+                other => other,
+            }
+        });
+        let results: Vec<Result<(), Error>> =
+            stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        results.into_iter().collect()
     }
 
     /// A renamed directory without anything in B2 still has to exist there.

@@ -12,7 +12,7 @@ fn stored(number: u32, maker: Maker) -> Stored {
         hash: Hash::Unknown,
         maker,
         uploaded_ms: u64::from(number),
-        since_ms: u64::from(number),
+        older_s: 0,
     }
 }
 

@@ -9,7 +9,7 @@ use log::{debug, warn};
 
 use super::look::Hurry;
 use super::supersede::{Act, Deed};
-use crate::b2::{Action, ErrorKind, FileVersion, NewFile};
+use crate::b2::{Action, ErrorKind, FileVersion};
 use crate::io::{self, Stamp, Version};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::Claim;
@@ -69,7 +69,7 @@ impl Vfs {
                 else {
                     return Ok(());
                 };
-                Stamp::change(&mut target.info, |stamp| stamp.since = Some(old.since_ms));
+                Stamp::change(&mut target.info, |stamp| stamp.since = Some(old.since_ms()));
                 (target, old)
             };
             match self.shared.io.copy(&old.version(), &target).await {
@@ -127,7 +127,7 @@ impl Vfs {
                 full: full.to_owned(),
                 act: Act::Attributes(ino),
                 made,
-                believed: Some(old.id.clone()),
+                believed: vec![old.id.clone()],
                 lost: superseded.lost,
                 twin: superseded.old,
             });

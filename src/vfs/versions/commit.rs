@@ -140,7 +140,7 @@ impl Vfs {
                 full: full.to_owned(),
                 act: Act::Content,
                 made,
-                believed,
+                believed: believed.into_iter().collect(),
                 lost: superseded.lost,
                 twin: None,
             });

@@ -15,7 +15,7 @@ use crate::b2::{self, Action, FileId, FileVersion, ListVersions};
 use crate::vfs::{Error, Vfs};
 
 /// How long a look waits for others to share its page.
-const MOMENT: Duration = Duration::from_millis(100);
+const MOMENT: Duration = Duration::from_millis(30);
 /// Rows of a page that is shared: B2 bills a call by started thousands (API §4.1).
 const SHARED: u32 = 1000;
 /// Rows of a page for one name: its newest versions.
@@ -46,7 +46,9 @@ impl Versions {
 pub(in crate::vfs) enum Hurry {
     /// Nobody waits for it.
     No,
-    /// Somebody does.
+    /// Somebody waits for what comes after it, but not for a look at what was done then.
+    Look,
+    /// Somebody waits until all is seen.
     Yes,
 }
 
@@ -108,7 +110,7 @@ impl Vfs {
                 .runtime
                 .spawn(async move { vfs.serve_looks().await });
         }
-        if hurry == Hurry::Yes {
+        if hurry != Hurry::No {
             self.shared.looks.hurried.notify_one();
         }
         match told.await {

@@ -85,12 +85,25 @@ impl Vfs {
         if !(alone && purge.left.iter().all(free))
             && top.is_some_and(|top| top.action == Action::Upload)
         {
-            purge.marker = self.hide(full, leaving, hurry).await?;
+            let leaving = Leaving {
+                seen: purge.left.clone(),
+                twin: None,
+                ..leaving.clone()
+            };
+            purge.marker = self.hide(full, &leaving, hurry).await?;
         }
         match self.go_on_purging(purge.clone(), false).await {
             Ok(Ended::Done) => Ok(()),
             Ok(Ended::Refused) if purge.marker.is_some() => Ok(()),
-            Ok(Ended::Refused) => self.hide(full, leaving, hurry).await.map(drop),
+            Ok(Ended::Refused) => {
+                let seen = seen.rows.iter().filter_map(|row| row.id.clone()).collect();
+                let leaving = Leaving {
+                    seen,
+                    twin: None,
+                    ..leaving.clone()
+                };
+                self.hide(full, &leaving, hurry).await.map(drop)
+            }
             Ok(Ended::Later(rest)) => {
                 self.purges().push(rest);
                 Ok(())

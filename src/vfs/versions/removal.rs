@@ -38,6 +38,10 @@ pub(in crate::vfs) struct Leaving {
     pub(in crate::vfs) lost: Vec<Lost>,
     /// Nobody has closed the file in that version: it goes with its last reader.
     pub(in crate::vfs) intermediate: bool,
+    /// Versions that were seen under it.
+    pub(in crate::vfs) seen: Vec<FileId>,
+    /// A version that goes once the name is hidden, and nobody came between.
+    pub(in crate::vfs) twin: Option<FileId>,
 }
 
 impl Removal {
@@ -71,7 +75,7 @@ impl Vfs {
                 let leaving = Leaving {
                     believed: Some(stored.id.clone()),
                     lost: lost.clone(),
-                    intermediate: false,
+                    ..Leaving::default()
                 };
                 self.remove_name(full, &leaving, hurry).await
             }
@@ -115,14 +119,21 @@ impl Vfs {
             full: full.to_owned(),
             act: Act::Hide,
             made: made.clone(),
-            believed: leaving.believed.clone(),
+            believed: leaving
+                .believed
+                .iter()
+                .chain(&leaving.seen)
+                .cloned()
+                .collect(),
             lost: leaving.lost.clone(),
-            twin: None,
+            twin: leaving.twin.clone(),
         };
-        if hurry == Hurry::No {
+        if hurry != Hurry::Yes {
             self.check_later(deed);
         } else if self.take_back_locked(&deed, hurry).await? {
             return Err(Error::Stale);
+        } else if let Some(twin) = &leaving.twin {
+            self.delete_version(full, twin).await;
         }
         Ok(Some(made))
     }
@@ -157,13 +168,10 @@ impl Vfs {
             let leaving = Leaving {
                 believed: Some(id.clone()),
                 lost: lost.to_vec(),
-                intermediate: false,
+                twin: Some(id.clone()),
+                ..Leaving::default()
             };
-            self.remove_name(full, &leaving, hurry).await?;
-            if self.settings().delete == Delete::Hide {
-                self.delete_version(full, id).await;
-            }
-            return Ok(());
+            return self.remove_name(full, &leaving, hurry).await;
         }
         // The oldest first: what lies under the newest never shows.
         for id in ids(visible) {
@@ -171,7 +179,7 @@ impl Vfs {
                 let leaving = Leaving {
                     believed: Some(id),
                     lost: lost.to_vec(),
-                    intermediate: false,
+                    ..Leaving::default()
                 };
                 return self.hide(full, &leaving, hurry).await.map(drop);
             }

@@ -40,8 +40,8 @@ pub(in crate::vfs) struct Deed {
     pub(in crate::vfs) act: Act,
     /// The version, or hide marker, that it has made.
     pub(in crate::vfs) made: FileId,
-    /// The version that was the newest one, as far as known; `None`: none.
-    pub(in crate::vfs) believed: Option<FileId>,
+    /// The version that was the newest one, as far as known, and others that were seen under it; empty: none.
+    pub(in crate::vfs) believed: Vec<FileId>,
     /// What calls of unknown outcome may have left.
     pub(in crate::vfs) lost: Vec<Lost>,
     /// A version that goes once it is known that nobody came between.
@@ -65,7 +65,7 @@ pub(in crate::vfs) enum Between {
 pub(in crate::vfs) fn between(
     versions: &Versions,
     made: &FileId,
-    believed: Option<&FileId>,
+    believed: &[FileId],
     own: impl Fn(&FileId) -> bool,
 ) -> Between {
     let Some(at) = versions.position(made) else {
@@ -73,7 +73,7 @@ pub(in crate::vfs) fn between(
     };
     for row in &versions.rows[at + 1..] {
         let Some(id) = &row.id else { continue };
-        if Some(id) == believed {
+        if believed.contains(id) {
             return Between::Nothing;
         }
         match row.action {
@@ -82,10 +82,10 @@ pub(in crate::vfs) fn between(
             _ => {}
         }
     }
-    match (versions.complete, believed) {
+    match (versions.complete, believed.is_empty()) {
         (false, _) => Between::Farther,
-        (true, None) => Between::Nothing,
-        (true, Some(_)) => Between::Removed,
+        (true, true) => Between::Nothing,
+        (true, false) => Between::Removed,
     }
 }
 
@@ -228,13 +228,13 @@ impl Vfs {
 
     async fn verdict(&self, deed: &Deed, seen: Arc<Versions>) -> Result<Between, Error> {
         let own = |id: &FileId| self.shared.io.is_own(id) || self.is_lost_of(deed, &seen, id);
-        let found = between(&seen, &deed.made, deed.believed.as_ref(), own);
+        let found = between(&seen, &deed.made, &deed.believed, own);
         if found != Between::Farther {
             return Ok(found);
         }
         let all = self.look_at_all(&deed.full, Hurry::No).await?;
         let own = |id: &FileId| self.shared.io.is_own(id) || self.is_lost_of(deed, &all, id);
-        Ok(between(&all, &deed.made, deed.believed.as_ref(), own))
+        Ok(between(&all, &deed.made, &deed.believed, own))
     }
 
     #[allow(clippy::unused_self, reason = "reads as a question of the mount")]
@@ -291,7 +291,7 @@ impl Vfs {
             return Ok(false); // somebody has decided anew already
         }
         let own = |id: &FileId| self.shared.io.is_own(id) || self.is_lost_of(deed, &seen, id);
-        let theirs = match between(&seen, &deed.made, deed.believed.as_ref(), own) {
+        let theirs = match between(&seen, &deed.made, &deed.believed, own) {
             Between::Theirs(theirs) => Some(*theirs),
             Between::Removed if matches!(deed.act, Act::Attributes(_)) => None,
             _ => return Ok(false),
@@ -403,7 +403,7 @@ mod tests {
             match between(
                 &versions(rows, complete),
                 &id(100),
-                believed.map(id).as_ref(),
+                &believed.map(id).into_iter().collect::<Vec<_>>(),
                 own,
             ) {
                 Between::Nothing => "nothing".to_owned(),
