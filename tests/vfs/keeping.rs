@@ -187,8 +187,22 @@ async fn a_directory_that_is_too_long_for_a_marker_is_given_up_without_an_error(
     for name in path.split('/') {
         dir = ino(&vfs, dir, name).await;
     }
+    assert_eq!(names(&vfs, dir).await, ["f"]);
     vfs.unlink(dir, os("f")).await.unwrap();
     stored(&vfs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_purged_and_still_open_is_gone_after_the_end() {
+    let server = server();
+    upload(&client(&server).await, "f", b"content").await;
+    let vfs = mount(&server, purging()).await;
+    let file = ino(&vfs, Ino::ROOT, "f").await;
+    let reader = vfs.open(file, RDONLY).await.unwrap().fh;
+    rm(&vfs, "f").await.unwrap();
+    assert_eq!(read_all(&vfs, reader).await.unwrap(), b"content");
+    stored(&vfs).await;
+    assert_eq!(everything(&server).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
