@@ -213,10 +213,6 @@ pub(super) async fn stored(vfs: &Vfs) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-pub(super) fn some(content: &[u8]) -> Option<Vec<u8>> {
-    Some(content.to_vec())
-}
-
 pub(super) async fn write(vfs: &Vfs, fh: Fh, content: &'static [u8]) {
     vfs.append(fh, Bytes::from_static(content)).await.unwrap();
 }

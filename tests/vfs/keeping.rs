@@ -79,7 +79,7 @@ async fn what_was_closed_stays_a_version_when_its_successor_gets_another_name() 
     vfs.release(fh);
     stored(&vfs).await;
     assert_eq!(names_now(&server).await, ["g"]);
-    assert_eq!(shown(&server, "g").await, some(b"V2"));
+    assert_eq!(shown(&server, "g").await, Some(b"V2".to_vec()));
     assert!(
         is_somewhere(&server, b"V1").await,
         "{:?}",
@@ -101,12 +101,12 @@ async fn a_file_that_somebody_reads_is_shortened_for_all() {
         };
         vfs.setattr(file, size).await.unwrap();
         if settings.write_back.is_none() {
-            assert_eq!(shown(&server, "f").await, some(b"012"));
+            assert_eq!(shown(&server, "f").await, Some(b"012".to_vec()));
         }
         vfs.flush(reader).await.unwrap();
         vfs.release(reader);
         stored(&vfs).await;
-        assert_eq!(shown(&server, "f").await, some(b"012"));
+        assert_eq!(shown(&server, "f").await, Some(b"012".to_vec()));
     }
 }
 
@@ -123,7 +123,7 @@ async fn an_empty_directory_outlives_a_rename_over_it_that_fails() {
     server.set_faults(&[]).unwrap();
     stored(&vfs).await;
     assert_eq!(names_now(&server).await, ["a", "b"]);
-    assert_eq!(shown(&server, "a/f").await, some(b"content"));
+    assert_eq!(shown(&server, "a/f").await, Some(b"content".to_vec()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +168,7 @@ async fn after_fsync_of_its_directory_a_new_empty_file_outlives_a_kill() {
         vfs.flush(fh).await.unwrap();
         vfs.release(fh);
         sync_dir(&vfs, d).await.unwrap();
-        assert_eq!(shown(&server, "d/e").await, some(b""));
+        assert_eq!(shown(&server, "d/e").await, Some(b"".to_vec()));
         drop(vfs);
     }
 }

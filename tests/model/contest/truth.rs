@@ -277,14 +277,14 @@ impl Truth {
             all.any(|row| row.content.as_ref() == Some(content))
         };
         let lost = |kept: &&Kept| !exists(&kept.content) && !self.deleted.contains(&kept.content);
-        for kept in self.kept.iter().filter(lost) {
+        if let Some(kept) = self.kept.iter().find(lost) {
             return Err(format!(
                 "A was told that {:?} is stored at {:?}; it is nowhere",
                 words(&kept.content),
                 kept.names
             ));
         }
-        for upload in self.uploads.iter().filter(|one| !exists(&one.content)) {
+        if let Some(upload) = self.uploads.iter().find(|one| !exists(&one.content)) {
             return Err(format!(
                 "B uploaded {:?} to {:?}; it is nowhere",
                 words(&upload.content),

@@ -198,10 +198,10 @@ impl World {
                 }
                 self.slot_moved(name, None);
             }
-            (Ours::Rename { from, to, .. }, Told::Done(done)) => {
-                if from != to && !nothing_done(&done) {
-                    self.renamed(from, to, of(from).as_ref(), done.is_ok());
-                }
+            (Ours::Rename { from, to, .. }, Told::Done(done))
+                if from != to && !nothing_done(&done) =>
+            {
+                self.renamed(from, to, of(from).as_ref(), done.is_ok());
             }
             (Ours::RenameDirectory { from, to }, Told::Done(done)) => {
                 if nothing_done(&done) {
@@ -214,21 +214,13 @@ impl World {
                     }
                 }
             }
-            (Ours::Rmdir { name }, Told::Done(done)) => {
-                if !nothing_done(&done) && done.is_err() {
-                    self.truth.removals_waited_for(name, false);
-                }
+            (Ours::Rmdir { name }, Told::Done(done)) if !nothing_done(&done) && done.is_err() => {
+                self.truth.removals_waited_for(name, false);
             }
-            (Ours::SyncDir { name }, Told::Done(done)) => {
-                if !matches!(done, Err(Error::NotFound)) {
-                    self.truth.removals_waited_for(name, done.is_ok());
-                }
+            (Ours::SyncDir { name }, Told::Done(done)) if !matches!(done, Err(Error::NotFound)) => {
+                self.truth.removals_waited_for(name, done.is_ok());
             }
-            (Ours::Drain, Told::Drained(well)) => {
-                if well {
-                    self.truth.drained();
-                }
-            }
+            (Ours::Drain, Told::Drained(true)) => self.truth.drained(),
             _ => {}
         }
     }
@@ -464,7 +456,6 @@ fn act_theirs(bucket: &Bucket, what: &Theirs) -> Found {
         bucket.try_call("b2_delete_file_version", &version)
     };
     let done = match what {
-        Theirs::Upload { .. } => return Found::Nothing,
         Theirs::Hide { .. } => {
             let name = json!({"bucketId": bucket.id, "fileName": name});
             bucket.try_call("b2_hide_file", &name)
@@ -480,7 +471,7 @@ fn act_theirs(bucket: &Bucket, what: &Theirs) -> Found {
             });
             bucket.try_call("b2_copy_file", &copy)
         }
-        Theirs::Copy { .. } => return Found::Nothing,
+        Theirs::Copy { .. } | Theirs::Upload { .. } => return Found::Nothing,
     };
     if done.is_err() {
         return Found::Nothing;
