@@ -7,8 +7,8 @@
 //!
 //! # Faults
 //! [`Options::faults`], [`Server::set_faults`] and `POST /emulator/faults` take words of the form
-//! `CALL:KIND[=VALUE][:COUNT][/PROBABILITY]`: the first rule that fits a request, is not used up and passes its dice
-//! strikes. CALL is a call's name with or without `b2_`, or `upload` (file and part), `download` (by id and name), `list`
+//! `CALL:KIND[=VALUE][:COUNT][@SKIP][/PROBABILITY]`: the first rule that fits a request, is not used up and passes its
+//! dice strikes; the first SKIP requests that it would strike pass it unharmed. CALL is a call's name with or without `b2_`, or `upload` (file and part), `download` (by id and name), `list`
 //! (names and versions) or `*`.
 //!
 //! | KIND | effect |
@@ -25,7 +25,12 @@
 //! | `stall=SECONDS` | nothing happens for so long, then the call goes on |
 //! | `stall-mid=SECONDS` | so long a pause after half of an upload or download |
 //! | `late=SECONDS` | the call takes effect at once, and is answered so much later |
+//! | `hang` | the call has no effect and is never answered: it ends with its connection |
 //! | `short-page[=ROWS]` `empty-page` | a list page ends early, with a next name |
+//! | `stale-list=SECONDS` | a list page shows nothing of the versions uploaded or hidden in the last SECONDS |
+//!
+//! `hang@N` is a crash point: `*:hang@5` lets five calls through and none after them, so that a client can be killed with
+//! exactly these done; with `*:late=600:1@4` before it, the fifth has taken effect and is not answered.
 //!
 //! Words without a colon are switches: `no-md5` (contentMd5 null, for speed), `no-encryption` (buckets without SSE-B2; also
 //! lifts the 2048 byte limit), `old-names` (slash rules of before 2020), `odd-next` (nextFileName that names no file),
@@ -33,7 +38,8 @@
 //! `recommended-part=BYTES` (what authorizations recommend).
 //!
 //! # Control
-//! At the API address: `GET /emulator/counters`, `POST /emulator/reset`, `POST /emulator/faults` (a JSON list of words
+//! At the API address: `GET /emulator/counters`, `GET /emulator/held` (a list of `{"call", "by"}`: the requests that `stall`,
+//! `late` or `hang` keeps waiting now), `POST /emulator/reset`, `POST /emulator/faults` (a JSON list of words
 //! that replaces all), `POST /emulator/seed` (`{"bucketName", "files": [{"name", "size", "uploadTimestamp"?, "info"?}]}`),
 //! `POST /emulator/expire-tokens`, `POST /emulator/tally` (`{"bucketName", "prefix"?}`: how many names the bucket shows, how
 //! many of them are empty, and the bytes of all). None of these is counted, delayed or struck by faults. The content of seeded objects is [`seeded_content`].
@@ -50,6 +56,7 @@ mod download;
 mod error;
 mod faults;
 mod files;
+mod held;
 mod http;
 mod journal;
 mod key_calls;
@@ -79,6 +86,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use counters::Counters;
+pub use held::Held;
 pub use seed::Seed;
 
 use account::Account;
@@ -213,6 +221,11 @@ impl Server {
     /// What was asked since the start or the last reset.
     pub fn counters(&self) -> Counters {
         self.shared.meter.snapshot()
+    }
+
+    /// The requests that `stall`, `late` or `hang` keeps waiting now, oldest first.
+    pub fn held(&self) -> Vec<Held> {
+        self.shared.held.now()
     }
 
     /// Zeroes the counters.

@@ -16,12 +16,20 @@ use bytes::Bytes;
 
 #[path = "vfs/attributes.rs"]
 mod attributes;
+#[path = "vfs/history.rs"]
+mod history;
 #[path = "vfs/holes.rs"]
 mod holes;
+#[path = "vfs/keeping.rs"]
+mod keeping;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/removing.rs"]
 mod removing;
+#[path = "vfs/two_writers.rs"]
+mod two_writers;
+#[path = "vfs/unknown_outcomes.rs"]
+mod unknown_outcomes;
 #[path = "vfs/write_back.rs"]
 mod write_back;
 #[path = "vfs/xattr.rs"]

@@ -62,6 +62,9 @@ async fn act(
         ("GET", "/emulator/counters") => {
             serde_json::to_value(shared.meter.snapshot()).map_err(|error| bad(&error))
         }
+        ("GET", "/emulator/held") => {
+            serde_json::to_value(shared.held.now()).map_err(|error| bad(&error))
+        }
         ("POST", "/emulator/reset") => {
             shared.meter.reset();
             Ok(done)

@@ -22,7 +22,9 @@ pub(super) enum Fault {
     Stall(Duration),
     StallMid(Duration),
     Late(Duration),
+    Hang,
     ShortPage(usize),
+    StaleList(Duration),
 }
 
 impl Fault {
@@ -46,6 +48,8 @@ impl Fault {
 struct Rule {
     call: String,
     fault: Fault,
+    /// Requests that still pass unharmed before the first one is struck.
+    skip: u64,
     left: Option<u64>,
     probability: f64,
 }
@@ -129,13 +133,19 @@ impl Faults {
         self.rules().1
     }
 
-    /// Draws what strikes a request: the first rule for its call that is not used up and whose dice fall.
+    /// Draws what strikes a request: the first rule for its call that lets no more pass, is not used up, and whose dice
+    /// fall.
     pub(super) fn draw(&self, call: &str) -> Option<Fault> {
         let rules = &mut self.rules().0;
-        let rule = rules.iter_mut().find(|rule| {
-            covers(&rule.call, call)
-                && rule.left != Some(0)
-                && (rule.probability >= 1.0 || fastrand::f64() < rule.probability)
+        let rule = rules.iter_mut().find_map(|rule| {
+            if !covers(&rule.call, call) || rule.left == Some(0) {
+                return None;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                return None;
+            }
+            (rule.probability >= 1.0 || fastrand::f64() < rule.probability).then_some(rule)
         })?;
         if let Some(left) = &mut rule.left {
             *left -= 1;
@@ -186,11 +196,18 @@ fn parse_rule(word: &str) -> Result<Rule, String> {
             _ => return Err(format!("{chance:?} is no probability between 0 and 1")),
         },
     };
+    let (rest, skip) = match rest.rsplit_once('@') {
+        None => (rest, 0),
+        Some((rest, skip)) => match skip.parse::<u64>() {
+            Ok(skip) => (rest, skip),
+            Err(_) => return Err(format!("{skip:?} is no number of requests to let pass")),
+        },
+    };
     let mut fields = rest.split(':');
     let (Some(call), Some(kind), count, None) =
         (fields.next(), fields.next(), fields.next(), fields.next())
     else {
-        return Err("write CALL:KIND[=VALUE][:COUNT][/PROBABILITY]".to_owned());
+        return Err("write CALL:KIND[=VALUE][:COUNT][@SKIP][/PROBABILITY]".to_owned());
     };
     let left = count
         .map(|count| {
@@ -202,6 +219,7 @@ fn parse_rule(word: &str) -> Result<Rule, String> {
     Ok(Rule {
         call: parse_call(call)?,
         fault: parse_kind(kind)?,
+        skip,
         left,
         probability,
     })
@@ -262,12 +280,15 @@ fn parse_kind(kind: &str) -> Result<Fault, String> {
         "stall" => Fault::Stall(seconds()?),
         "stall-mid" => Fault::StallMid(seconds()?),
         "late" => Fault::Late(seconds()?),
+        "hang" => Fault::Hang,
         "short-page" => Fault::ShortPage(value.unwrap_or(1) as usize),
         "empty-page" => Fault::ShortPage(0),
+        "stale-list" => Fault::StaleList(seconds()?),
         _ => {
             return Err(format!(
                 "{name:?} is no kind of fault; kinds are 503 429 500 408 502 401 bad-token 403 storage-cap \
-                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall stall-mid late short-page empty-page"
+                 transaction-cap download-cap reset reset-mid lost-reply truncate corrupt stall stall-mid late hang \
+                 short-page empty-page stale-list"
             ));
         }
     })
@@ -291,6 +312,33 @@ mod tests {
         for _ in 0..9 {
             assert!(faults.draw("b2_list_file_names").is_some());
         }
+    }
+
+    #[test]
+    fn a_rule_lets_pass_as_many_as_it_says() {
+        let faults =
+            Faults::parse(&["hide_file:reset:1@2", "*:hang@3", "*:500:1"]).expect("parses");
+        let drawn: Vec<_> = (0..6).map(|_| faults.draw("b2_hide_file")).collect();
+        let refused = Fault::Status(500, "internal_error", None);
+        let expected = [
+            Some(refused),
+            None,
+            Some(Fault::Reset),
+            None,
+            Some(Fault::Hang),
+            Some(Fault::Hang),
+        ];
+        assert_eq!(
+            drawn, expected,
+            "what one rule strikes, later ones do not count"
+        );
+        let faults = Faults::parse(&["upload_file:late=2:1@1/1.0"]).expect("parses");
+        assert_eq!(faults.draw("b2_upload_file"), None);
+        assert_eq!(
+            faults.draw("b2_upload_file"),
+            Some(Fault::Late(Duration::from_secs(2)))
+        );
+        assert_eq!(faults.draw("b2_upload_file"), None);
     }
 
     #[test]
@@ -321,6 +369,8 @@ mod tests {
             ("*:504", "kinds are"),
             ("*:503:x", "no count"),
             ("*:503/2", "no probability"),
+            ("*:503@x", "let pass"),
+            ("list:stale-list", "stale-list=SECONDS"),
             ("*:stall", "stall=SECONDS"),
             ("token-life", "token-life=NUMBER"),
         ] {

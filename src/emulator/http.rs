@@ -287,7 +287,16 @@ async fn answer(request: &mut Request) -> std::result::Result<Reply, Failure> {
             return Err(Failure::Cut);
         }
         Some(Fault::Html(status)) => return Err(Failure::Html(*status)),
-        Some(Fault::Stall(time)) => tokio::time::sleep(*time).await,
+        Some(Fault::Stall(time)) => {
+            let _held = shared.held.hold(request.call.name, "stall");
+            tokio::time::sleep(*time).await;
+        }
+        Some(Fault::Hang) => {
+            let _held = shared.held.hold(request.call.name, "hang");
+            // Once the body is read, the end of the connection is noticed, and drops this.
+            request.drain(u64::MAX).await;
+            return std::future::pending().await;
+        }
         Some(fault) => {
             if let Some(error) = fault.error() {
                 if *fault == Fault::ExpireToken {
@@ -305,6 +314,7 @@ async fn answer(request: &mut Request) -> std::result::Result<Reply, Failure> {
         return Err(Failure::Cut);
     }
     if let Some(Fault::Late(pause)) = request.fault {
+        let _held = shared.held.hold(request.call.name, "late");
         tokio::time::sleep(pause).await;
     }
     Ok(reply)

@@ -1,9 +1,13 @@
 //! The list calls for files, parts and unfinished large files (API §4, §6).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
+use super::account::{Names, now_millis};
 use super::calls::json as reply;
 use super::counters::Class;
 use super::error::{ApiError, Result};
@@ -63,6 +67,20 @@ fn rows<'a>(page: &'a Page, bucket: &'a str, viewer: &'a super::version::Viewer)
     page.rows.iter().map(entry).collect()
 }
 
+/// The names as an index would know them that is so much behind, going by upload times.
+fn before(names: &Names, lag: Duration) -> Names {
+    let since = now_millis().saturating_sub(lag.as_millis() as u64);
+    let old = |versions: &[Arc<Version>]| -> Vec<_> {
+        let old = versions.iter().filter(|version| version.stamp < since);
+        old.cloned().collect()
+    };
+    names
+        .iter()
+        .map(|(name, versions)| (name.clone(), old(versions)))
+        .filter(|(_, versions)| !versions.is_empty())
+        .collect()
+}
+
 fn list(request: &Request, params: &Params, kind: Kind) -> Result<Page> {
     let bucket = params.need("bucketId")?;
     let prefix = params.text("prefix")?.unwrap_or_default();
@@ -88,7 +106,14 @@ fn list(request: &Request, params: &Params, kind: Kind) -> Result<Page> {
         start_version,
         max: most.min(max as usize),
     };
-    let page = page(&request.shared.account().bucket(bucket)?.names, &query);
+    let page = {
+        let account = request.shared.account();
+        let names = &account.bucket(bucket)?.names;
+        match request.fault {
+            Some(Fault::StaleList(lag)) => page(&before(names, lag), &query),
+            _ => page(names, &query),
+        }
+    };
     let billed = max.max(page.rows.len() as u64).div_ceil(BILLED);
     request.shared.meter.charge(Class::C, billed - 1);
     Ok(page)
@@ -187,6 +212,6 @@ pub(super) fn unfinished(request: &Request, params: &Params) -> Result<Bytes> {
         .collect();
     let next = found
         .get(max)
-        .map(|version: &std::sync::Arc<Version>| version.file_id());
+        .map(|version: &Arc<Version>| version.file_id());
     reply(&json!({"files": files, "nextFileId": next}))
 }

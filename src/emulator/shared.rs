@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::account::Account;
 use super::counters::Meter;
 use super::faults::Faults;
+use super::held::Holding;
 use super::keys::Tokens;
 use super::seed::Patterns;
 use super::store::Store;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     account: Mutex<Account>,
     pub(super) tokens: Tokens,
     pub(super) faults: Faults,
+    pub(super) held: Holding,
     pub(super) meter: Meter,
     pub(super) patterns: Patterns,
     pub(super) latency: Duration,
@@ -56,6 +58,7 @@ impl Shared {
             account: Mutex::new(account),
             tokens: Tokens::default(),
             faults,
+            held: Holding::default(),
             meter: Meter::default(),
             store,
             patterns: Patterns::default(),

@@ -389,3 +389,111 @@ async fn a_tally_tells_what_the_bucket_shows_and_is_not_counted() {
         .await
         .is_error(400, "bad_bucket_id");
 }
+
+/// Polls until the server holds these calls; a guard against waiting for ever, no measure.
+async fn holds(f: &Fixture, expected: &[(&str, &str)]) {
+    for _ in 0..1000 {
+        let held = f.server.held();
+        let held: Vec<(&str, &str)> = held.iter().map(|held| (&*held.call, held.by)).collect();
+        if held == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{:?} held instead of {expected:?}", f.server.held());
+}
+
+fn hide(f: &Fixture, name: &str) -> reqwest::RequestBuilder {
+    let body = json!({"bucketId": f.bucket, "fileName": name});
+    f.http
+        .post(format!("{}/b2api/v4/b2_hide_file", f.api_url))
+        .header("authorization", &f.token)
+        .body(body.to_string())
+}
+
+#[tokio::test]
+async fn the_first_calls_may_pass() {
+    let f = start().await;
+    f.server.set_faults(&["list_file_names:503:1@2"]).unwrap();
+    for expected in [200, 200, 503, 200] {
+        let answer = f.call("b2_list_file_names", list(&f)).await;
+        assert_eq!(answer.status, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_has_no_effect_and_is_told_as_long_as_somebody_waits() {
+    let f = start().await;
+    f.upload("a", b"stored").await;
+    f.server.set_faults(&["*:hang"]).unwrap();
+    let hidden = tokio::spawn(hide(&f, "a").send());
+    holds(&f, &[("b2_hide_file", "hang")]).await;
+    let url = format!("{}/emulator/held", f.endpoint);
+    let told = Answer::of(f.http.get(url)).await.unwrap().ok();
+    assert_eq!(told, json!([{"call": "b2_hide_file", "by": "hang"}]));
+    f.server.set_faults(&[]).unwrap();
+    hidden.abort();
+    holds(&f, &[]).await;
+    assert_eq!(f.get("a").await.body, b"stored");
+    // A body that is longer than what is on its way is read, or the end would not be noticed.
+    let request = f.upload_request("b", &bytes(30_000_000, 1)).await;
+    f.server.set_faults(&["*:hang"]).unwrap();
+    let sent = tokio::spawn(request.send());
+    holds(&f, &[("b2_upload_file", "hang")]).await;
+    sent.abort();
+    holds(&f, &[]).await;
+    f.server.set_faults(&[]).unwrap();
+    assert_eq!(f.get("b").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_late_answer_is_held_after_the_effect_and_a_stall_before_it() {
+    let f = start().await;
+    f.upload_all(&["a", "b"]).await;
+    f.server
+        .set_faults(&["*:late=60:1", "*:stall=1:1"])
+        .unwrap();
+    let hidden = tokio::spawn(hide(&f, "a").send());
+    holds(&f, &[("b2_hide_file", "late")]).await;
+    let second = tokio::spawn(hide(&f, "b").send());
+    holds(&f, &[("b2_hide_file", "late"), ("b2_hide_file", "stall")]).await;
+    assert_eq!(f.get("a").await.status, 404);
+    assert_eq!(f.get("b").await.body, b"b");
+    assert_eq!(second.await.unwrap().unwrap().status(), 200);
+    assert_eq!(f.get("b").await.status, 404);
+    hidden.abort();
+    holds(&f, &[]).await;
+}
+
+#[tokio::test]
+async fn a_list_may_be_behind() {
+    let f = start().await;
+    let long_ago = Seed {
+        name: "old".to_owned(),
+        size: 3,
+        upload_timestamp: Some(1_000_000_000_000),
+        ..Seed::default()
+    };
+    f.server.seed(&f.bucket_name, &[long_ago]).unwrap();
+    f.upload_all(&["old", "new"]).await;
+    f.call(
+        "b2_hide_file",
+        json!({"bucketId": f.bucket, "fileName": "old"}),
+    )
+    .await
+    .ok();
+    let rows = async |call: &str| {
+        let page = f.ok(call, list(&f)).await;
+        let rows = page["files"].as_array().unwrap().clone();
+        let row = |row: &Value| format!("{} {}", row["fileName"], row["action"]).replace('"', "");
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    assert_eq!(rows("b2_list_file_names").await, ["new upload"]);
+    f.server.set_faults(&["list:stale-list=60:2"]).unwrap();
+    assert_eq!(rows("b2_list_file_names").await, ["old upload"]);
+    assert_eq!(rows("b2_list_file_versions").await, ["old upload"]);
+    assert_eq!(
+        rows("b2_list_file_versions").await,
+        ["new upload", "old hide", "old upload", "old upload"]
+    );
+}

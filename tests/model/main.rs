@@ -1,7 +1,8 @@
 //! Random sequences of filesystem operations, compared step by step with a reference in memory.
 //!
 //! The same sequences run on the core without a kernel (`core`), on a mounted path, and, to prove
-//! the reference itself right, in a plain directory of this machine.
+//! the reference itself right, in a plain directory of this machine. Where two write, and calls end without an answer
+//! (`contest`), no reference can say what comes of it, but what must be true all the same.
 //!
 //! A failure prints its seed and the shortest sequence that still fails. Environment:
 //! `B2FUSE_MODEL_SEED` runs that one seed, `B2FUSE_MODEL_SEQUENCES` that many sequences per test.
@@ -11,6 +12,7 @@
 mod support;
 
 mod backend;
+mod contest;
 mod core;
 mod operation;
 mod path;
@@ -105,4 +107,15 @@ fn a_mount_agrees_with_the_reference() {
     run::sequences(40, 6, |seed| {
         run::one(seed, 80, Scale::Small, &mut path::Mounted::new);
     });
+}
+
+#[test]
+fn two_writers_and_unknown_outcomes_lose_nothing() {
+    contest::sequences(150);
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour; tests/run --all"]
+fn two_writers_and_unknown_outcomes_lose_nothing_at_length() {
+    contest::sequences(10_000);
 }

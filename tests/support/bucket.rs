@@ -75,7 +75,8 @@ impl Bucket {
             .unwrap_or_else(|(status, error)| panic!("{name} {body}: {status} {error}"))
     }
 
-    fn try_call(&self, name: &str, body: &Value) -> Result<Value, (u16, Value)> {
+    /// One call, for what a server may refuse: the answer, or the error's status and body.
+    pub(crate) fn try_call(&self, name: &str, body: &Value) -> Result<Value, (u16, Value)> {
         self.runtime.block_on(async {
             let answer = self
                 .http
@@ -302,6 +303,12 @@ impl Bucket {
 
     /// The content of one version.
     pub(crate) fn download(&self, id: &str) -> Vec<u8> {
+        self.try_download(id)
+            .unwrap_or_else(|| panic!("version {id} cannot be downloaded"))
+    }
+
+    /// The same of a version that may be gone.
+    pub(crate) fn try_download(&self, id: &str) -> Option<Vec<u8>> {
         self.runtime.block_on(async {
             let answer = self
                 .http
@@ -313,8 +320,9 @@ impl Bucket {
                 .send()
                 .await
                 .expect("the emulator answers");
-            assert!(answer.status().is_success(), "download of {id}: {answer:?}");
-            answer.bytes().await.expect("the content").to_vec()
+            let found = answer.status().is_success();
+            let content = answer.bytes().await.expect("the content").to_vec();
+            found.then_some(content)
         })
     }
 

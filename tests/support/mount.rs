@@ -212,9 +212,27 @@ impl Mount {
 
     /// Ends the daemon as a power cut would, and clears the mountpoint.
     pub(crate) fn kill(&mut self) {
+        self.die();
+        self.detach();
+    }
+
+    /// Ends the daemon as a power cut would; whoever uses the mount is told so.
+    pub(crate) fn die(&mut self) {
         self.signal(Signal::SIGKILL);
         self.wait();
-        umount2(&self.mountpoint, MntFlags::MNT_DETACH).expect("a dead mount can be detached");
+    }
+
+    /// Clears the mountpoint of what a dead daemon has left.
+    pub(crate) fn detach(&self) {
+        // On its way to its end it has detached the mount by itself.
+        if is_mounted(&self.mountpoint) {
+            umount2(&self.mountpoint, MntFlags::MNT_DETACH).expect("a dead mount can be detached");
+        }
+    }
+
+    /// Whether the process has ended, whatever way.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.ended().is_some()
     }
 
     /// Ends the daemon properly and starts another with the same settings.

@@ -1,0 +1,55 @@
+//! The requests that a fault keeps waiting now, so that a test can act exactly while one hangs.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+/// A request that is kept waiting; `GET /emulator/held` answers a list of them as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Its name, such as `b2_hide_file`.
+    pub call: String,
+    /// The kind of fault: `stall` and `hang` before its effect, `late` after it.
+    pub by: &'static str,
+}
+
+/// All of them, by the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    held: Mutex<(u64, BTreeMap<u64, Held>)>,
+}
+
+/// One request that is kept waiting until this is dropped, as its connection's end does.
+pub(super) struct Hold<'a> {
+    holding: &'a Holding,
+    number: u64,
+}
+
+impl Holding {
+    fn held(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Held>)> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn hold(&self, call: &str, by: &'static str) -> Hold<'_> {
+        let mut held = self.held();
+        held.0 += 1;
+        let number = held.0;
+        let call = call.to_owned();
+        held.1.insert(number, Held { call, by });
+        Hold {
+            holding: self,
+            number,
+        }
+    }
+
+    pub(super) fn now(&self) -> Vec<Held> {
+        self.held().1.values().cloned().collect()
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.holding.held().1.remove(&self.number);
+    }
+}

@@ -1,0 +1,484 @@
+//! One sequence: both writers, the server between them, and what each was told.
+
+use std::time::Duration;
+
+use b2fuse::b2;
+use b2fuse::emulator;
+use b2fuse::vfs::{Delete, Error, Unstored};
+use serde_json::json;
+
+use super::mount::{Content, Mount};
+use super::steps::{DIRECTORIES, Manner, NAMES, Ours, Step, Theirs};
+use super::truth::{Row, Truth, parent, rows, shown, words};
+use crate::support::bucket::Bucket;
+use crate::support::emulator::Emulator;
+
+/// How often A may try to store what is left, each time with no fault in its way: on a busy machine its time limits may
+/// strike by themselves.
+const LAST_TRIES: usize = 20;
+
+struct World {
+    manner: Manner,
+    emulator: Emulator,
+    runtime: tokio::runtime::Runtime,
+    mount: Mount,
+    bucket: Bucket,
+    truth: Truth,
+    /// The name of the file that stays open, as long as it is known, and whether it has been written.
+    slot: Option<(String, bool)>,
+    /// B has deleted versions for good.
+    deleted: bool,
+}
+
+pub(super) fn run(manner: Manner, steps: &[Step]) -> Result<(), String> {
+    let emulator = Emulator::with(emulator::Options {
+        latency: manner.latency,
+        ..emulator::Options::default()
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mount = runtime.block_on(Mount::new(&emulator, manner));
+    let mut world = World {
+        manner,
+        bucket: Bucket::open(&emulator),
+        emulator,
+        runtime,
+        mount,
+        truth: Truth::default(),
+        slot: None,
+        deleted: false,
+    };
+    for step in steps {
+        world.step(step);
+    }
+    let outcome = world.end();
+    world.runtime.shutdown_background();
+    outcome
+}
+
+/// What A was told of one of its steps.
+enum Told {
+    Done(Result<(), Error>),
+    /// The content of the file that was written.
+    Content(Result<Content, Error>),
+    Drained(bool),
+}
+
+/// What B found when it acted.
+enum Found {
+    Nothing,
+    Newest(Option<Content>),
+}
+
+fn ours_token(token: u32) -> Vec<u8> {
+    format!("A{token};").into_bytes()
+}
+
+fn theirs_token(token: u32) -> Vec<u8> {
+    format!("B{token};").into_bytes()
+}
+
+impl World {
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Ours { what, faults } => {
+                let before = self.before(what);
+                let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
+                self.emulator.faults(&faults);
+                let told = self.runtime.block_on(act(&self.mount, what));
+                self.emulator.faults(&[]);
+                self.note(what, told, &before);
+            }
+            Step::Theirs(what) => {
+                let found = act_theirs(&self.bucket, what);
+                self.note_theirs(what, found);
+            }
+            Step::Both(ours, theirs) => {
+                let before = self.before(ours);
+                let (told, found) = std::thread::scope(|scope| {
+                    let (runtime, mount) = (&self.runtime, &self.mount);
+                    let acting = scope.spawn(move || runtime.block_on(act(mount, ours)));
+                    let found = act_theirs(&self.bucket, theirs);
+                    (acting.join().expect("A does not panic"), found)
+                });
+                // Who was first is not known: A may have seen what B did, and may have covered it.
+                let concerned = name_of(theirs);
+                self.note(ours, told, &before);
+                self.note_theirs(theirs, found);
+                self.truth.unsettled(concerned);
+                if self.manner.delete == Delete::Purge {
+                    self.truth.may_be_purged(concerned, None);
+                }
+            }
+        }
+    }
+
+    /// What A shows of the names that a step is about to take away.
+    fn before(&self, what: &Ours) -> Vec<(String, Option<Content>)> {
+        let names: Vec<String> = match what {
+            Ours::Remove { name } => vec![(*name).to_owned()],
+            Ours::Rename { from, to, .. } => vec![(*from).to_owned(), (*to).to_owned()],
+            Ours::RenameDirectory { .. } => NAMES
+                .iter()
+                .filter(|name| name.contains('/'))
+                .map(|name| (*name).to_owned())
+                .collect(),
+            _ => Vec::new(),
+        };
+        let show = |name: String| {
+            let content = self.runtime.block_on(self.mount.get(&name)).ok();
+            (name, content)
+        };
+        names.into_iter().map(show).collect()
+    }
+
+    fn slot_is(&self, name: &str) -> bool {
+        self.slot.as_ref().is_some_and(|(at, _)| at == name)
+    }
+
+    /// The open file is at another name, or nobody knows where.
+    fn slot_moved(&mut self, from: &str, to: Option<&str>) {
+        if self.slot_is(from) {
+            let written = self.slot.as_ref().is_some_and(|(_, written)| *written);
+            self.slot = to.map(|to| (to.to_owned(), written));
+        }
+    }
+
+    fn note(&mut self, what: &Ours, told: Told, before: &[(String, Option<Content>)]) {
+        if self.manner.delete == Delete::Purge {
+            for (name, content) in before {
+                self.truth.may_be_purged(name, content.as_ref());
+            }
+        }
+        let of = |name: &str| {
+            let found = before.iter().find(|(found, _)| found == name);
+            found.and_then(|(_, content)| content.clone())
+        };
+        match (what, told) {
+            (Ours::Put { name, token }, Told::Done(done)) => {
+                self.wrote(name, &ours_token(*token), done.is_ok());
+            }
+            (Ours::Append { name, .. }, Told::Content(done)) => match done {
+                Ok(content) => self.wrote(name, &content, true),
+                Err(_) => self.wrote(name, &[], false),
+            },
+            (Ours::Open { name }, Told::Done(done)) => {
+                self.slot = done.is_ok().then(|| ((*name).to_owned(), false));
+                self.truth.unsettled(name);
+            }
+            (Ours::Write { .. }, _) => {
+                if let Some((name, written)) = &mut self.slot {
+                    *written = true;
+                    self.truth.touched(name);
+                    self.truth.unsettled(name);
+                }
+            }
+            (Ours::Sync, Told::Content(done)) => {
+                if let (Ok(content), Some((name, true))) = (done, self.slot.clone()) {
+                    self.truth.told(&name, content);
+                    self.slot = Some((name, false));
+                }
+            }
+            (Ours::Close, Told::Content(done)) => {
+                if let (Ok(content), Some((name, true))) = (done, self.slot.take()) {
+                    self.truth.told(&name, content);
+                }
+            }
+            (Ours::Remove { name }, Told::Done(done)) => {
+                match done {
+                    Ok(()) => self.truth.removed(name, of(name)),
+                    Err(Error::NotFound) => {}
+                    Err(_) => {
+                        self.truth.touched(name);
+                        self.truth.removals_waited_for(parent(name), false);
+                    }
+                }
+                self.slot_moved(name, None);
+            }
+            (Ours::Rename { from, to, .. }, Told::Done(done))
+                if from != to && !nothing_done(&done) =>
+            {
+                self.renamed(from, to, of(from).as_ref(), done.is_ok());
+            }
+            (Ours::RenameDirectory { from, to }, Told::Done(done)) => {
+                if nothing_done(&done) {
+                    return;
+                }
+                for name in NAMES {
+                    if let Some(last) = name.strip_prefix(&format!("{from}/")) {
+                        let to = format!("{to}/{last}");
+                        self.renamed(name, &to, of(name).as_ref(), done.is_ok());
+                    }
+                }
+            }
+            (Ours::Rmdir { name }, Told::Done(done)) if !nothing_done(&done) && done.is_err() => {
+                self.truth.removals_waited_for(name, false);
+            }
+            (Ours::SyncDir { name }, Told::Done(done)) if !matches!(done, Err(Error::NotFound)) => {
+                self.truth.removals_waited_for(name, done.is_ok());
+            }
+            (Ours::Drain, Told::Drained(true)) => self.truth.drained(),
+            _ => {}
+        }
+    }
+
+    fn wrote(&mut self, name: &str, content: &[u8], told: bool) {
+        let waits = self.manner.write_back.is_some();
+        if !told || waits || self.slot_is(name) {
+            self.truth.unsettled(name);
+        }
+        self.truth.touched(name);
+        self.truth.wrote(name, content);
+        // What is open and written may be stored over it at any time.
+        let over = self.slot_is(name) && self.slot.as_ref().is_some_and(|(_, written)| *written);
+        if told && !over {
+            self.truth.told(name, content.to_vec());
+        }
+    }
+
+    fn renamed(&mut self, from: &str, to: &str, content: Option<&Content>, well: bool) {
+        if well {
+            let purged = self.manner.delete == Delete::Purge;
+            self.truth.renamed(from, to, content, purged);
+            self.slot_moved(to, None);
+            self.slot_moved(from, Some(to));
+        } else {
+            let all = rows(&self.bucket);
+            self.truth.rename_failed(from, to, &all);
+            if let Some(content) = content {
+                self.truth.blur(content.clone());
+            }
+            self.truth.removals_waited_for(parent(from), false);
+            self.slot_moved(from, None);
+            self.slot_moved(to, None);
+        }
+    }
+
+    fn note_theirs(&mut self, what: &Theirs, found: Found) {
+        let Found::Newest(content) = found else {
+            return;
+        };
+        match what {
+            Theirs::Upload { name, token } => self.truth.uploaded(name, theirs_token(*token)),
+            Theirs::Hide { name } => self.truth.hidden(name),
+            Theirs::DeleteNewest { name } => {
+                self.deleted = true;
+                let all = rows(&self.bucket);
+                self.truth.deleted(name, content.as_ref(), &all);
+            }
+            Theirs::Copy { name, .. } => {
+                if let Some(content) = content {
+                    self.truth.copied(name, &content);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        self.emulator.faults(&[]);
+        let closed = self.runtime.block_on(self.mount.close_slot());
+        self.note(&Ours::Close, Told::Content(closed), &[]);
+        for name in ["", "d", "e"] {
+            let what = Ours::SyncDir { name };
+            let told = self.runtime.block_on(act(&self.mount, &what));
+            self.note(&what, told, &[]);
+        }
+        let mut left = Vec::new();
+        for _ in 0..LAST_TRIES {
+            left = self.runtime.block_on(self.mount.drain());
+            // An append to what B has deleted for good cannot be stored, and is told.
+            let told = |one: &Unstored| one.content.is_some() && one.error.contains("is gone");
+            left.retain(|one| !(self.deleted && told(one)));
+            if left.is_empty() {
+                break;
+            }
+            if left.iter().any(|one| one.removal) {
+                self.truth.removals_waited_for("", false);
+            }
+        }
+        if !left.is_empty() {
+            return Err(format!("not stored at the end: {left:?}"));
+        }
+        self.truth.drained();
+        let all = rows(&self.bucket);
+        let verdict = self
+            .truth
+            .check(&all)
+            .and_then(|()| self.a_new_mount_agrees(&all))
+            .and_then(|()| self.the_old_mount_agrees(&all));
+        verdict.map_err(|failure| format!("{failure}\nthe bucket: {}", listed(&all)))
+    }
+
+    /// A mount made now shows the newest version of each name.
+    fn a_new_mount_agrees(&self, all: &[Row]) -> Result<(), String> {
+        let calm = Manner {
+            write_back: None,
+            ..self.manner
+        };
+        let fresh = self.runtime.block_on(Mount::new(&self.emulator, calm));
+        self.agrees("a new mount", &fresh, all)
+    }
+
+    fn the_old_mount_agrees(&self, all: &[Row]) -> Result<(), String> {
+        if self.manner.ttl > Duration::from_secs(1) {
+            return Ok(());
+        }
+        self.agrees("A", &self.mount, all)
+    }
+
+    fn agrees(&self, who: &str, mount: &Mount, all: &[Row]) -> Result<(), String> {
+        let shown = shown(all);
+        for name in NAMES {
+            let expected = shown.get(name).copied().flatten();
+            let found = self.runtime.block_on(mount.get(name));
+            let same = match (&found, expected) {
+                (Ok(found), Some(expected)) => found == expected,
+                (Err(Error::NotFound), None) => true,
+                // What was not stored because B has deleted its base, see `end`.
+                (Err(Error::Stale), None) => self.deleted,
+                _ => false,
+            };
+            if !same && !is_slow(&found) {
+                return Err(format!(
+                    "{who} shows {:?} as {:?}, the bucket has {:?}",
+                    name,
+                    found.map(|found| words(&found)),
+                    expected.map(|expected| words(expected))
+                ));
+            }
+        }
+        for directory in DIRECTORIES {
+            let Ok(names) = self.runtime.block_on(mount.list(directory)) else {
+                continue;
+            };
+            for name in names {
+                let full = format!("{directory}/{name}");
+                if shown.get(&*full).copied().flatten().is_none() {
+                    return Err(format!(
+                        "{who} lists {full:?}, which the bucket does not show"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The machine was too busy for A's time limits.
+fn is_slow(found: &Result<Content, Error>) -> bool {
+    matches!(found, Err(Error::B2(error)) if error.kind == b2::ErrorKind::Unavailable)
+}
+
+/// The kernel, or a look at what is there, has refused it.
+fn nothing_done(done: &Result<(), Error>) -> bool {
+    matches!(
+        done,
+        Err(Error::NotFound
+            | Error::Exists
+            | Error::NotDirectory
+            | Error::IsDirectory
+            | Error::NotEmpty
+            | Error::Invalid)
+    )
+}
+
+fn listed(all: &[Row]) -> String {
+    let row = |row: &Row| {
+        let content = row.content.as_deref().map_or("hide".to_owned(), words);
+        format!("{} {content}", row.name)
+    };
+    all.iter().map(row).collect::<Vec<_>>().join(", ")
+}
+
+async fn act(mount: &Mount, what: &Ours) -> Told {
+    Told::Done(match what {
+        Ours::Put { name, token } => mount.put(name, &ours_token(*token)).await,
+        Ours::Append { name, token } => {
+            return Told::Content(mount.append(name, &ours_token(*token)).await);
+        }
+        Ours::Open { name } => mount.open_slot(name).await,
+        Ours::Write { token } => mount.write_slot(&ours_token(*token)).await,
+        Ours::Sync => return Told::Content(mount.sync_slot().await),
+        Ours::Close => return Told::Content(mount.close_slot().await),
+        Ours::Remove { name } => mount.remove(name).await,
+        Ours::Rename {
+            from,
+            to,
+            no_replace,
+        } => mount.rename(from, to, *no_replace).await,
+        Ours::RenameDirectory { from, to } => mount.rename(from, to, false).await,
+        Ours::Mkdir { name } => mount.mkdir(name).await,
+        Ours::Rmdir { name } => mount.rmdir(name).await,
+        Ours::Chmod { name, mode } => mount.chmod(name, *mode).await,
+        Ours::Look { name } => mount.get(name).await.map(drop),
+        Ours::SyncDir { name } => mount.sync_dir(name).await,
+        Ours::Drain => return Told::Drained(mount.drain().await.is_empty()),
+        Ours::Pause => {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok(())
+        }
+    })
+}
+
+fn name_of(what: &Theirs) -> &'static str {
+    match what {
+        Theirs::Upload { name, .. }
+        | Theirs::Hide { name }
+        | Theirs::DeleteNewest { name }
+        | Theirs::Copy { name, .. } => name,
+    }
+}
+
+/// B acts on what it finds as the newest version; A may be at it as well, so that a version may be gone again.
+fn act_theirs(bucket: &Bucket, what: &Theirs) -> Found {
+    let name = name_of(what);
+    if let Theirs::Upload { token, .. } = what {
+        bucket.upload(name, &theirs_token(*token));
+        return Found::Newest(None);
+    }
+    let newest = bucket.versions_of(name).into_iter().next();
+    let Some(newest) = newest.filter(|newest| newest.action != "start") else {
+        return Found::Nothing;
+    };
+    let content = if newest.action == "upload" {
+        let Some(content) = bucket.try_download(&newest.id) else {
+            return Found::Nothing;
+        };
+        Some(content)
+    } else {
+        None
+    };
+    let delete = || {
+        let version = json!({"fileName": name, "fileId": newest.id});
+        bucket.try_call("b2_delete_file_version", &version)
+    };
+    let done = match what {
+        Theirs::Hide { .. } => {
+            let name = json!({"bucketId": bucket.id, "fileName": name});
+            bucket.try_call("b2_hide_file", &name)
+        }
+        Theirs::DeleteNewest { .. } => delete(),
+        Theirs::Copy { mode, .. } if content.is_some() => {
+            let copy = json!({
+                "sourceFileId": newest.id,
+                "fileName": name,
+                "metadataDirective": "REPLACE",
+                "contentType": "b2/x-auto",
+                "fileInfo": {"mode": format!("{:o}", 0o100_000 | mode)},
+            });
+            bucket.try_call("b2_copy_file", &copy)
+        }
+        Theirs::Copy { .. } | Theirs::Upload { .. } => return Found::Nothing,
+    };
+    if done.is_err() {
+        return Found::Nothing;
+    }
+    if let Theirs::Copy { delete: true, .. } = what {
+        // A's own, where A has changed it meanwhile: then it is gone already.
+        drop(delete());
+    }
+    Found::Newest(content)
+}
