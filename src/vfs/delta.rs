@@ -76,6 +76,14 @@ impl Delta {
         }
     }
 
+    /// Takes another one in.
+    pub(in crate::vfs) fn join(&mut self, other: Self) {
+        self.note(other.fields);
+        for key in other.keys {
+            self.note_key(&key);
+        }
+    }
+
     /// Keeps what still differs from what is stored.
     pub(in crate::vfs) fn keep(&mut self, differs: impl Fn(&str) -> bool, fields: Changed) {
         self.fields.0 &= fields.0;

@@ -464,7 +464,7 @@ impl FileState {
 
     /// Changes that are to be stored with this version.
     pub(in crate::vfs) fn owe(&mut self, delta: Delta) {
-        self.change_delta(|before| *before = delta);
+        self.change_delta(|before| before.join(delta));
     }
 }
 

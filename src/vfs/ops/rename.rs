@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::b2::FileId;
 use crate::vfs::attr;
+use crate::vfs::delta::Delta;
 use crate::vfs::names::name;
 use crate::vfs::ops::remove::{Departure, Gone};
 use crate::vfs::pathlock::{Claim, PathGuard};
@@ -231,6 +232,7 @@ impl Vfs {
                 believed: believed.iter().cloned().collect(),
                 lost: Vec::new(),
                 twin: None,
+                delta: Delta::default(),
             });
         }
         Ok(content_lives_on)
@@ -271,6 +273,7 @@ impl Vfs {
                 believed: Vec::new(),
                 lost: Vec::new(),
                 twin: None,
+                delta: Delta::default(),
             };
             if self.take_back_locked(&deed, Hurry::Yes).await? {
                 return Err(Error::Exists);

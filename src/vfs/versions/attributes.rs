@@ -117,10 +117,11 @@ impl Vfs {
         old: &Stored,
         copy: &FileVersion,
     ) -> Result<(), Error> {
-        let superseded = {
+        let (superseded, delta) = {
             let mut tree = self.tree();
             Self::follow_copy(&tree, ino, old, copy)?;
-            self.record(&mut tree, ino, copy, old.sha1(), None)?
+            let delta = tree.object_mut(ino)?.state.delta().clone();
+            (self.record(&mut tree, ino, copy, old.sha1(), None)?, delta)
         };
         if let Some(made) = copy.id.clone() {
             self.check_later(Deed {
@@ -130,6 +131,7 @@ impl Vfs {
                 believed: vec![old.id.clone()],
                 lost: superseded.lost,
                 twin: superseded.old,
+                delta,
             });
         }
         Ok(())
@@ -202,6 +204,10 @@ impl Vfs {
             .and_then(|node| node.object()?.state.stored());
         if stored.is_none_or(|stored| stored.id != deed.made) {
             return;
+        }
+        if let Ok(object) = tree.object_mut(ino) {
+            // They are to be stored once more, with that version.
+            object.state.owe(deed.delta.clone());
         }
         match theirs {
             Some(row) => self.replace_version(&mut tree, ino, &row),

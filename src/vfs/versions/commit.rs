@@ -13,7 +13,7 @@ use super::supersede::{Act, Deed};
 use crate::b2::{FileId, FileName, FileVersion, Lost, NewFile, Sha1};
 use crate::io::{self, Stamp};
 use crate::vfs::attr::Meta;
-use crate::vfs::delta::Changed;
+use crate::vfs::delta::{Changed, Delta};
 use crate::vfs::names::node::{Carried, Failure};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::Claim;
@@ -143,6 +143,7 @@ impl Vfs {
                 believed: believed.into_iter().collect(),
                 lost: superseded.lost,
                 twin: None,
+                delta: Delta::default(),
             });
         }
         Ok(())

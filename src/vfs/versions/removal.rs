@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::look::{Hurry, Versions};
 use super::supersede::{Act, Deed, is_lost};
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost};
+use crate::vfs::delta::Delta;
 use crate::vfs::state::Stored;
 use crate::vfs::{Delete, Error, Vfs};
 
@@ -127,6 +128,7 @@ impl Vfs {
                 .collect(),
             lost: leaving.lost.clone(),
             twin: leaving.twin.clone(),
+            delta: Delta::default(),
         };
         if hurry != Hurry::Yes {
             self.check_later(deed);

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::look::{Hurry, Versions};
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost, NewFile};
 use crate::io::{Stamp, Version};
+use crate::vfs::delta::Delta;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::{Error, Ino, Vfs};
 
@@ -46,6 +47,8 @@ pub(in crate::vfs) struct Deed {
     pub(in crate::vfs) lost: Vec<Lost>,
     /// A version that goes once it is known that nobody came between.
     pub(in crate::vfs) twin: Option<FileId>,
+    /// The attributes that it has stored.
+    pub(in crate::vfs) delta: Delta,
 }
 
 /// What lies between the version that was made and the one that was believed in.
