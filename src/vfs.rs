@@ -37,7 +37,7 @@ pub use types::{
     Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
-use crate::b2::{Client, FileId};
+use crate::b2::{Client, FileId, Lost};
 use crate::io::Io;
 use ask::{listing, walk};
 use attr::Meta;
@@ -83,6 +83,8 @@ struct Shared {
     deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     /// Versions that are being deleted.
     going: Mutex<HashSet<FileId>>,
+    /// Copies that may have been made although their renames have failed.
+    strays: Mutex<Vec<(String, Lost)>>,
     /// Purges that wait for the last reader.
     purges: Mutex<Vec<Purge>>,
     /// What directories without a time of their own show.
@@ -114,6 +116,7 @@ impl Vfs {
                 deletions: Mutex::default(),
                 going: Mutex::default(),
                 purges: Mutex::default(),
+                strays: Mutex::default(),
                 looks: Looks::default(),
                 checks: Arc::default(),
                 mounted,

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::counters::{Call, Counting};
 use super::error::said;
 use super::retry::{Decision, Failure, Ladder, Route};
-use super::{Client, Error, ErrorKind, Lost};
+use super::{Client, Error, ErrorKind, FileVersion, Lost};
 
 /// One call from its first try to its end.
 #[derive(Debug)]
@@ -132,6 +132,12 @@ impl Tries {
         );
         error.lost = self.lost.then(Box::default);
         error
+    }
+
+    /// Notes on a version that the call has made whether an earlier try may have made another one.
+    pub(super) fn made(&self, mut version: FileVersion) -> FileVersion {
+        version.twins = self.lost && self.repeated();
+        version
     }
 
     /// The end of a call that makes a version: where its outcome is unknown, tells what that may be.

@@ -39,6 +39,7 @@ impl Client {
             CopyMetadata::Copy => FileInfo::new(),
             CopyMetadata::Replace { info, .. } => info.clone(),
         };
+        let result = result.map(|version| tries.made(version));
         tries.with_lost(result, || Lost {
             info,
             ..Lost::default()

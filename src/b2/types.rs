@@ -164,6 +164,8 @@ pub struct FileVersion {
     pub info: FileInfo,
     /// `uploadTimestamp`: milliseconds since 1970 at which the upload began, B2's clock.
     pub uploaded_ms: u64,
+    /// The answer to a call that was tried more than once: earlier tries may have made the same version again.
+    pub twins: bool,
 }
 
 impl FileVersion {

@@ -62,8 +62,8 @@ impl Client {
             info: file.info.clone(),
         };
         match tries.with_lost(result, lost)? {
-            Done::Answered(row, _) => Ok(row.into_version()),
-            Done::Found(version) => Ok(version),
+            Done::Answered(row, _) => Ok(tries.made(row.into_version())),
+            Done::Found(version) => Ok(tries.made(version)),
         }
     }
 

@@ -59,6 +59,7 @@ impl Row {
                 .filter_map(|(key, value)| Some((key, value?)))
                 .collect(),
             uploaded_ms: self.upload_timestamp.unwrap_or(0).max(0) as u64,
+            twins: false,
         }
     }
 }

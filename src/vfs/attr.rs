@@ -272,6 +272,7 @@ mod tests {
             content_type: None,
             info,
             uploaded_ms: 77,
+            twins: false,
         }
     }
 

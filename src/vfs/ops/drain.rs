@@ -134,6 +134,7 @@ impl Vfs {
                 break;
             }
         }
+        self.forget_copies().await;
         self.finish_purges().await;
         self.finish_deletions().await;
         self.unstored()

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use crate::b2::FileId;
+use crate::b2::{FileId, Lost};
 use crate::vfs::attr;
 use crate::vfs::delta::Delta;
 use crate::vfs::names::name;
@@ -14,7 +14,7 @@ use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Maker, Stored, Superseded};
 use crate::vfs::versions::look::Hurry;
 use crate::vfs::versions::removal::{Leaving, Removal};
-use crate::vfs::versions::supersede::{Act, Deed};
+use crate::vfs::versions::supersede::{Act, Deed, twins_of};
 use crate::vfs::{Error, Ino, Invalidation, Vfs};
 
 /// Both ends of a rename, looked up and locked.
@@ -217,20 +217,26 @@ impl Vfs {
         let mut made = None;
         if dirty {
             // At once: its base lies under the old name.
-            made = self.commit_moved(ends.ino, &ends.to).await?;
+            let stored = self.commit_moved(ends.ino, &ends.to).await?;
+            made = stored.map(|id| (id, None));
         }
         let content_lives_on = made.is_none();
         let made = match made {
             Some(made) => made,
             None => self.copy_moved(ends, old).await?,
         };
-        if let Leaves::Name(believed) = target {
+        let believed = match target {
+            Leaves::Name(believed) => believed.clone(),
+            Leaves::Nothing => None,
+        };
+        let twins = made.1;
+        if *target != Leaves::Nothing || twins.is_some() {
             self.check_later(Deed {
                 full: ends.to.clone(),
                 act: Act::Content,
-                made,
-                believed: believed.iter().cloned().collect(),
-                lost: Vec::new(),
+                made: made.0,
+                believed: believed.into_iter().collect(),
+                lost: twins.into_iter().collect(),
                 twin: None,
                 delta: Delta::default(),
             });
@@ -238,7 +244,7 @@ impl Vfs {
         Ok(content_lives_on)
     }
 
-    async fn copy_moved(&self, ends: &Ends, old: &Stored) -> Result<FileId, Error> {
+    async fn copy_moved(&self, ends: &Ends, old: &Stored) -> Result<(FileId, Option<Lost>), Error> {
         let new_file = {
             let tree = self.tree();
             let mut target = self
@@ -253,10 +259,14 @@ impl Vfs {
         let copy = match self.shared.io.copy(&old.version(), &new_file).await {
             Ok(copy) => copy,
             Err(error) => {
-                // Under the old name nothing has changed; the new one is asked for again.
-                let lost = matches!(&error, crate::io::Error::B2(error) if error.lost.is_some());
-                if lost {
-                    self.shows_again(&mut self.tree(), ends.new_parent, &ends.new_name);
+                // Under the old name nothing has changed, and the new one must have nothing of it.
+                if let crate::io::Error::B2(error) = &error
+                    && let Some(lost) = &error.lost
+                {
+                    let mut lost = (**lost).clone();
+                    lost.size = Some(old.size);
+                    lost.sha1 = old.sha1();
+                    self.forget_copy_later(&ends.to, lost);
                 }
                 return Err(error.into());
             }
@@ -287,7 +297,7 @@ impl Vfs {
             state.renamed_to(stored);
             Superseded::default()
         })?;
-        Ok(made)
+        Ok((made, twins_of(&copy)))
     }
 
     /// Moves a file in the tree and has its old name removed from B2, in the background unless a removal has failed

@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::{debug, warn};
 
 use super::look::Hurry;
-use super::supersede::{Act, Deed};
+use super::supersede::{Act, Deed, twins_of};
 use crate::b2::{Action, ErrorKind, FileVersion};
 use crate::io::{self, Stamp, Version};
 use crate::vfs::names::tree::Tree;
@@ -121,7 +121,9 @@ impl Vfs {
             let mut tree = self.tree();
             Self::follow_copy(&tree, ino, old, copy)?;
             let delta = tree.object_mut(ino)?.state.delta().clone();
-            (self.record(&mut tree, ino, copy, old.sha1(), None)?, delta)
+            let mut superseded = self.record(&mut tree, ino, copy, old.sha1(), None)?;
+            superseded.lost.extend(twins_of(copy));
+            (superseded, delta)
         };
         if let Some(made) = copy.id.clone() {
             self.check_later(Deed {

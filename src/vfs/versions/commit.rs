@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
-use super::supersede::{Act, Deed};
+use super::supersede::{Act, Deed, twins_of};
 use crate::b2::{FileId, FileName, FileVersion, Lost, NewFile, Sha1};
 use crate::io::{self, Stamp};
 use crate::vfs::attr::Meta;
@@ -125,7 +125,9 @@ impl Vfs {
                 crate::vfs::state::Leaves::Nothing => None,
                 crate::vfs::state::Leaves::Name(id) => id,
             };
-            let superseded = self.record(&mut tree, ino, &done.version, done.sha1, Some(why))?;
+            let mut superseded =
+                self.record(&mut tree, ino, &done.version, done.sha1, Some(why))?;
+            superseded.lost.extend(twins_of(&done.version));
             self.take_name(&mut tree, ino);
             (superseded, believed)
         };

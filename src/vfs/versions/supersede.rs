@@ -108,6 +108,16 @@ pub(in crate::vfs) fn is_lost(row: &FileVersion, lost: &Lost) -> bool {
         && lost.sha1.is_none_or(|sha1| row.whole_sha1() == Some(sha1))
 }
 
+/// What earlier tries of the call that made a version may have made beside it.
+pub(in crate::vfs) fn twins_of(version: &FileVersion) -> Option<Lost> {
+    version.twins.then(|| Lost {
+        id: None,
+        size: Some(version.size),
+        sha1: version.whole_sha1(),
+        info: version.info.clone(),
+    })
+}
+
 /// Looks that follow deeds, by their names.
 #[derive(Debug, Default)]
 pub(in crate::vfs) struct Checks {
@@ -263,6 +273,66 @@ impl Vfs {
         }
     }
 
+    /// A call that should have made a copy under a name may have done so: where it has, the copy goes again, as soon as
+    /// B2 answers.
+    pub(in crate::vfs) fn forget_copy_later(&self, full: &str, lost: Lost) {
+        const FIRST: Duration = Duration::from_secs(2);
+        const TRIES: u32 = 8;
+        self.strays().push((full.to_owned(), lost));
+        let vfs = self.clone();
+        self.shared.runtime.spawn(async move {
+            for attempt in 0..TRIES {
+                tokio::time::sleep(FIRST * (1 << attempt)).await;
+                vfs.forget_copies().await;
+                if vfs.strays().is_empty() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Looks for the copies that may have been made, once.
+    pub(in crate::vfs) async fn forget_copies(&self) {
+        let all = std::mem::take(&mut *self.strays());
+        for (full, lost) in all {
+            match self.forget_copy(&full, &lost).await {
+                Ok(()) => {}
+                Err(error) => {
+                    debug!("{full:?}: whether a copy was made there is not known yet: {error}");
+                    self.strays().push((full, lost));
+                }
+            }
+        }
+    }
+
+    async fn forget_copy(&self, full: &str, lost: &Lost) -> Result<(), Error> {
+        let guard = self.shared.paths.lock(vec![Claim::name(full)]).await;
+        let seen = self.look_at_all(full, Hurry::Yes).await?;
+        for row in seen.rows.iter().filter(|row| is_lost(row, lost)) {
+            let Some(id) = &row.id else { continue };
+            let name = FileName::listed(full);
+            self.shared.client.delete_file_version(&name, id).await?;
+            let mut tree = self.tree();
+            if let Some((parent, name)) = tree.locate(self.within(full)) {
+                let child = tree.child(parent, &name);
+                let stored = child.and_then(|child| tree.get(child).ok()?.object()?.state.stored());
+                if stored.is_some_and(|stored| stored.id == *id)
+                    && let Some(child) = child
+                {
+                    self.forget_entry(&mut tree, child);
+                }
+                self.shows_again(&mut tree, parent, &name);
+            }
+        }
+        drop(guard);
+        Ok(())
+    }
+
+    fn strays(&self) -> MutexGuard<'_, Vec<(String, Lost)>> {
+        let all = self.shared.strays.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn log_conflict(&self, deed: &Deed, theirs: &FileVersion) {
         let show = |id: Option<&FileId>| id.map_or_else(String::new, FileId::to_string);
         warn!(
@@ -384,6 +454,7 @@ mod tests {
             content_type: None,
             info: FileInfo::new(),
             uploaded_ms: 0,
+            twins: false,
         }
     }
 
