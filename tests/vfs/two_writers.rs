@@ -412,6 +412,23 @@ async fn what_lies_under_a_new_name_does_not_show_when_that_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lies_under_a_new_name_does_not_show_when_that_is_renamed() {
+    for settings in each_removal() {
+        let (server, vfs, b) = both(settings).await;
+        let absent = vfs.lookup(Ino::ROOT, os("f")).await;
+        assert!(matches!(absent, Err(Error::NotFound)), "{absent:?}");
+        upload(&b, "f", b"by B").await;
+        put(&vfs, Ino::ROOT, "f", b"by A").await;
+        stored(&vfs).await;
+        mv(&vfs, "f", "g").await.unwrap();
+        stored(&vfs).await;
+        assert_eq!(names_now(&server).await, ["g"]);
+        assert_eq!(shown(&server, "g").await, Some(b"by A".to_vec()));
+        assert!(is_somewhere(&server, b"by B").await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listing_that_lags_does_not_take_back_what_was_written() {
     let server = server();
     let long_ago = Seed {
