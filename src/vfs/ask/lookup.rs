@@ -94,7 +94,7 @@ impl Vfs {
 
     fn attr(tree: &Tree, ino: Ino) -> Result<Attr, Error> {
         match ino.hashed() {
-            Some(file) => Ok(crate::vfs::ops::hashfile::attr(&tree.attr(file)?)),
+            Some(file) => Ok(tree.attr(file)?.hash_file()),
             None => tree.attr(ino),
         }
     }

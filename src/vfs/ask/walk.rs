@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use crate::b2::ListNames;
-use crate::vfs::ask::listing::Flight;
+use crate::vfs::names::flight::Flight;
 use crate::vfs::names::node::Milestone;
 use crate::vfs::{Error, Ino, Vfs};
 

@@ -10,8 +10,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::b2::{Action, FileVersion};
-use crate::vfs::ask::listing::{Covers, Flight};
 use crate::vfs::attr::Meta;
+use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::names::name::{self, Row};
 use crate::vfs::names::node::{
     Body, Carried, Marker, MarkerObject, Moment, Object, Standing, Stored,

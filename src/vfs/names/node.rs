@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::b2::{FileId, FileInfo, FileVersion, Sha1};
 use crate::io::{Content, Version};
-use crate::vfs::ask::pages::Pages;
 use crate::vfs::attr::{self, Meta};
+use crate::vfs::names::pages::Pages;
 use crate::vfs::names::tree::Tick;
-use crate::vfs::ops::xattr;
 use crate::vfs::{Fh, Ino, Settings};
 
 /// What a version means to those who write the file.
@@ -96,7 +95,7 @@ impl Carried {
         /// More different ones than that are not worth remembering.
         const MAX: usize = 1024;
         static KNOWN: Mutex<Option<HashSet<Arc<Carried>>>> = Mutex::new(None);
-        if self.info.keys().any(|key| xattr::is_key(key)) {
+        if self.info.keys().any(|key| attr::is_xattr_key(key)) {
             // Such differ from file to file.
             return Arc::new(self);
         }
