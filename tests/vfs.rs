@@ -20,6 +20,8 @@ mod attributes;
 mod holes;
 #[path = "vfs/listing.rs"]
 mod listing;
+#[path = "vfs/names.rs"]
+mod named;
 #[path = "vfs/removing.rs"]
 mod removing;
 #[path = "vfs/write_back.rs"]

@@ -4,6 +4,8 @@
 
 pub(in crate::vfs) mod atime;
 pub(in crate::vfs) mod flight;
+pub(in crate::vfs) mod known;
+pub(in crate::vfs) mod lately;
 pub(in crate::vfs) mod leaving;
 pub(in crate::vfs) mod merge;
 pub(in crate::vfs) mod name;

@@ -6,6 +6,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::vfs::ask::listing::{RENAMES, renamed_too_fast};
+use crate::vfs::names::known::Known;
 use crate::vfs::{Error, Ino, Vfs};
 
 /// With `metadata_ttl: 0`, how long what was seen holds for everything but opening.
@@ -50,12 +52,13 @@ impl Vfs {
             let node = tree.get(ino)?;
             let ttl = self.settings().metadata_ttl;
             let dir = tree.dir(node.parent)?;
+            let often = dir.usage().is_some_and(|usage| usage.asked.often());
             let after = (Bound::Excluded(Arc::clone(&node.name)), Bound::Unbounded);
             dir.children
                 .range::<Arc<str>, _>(after)
                 .map(|(_, child)| *child)
                 .filter(|child| tree.dir(*child).is_ok_and(|dir| !dir.attributes_known(ttl)))
-                .take(if dir.asked.often() { AHEAD } else { 0 })
+                .take(if often { AHEAD } else { 0 })
                 .collect()
         };
         for next in ahead {
@@ -70,11 +73,16 @@ impl Vfs {
 
     async fn fetch_attributes(&self, ino: Ino) -> Result<(), Error> {
         let _one = self.flight_lock(ino)?.lock_owned().await;
-        if self.attributes_known(ino) {
-            return Ok(());
+        for _ in 0..RENAMES {
+            if self.attributes_known(ino) {
+                return Ok(());
+            }
+            let (flight, _under_way) = self.begin(ino)?;
+            if self.list_first_page(&flight).await?.is_some() {
+                return Ok(());
+            }
         }
-        let (flight, _under_way) = self.begin(ino)?;
-        self.list_first_page(&flight).await.map(drop)
+        Err(renamed_too_fast())
     }
 
     fn attributes_known(&self, ino: Ino) -> bool {
@@ -92,11 +100,16 @@ impl Vfs {
             return Ok(());
         }
         let _one = self.flight_lock(dir)?.lock_owned().await;
-        if self.name_fresh(dir, name)? {
-            return Ok(());
+        for _ in 0..RENAMES {
+            if self.name_fresh(dir, name)? {
+                return Ok(());
+            }
+            let (flight, _under_way) = self.begin(dir)?;
+            if self.list_name(&flight, name).await? {
+                return Ok(());
+            }
         }
-        let (flight, _under_way) = self.begin(dir)?;
-        self.list_name(&flight, name).await
+        Err(renamed_too_fast())
     }
 
     /// Before a file is opened with `metadata_ttl: 0`: whatever others have closed by now is what is
@@ -114,10 +127,10 @@ impl Vfs {
         };
         let (found, _noting_removals) = self.begin(parent)?;
         let _one = self.flight_lock(parent)?.lock_owned().await;
-        let (flight, _under_way) = self.begin(parent)?;
-        self.list_name(&flight, &name).await?;
+        self.ask_for_name(parent, &name).await?;
         let tree = self.tree();
-        if tree.child(parent, &name) == Some(ino) || tree.removed_since(parent, &name, found.began)
+        if tree.known(parent, &name).ino() == Some(ino)
+            || tree.removed_since(parent, &name, found.began)
         {
             return Ok(());
         }
@@ -125,22 +138,15 @@ impl Vfs {
     }
 
     fn name_fresh(&self, dir: Ino, name: &str) -> Result<bool, Error> {
-        if self.listing_fresh(dir)? {
-            return Ok(true);
-        }
         let tree = self.tree();
-        let ttl = self.settings().metadata_ttl;
-        let now = Instant::now();
-        let node = tree.dir(dir)?;
-        Ok(match node.children.get(name) {
+        tree.dir(dir)?;
+        let known = tree.known(dir, name);
+        let ttl = match known {
             // Without a time to live, opening asks anew; until then what was just seen will do, or
             // `ls -l` would cost a call for each file.
-            Some(child) if ttl.is_zero() => !tree.fresh_for(*child, MOMENT, now).is_zero(),
-            Some(child) => !tree.fresh_for(*child, ttl, now).is_zero(),
-            None => node
-                .absent
-                .get(name)
-                .is_some_and(|at| now.saturating_duration_since(*at) < ttl),
-        })
+            Known::Here { .. } if self.settings().metadata_ttl.is_zero() => MOMENT,
+            _ => self.settings().metadata_ttl,
+        };
+        Ok(known.since().fresh(ttl, Instant::now()))
     }
 }

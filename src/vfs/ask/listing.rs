@@ -12,6 +12,22 @@ use crate::vfs::{Error, Ino, Vfs};
 /// Rows of one call; B2 bills a call by started thousands (API §4.1).
 const PAGE: u32 = 1000;
 
+/// How often a directory may be renamed while it is asked for.
+pub(in crate::vfs) const RENAMES: u32 = 8;
+
+/// What is said then.
+pub(in crate::vfs) fn renamed_too_fast() -> Error {
+    Error::Io("the directory is renamed faster than it can be listed".to_owned())
+}
+
+/// How far a first page went.
+pub(in crate::vfs) enum Upto {
+    /// All names of the directory.
+    End,
+    /// The row of this full name.
+    Row(String),
+}
+
 /// While it lives, what is removed here is remembered for the rows to come.
 pub(in crate::vfs) struct UnderWay<'a>(&'a Vfs);
 
@@ -25,25 +41,38 @@ impl Vfs {
     /// The first page of the root: authorises the whole mount, and is all of a small bucket.
     pub(in crate::vfs) async fn ensure_first_page(&self, dir: Ino) -> Result<(), Error> {
         let _one = self.flight_lock(dir)?.lock_owned().await;
-        let (flight, _under_way) = self.begin(dir)?;
-        self.list_first_page(&flight).await.map(drop)
+        for _ in 0..RENAMES {
+            let (flight, _under_way) = self.begin(dir)?;
+            if self.list_first_page(&flight).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(renamed_too_fast())
+    }
+
+    /// Asks for one name, whatever is known of it.
+    pub(in crate::vfs) async fn ask_for_name(&self, dir: Ino, name: &str) -> Result<(), Error> {
+        for _ in 0..RENAMES {
+            let (flight, _under_way) = self.begin(dir)?;
+            if self.list_name(&flight, name).await? {
+                return Ok(());
+            }
+        }
+        Err(renamed_too_fast())
     }
 
     pub(in crate::vfs) fn listing_fresh(&self, dir: Ino) -> Result<bool, Error> {
         let tree = self.tree();
-        if tree.path(dir).is_none() {
-            return Ok(true); // removed: what it holds is what memory says
-        }
+        tree.dir(dir)?;
         let ttl = self.settings().metadata_ttl;
-        let listed = tree.dir(dir)?.listed;
-        Ok(listed.is_some_and(|at| at.elapsed() < ttl))
+        Ok(tree.known_all(dir).fresh(ttl, Instant::now()))
     }
 
     pub(in crate::vfs) fn flight_lock(
         &self,
         dir: Ino,
     ) -> Result<Arc<tokio::sync::Mutex<()>>, Error> {
-        Ok(Arc::clone(&self.tree().dir(dir)?.flight))
+        Ok(Arc::clone(&self.tree().usage_mut(dir)?.flight))
     }
 
     /// A listing begins, until the guard is dropped.
@@ -101,11 +130,12 @@ impl Vfs {
         }
     }
 
-    /// Returns up to which full name everything is known; `None` when that is everything.
+    /// Returns up to where everything is known; `None` when the directory has moved meanwhile, and has to be
+    /// asked for again.
     pub(in crate::vfs) async fn list_first_page(
         &self,
         flight: &Flight,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Option<Upto>, Error> {
         let (rows, next) = self.rows(flight, None, PAGE).await?;
         let last = rows.last().map(|row| row.name.as_str().to_owned());
         let upto = next.and(last);
@@ -114,18 +144,24 @@ impl Vfs {
             upto: upto.clone(),
             since: flight.at,
         };
-        self.apply(flight, rows, &covers);
-        Ok(upto)
+        let applied = self.apply(flight, rows, &covers);
+        Ok(applied.map(|_| upto.map_or(Upto::End, Upto::Row)))
     }
 
-    pub(in crate::vfs) async fn list_name(&self, flight: &Flight, name: &str) -> Result<(), Error> {
+    /// False when the directory has moved meanwhile.
+    pub(in crate::vfs) async fn list_name(
+        &self,
+        flight: &Flight,
+        name: &str,
+    ) -> Result<bool, Error> {
         let large = self.tree().dir(flight.dir)?.large;
         let full = format!("{}{name}", flight.prefix);
         if !large {
             match self.list_first_page(flight).await? {
-                None => return Ok(()),
-                Some(last) if format!("{full}/") <= last => return Ok(()),
-                Some(_) => {}
+                None => return Ok(false),
+                Some(Upto::End) => return Ok(true),
+                Some(Upto::Row(last)) if format!("{full}/") <= last => return Ok(true),
+                Some(Upto::Row(_)) => {}
             }
         }
         // Names such as `a-b` and `a.txt` stand between the rows of the file `a` and of the
@@ -148,8 +184,8 @@ impl Vfs {
         if !known {
             rows.extend(self.folder_row(&folder).await?);
         }
-        self.apply(flight, rows, &Covers::Name(name.to_owned()));
-        Ok(())
+        let applied = self.apply(flight, rows, &Covers::Name(name.to_owned()));
+        Ok(applied.is_some())
     }
 
     /// A folder row for a prefix under which anything is visible.

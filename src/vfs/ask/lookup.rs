@@ -79,7 +79,7 @@ impl Vfs {
         name: &str,
     ) -> Result<Option<Ino>, Error> {
         self.ensure_name(parent, name).await?;
-        Ok(self.tree().child(parent, name))
+        Ok(self.tree().known(parent, name).ino())
     }
 
     /// An answer that gives the kernel one more reference.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::vfs::ask::listing::{RENAMES, renamed_too_fast};
 use crate::vfs::names::flight::Covers;
 use crate::vfs::names::pages::{Pages, Shown};
 use crate::vfs::{Error, Ino, Vfs};
@@ -14,22 +15,20 @@ use crate::vfs::{Error, Ino, Vfs};
 const FIRST: u32 = 1000;
 /// Rows of a later page: the most that B2 gives.
 const NEXT: u32 = 10_000;
-/// How often the directory may be renamed while one page is fetched.
-const RENAMES: u32 = 8;
 
 impl Vfs {
     /// The listing that a new reader of a directory joins: one that began freshly enough, or a new one.
     pub(in crate::vfs) fn pages(&self, dir: Ino) -> Result<Arc<Pages>, Error> {
         let ttl = self.settings().metadata_ttl;
         let mut tree = self.tree();
-        let dir_mut = tree.dir_mut(dir)?;
-        if let Some(pages) = dir_mut.pages.upgrade()
+        let usage = tree.usage_mut(dir)?;
+        if let Some(pages) = usage.pages.upgrade()
             && pages.began().is_none_or(|at| at.elapsed() < ttl)
         {
             return Ok(pages);
         }
         let pages = Arc::new(Pages::new(dir));
-        dir_mut.pages = Arc::downgrade(&pages);
+        usage.pages = Arc::downgrade(&pages);
         Ok(pages)
     }
 
@@ -74,9 +73,7 @@ impl Vfs {
                 return Ok(());
             }
         }
-        Err(Error::Io(
-            "the directory is renamed faster than it can be listed".to_owned(),
-        ))
+        Err(renamed_too_fast())
     }
 
     /// Fetches one page and takes it over; false when the directory was moved meanwhile.
@@ -144,8 +141,7 @@ impl Vfs {
         let doubtful = std::mem::take(&mut pages.state().doubtful);
         for name in doubtful {
             if self.tree().child(pages.dir, &name).is_none() {
-                let (flight, _under_way) = self.begin(pages.dir)?;
-                self.list_name(&flight, &name).await?;
+                self.ask_for_name(pages.dir, &name).await?;
             }
         }
         Ok(())

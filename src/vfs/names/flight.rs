@@ -26,8 +26,9 @@ pub(in crate::vfs) enum Covers {
     },
     /// One name.
     Name(String),
-    /// No other names than those of the rows.
-    Rows,
+    /// No other names than those of the rows, of a recursive listing that goes on at a full name, or has come
+    /// to its end.
+    Part { next: Option<String> },
 }
 
 impl Covers {
@@ -40,12 +41,60 @@ impl Covers {
         }
     }
 
+    /// Whether this is a directory's first page, and a row of this full name would be on it.
+    pub(in crate::vfs) fn begin_with(&self, row: &str) -> bool {
+        matches!(self, Self::Range { after: None, .. }) && self.reach(row)
+    }
+
     /// Whether a row of this full name would be among the rows, or have been in an earlier part.
     pub(in crate::vfs) fn reach(&self, row: &str) -> bool {
         match self {
             Self::Range { upto, .. } => upto.as_deref().is_none_or(|upto| row <= upto),
             Self::Name(_) => true,
-            Self::Rows => false,
+            Self::Part { next } => next
+                .as_deref()
+                .is_none_or(|next| row < next && !next.starts_with(row)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(after: Option<&str>, upto: Option<&str>) -> Covers {
+        Covers::Range {
+            after: after.map(str::to_owned),
+            upto: upto.map(str::to_owned),
+            since: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn a_page_reaches_to_its_last_row() {
+        assert!(range(None, None).reach("d/z/"));
+        assert!(range(None, Some("d/b/")).reach("d/b/") && range(None, Some("d/b/")).reach("d/a/"));
+        assert!(
+            !range(None, Some("d/a-0")).reach("d/a/"),
+            "the directory may follow"
+        );
+        assert!(range(None, Some("d/b")).begin_with("d/.bzEmpty"));
+        assert!(!range(None, Some("d/!")).begin_with("d/.bzEmpty"));
+        assert!(
+            !range(Some("d/!"), None).begin_with("d/.bzEmpty"),
+            "no first page"
+        );
+    }
+
+    #[test]
+    fn a_recursive_page_has_a_directory_whose_names_have_begun() {
+        let reach = |next: Option<&str>| {
+            Covers::Part {
+                next: next.map(str::to_owned),
+            }
+            .reach("d/a/")
+        };
+        assert!(reach(None) && reach(Some("d/b")) && reach(Some("d/a0")));
+        assert!(!reach(Some("d/a-0")) && !reach(Some("d/a/x")) && !reach(Some("d/a/")));
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use crate::b2::{Action, FileVersion};
 use crate::vfs::attr::Meta;
 use crate::vfs::names::flight::{Covers, Flight};
-use crate::vfs::names::name::{self, Row};
+use crate::vfs::names::known;
+use crate::vfs::names::name::{self, MARKER, Row};
 use crate::vfs::names::node::{
     Body, Carried, Marker, MarkerObject, Moment, Object, Standing, Stored,
 };
@@ -100,7 +101,7 @@ impl Vfs {
             };
             if tree
                 .dir(dir)
-                .is_ok_and(|dir| dir.listed.is_some_and(|at| at >= flight.at))
+                .is_ok_and(|dir| dir.listed().is_some_and(|at| at >= flight.at))
             {
                 continue;
             }
@@ -108,7 +109,9 @@ impl Vfs {
             let covers = if whole {
                 Covers::all(flight.at)
             } else {
-                Covers::Rows
+                Covers::Part {
+                    next: next.map(ToOwned::to_owned),
+                }
             };
             let here = Flight {
                 dir,
@@ -130,7 +133,7 @@ impl Vfs {
                 let dir = self.directory_at(&tree, flight, prefix)?;
                 let unknown = tree
                     .dir(dir)
-                    .is_ok_and(|dir| dir.listed.is_none_or(|at| at < flight.at));
+                    .is_ok_and(|dir| dir.listed().is_none_or(|at| at < flight.at));
                 (prefix > start && unknown).then(|| prefix.to_owned())
             })
         });
@@ -196,7 +199,7 @@ impl Vfs {
         if self.full(&tree.path(flight.dir)?) != flight.prefix {
             return None;
         }
-        Self::drop_leaving(tree, flight, &mut rows);
+        let leaves = Self::drop_leaving(tree, flight, &mut rows);
         let mut applied = Applied::default();
         for component in &rows.folders {
             let ino = self.apply_folder(tree, flight, component);
@@ -210,15 +213,26 @@ impl Vfs {
             }
             let directory = tree.child(flight.dir, &component);
             let directory = directory.filter(|ino| tree.dir(*ino).is_ok());
-            if directory.is_some() && !covers.reach(&format!("{}/", row.name)) {
+            let settled = covers.reach(&format!("{}/", row.name));
+            if directory.is_some() && !settled {
                 applied.doubtful.push(component);
                 continue;
             }
             let ino = self.apply_file(tree, flight, &component, &row);
             applied.seen.extend(ino);
+            if !settled
+                && let Some(ino) = ino
+                && let Ok(node) = tree.get_mut(ino)
+            {
+                node.unsettled = true;
+            }
         }
-        if let Some(row) = rows.marker {
-            self.apply_marker(tree, flight.dir, &row);
+        match rows.marker {
+            Some(row) => self.apply_marker(tree, flight.dir, &row),
+            None if !leaves && covers.begin_with(&format!("{}{MARKER}", flight.prefix)) => {
+                self.marker_is_gone(tree, flight);
+            }
+            None => {}
         }
         self.apply_absence(tree, flight, &applied.seen, covers);
         let dir = tree.dir_mut(flight.dir).ok()?;
@@ -227,13 +241,12 @@ impl Vfs {
                 if after.is_none() {
                     dir.large = upto.is_some();
                     dir.odd &= dir.large;
-                    dir.paged = Some(flight.at);
+                    dir.note_page(flight.at);
                 }
                 dir.odd |= rows.odd;
                 dir.compact();
                 if upto.is_none() {
-                    dir.listed = Some(*since);
-                    dir.absent.clear();
+                    dir.note_listing(*since);
                 }
             }
             Covers::Name(name) => {
@@ -242,40 +255,33 @@ impl Vfs {
                     dir.remember_absent(name, flight.at);
                 }
             }
-            Covers::Rows => {}
+            Covers::Part { .. } => {}
         }
         self.names_came(tree);
         Some(applied)
     }
 
-    /// Leaves out what B2 shows only because it has not removed it yet.
-    fn drop_leaving(tree: &Tree, flight: &Flight, rows: &mut Rows) {
+    /// Leaves out what B2 shows only because it has not removed it yet; true when that is all.
+    fn drop_leaving(tree: &Tree, flight: &Flight, rows: &mut Rows) -> bool {
         let leaving = &tree.leaving;
         if leaving.is_empty() {
-            return;
+            return false;
         }
         if leaving.overrules_all(&flight.prefix, flight.began) {
             *rows = Rows::default();
-            return;
+            return true;
         }
         let full = |name: &str, slash: &str| format!("{}{name}{slash}", flight.prefix);
         rows.files
             .retain(|(name, _)| !leaving.overrules(&full(name, ""), flight.began));
         rows.folders
             .retain(|name| !leaving.overrules(&full(name, "/"), flight.began));
+        false
     }
 
     /// Whether a row of this name must be ignored because this mount changed it after the listing began.
     fn overruled(tree: &Tree, flight: &Flight, name: &Arc<str>) -> bool {
-        let Ok(dir) = tree.dir(flight.dir) else {
-            return true;
-        };
-        match dir.children.get(name) {
-            Some(child) => tree
-                .get(*child)
-                .is_ok_and(|node| node.changed > flight.began),
-            None => tree.removed_since(flight.dir, name, flight.began),
-        }
+        tree.known_listed(flight.dir, name).overrules(flight.began)
     }
 
     /// Returns the inode that the row stands for; `None` when this mount knows better.
@@ -285,7 +291,7 @@ impl Vfs {
         }
         if let Some(child) = tree.child(flight.dir, name) {
             if tree.dir(child).is_ok() {
-                tree.get_mut(child).ok()?.checked = Some(flight.at.into());
+                tree.get_mut(child).ok()?.check(flight.at, true);
                 return Some(child);
             }
             if tree.newer_than(child, flight.began) {
@@ -317,16 +323,19 @@ impl Vfs {
             if tree.newer_than(child, flight.began) {
                 return None;
             }
+            let lately = tree.changed_lately(tree.get(child).ok()?, flight.at);
             let node = tree.get_mut(child).ok()?;
-            node.checked = Some(flight.at.into());
+            node.check(flight.at, true);
             let (opens, kind) = (node.opens, node.meta.kind);
             if let Some(object) = node.object_mut() {
-                let same = object
-                    .stored
-                    .as_ref()
-                    .is_some_and(|old| old.id == stored.id);
-                if same {
-                    return Some(child);
+                if let Some(old) = &object.stored {
+                    if old.id == stored.id {
+                        return Some(child);
+                    }
+                    if known::lags(stored.uploaded_ms, old, lately) {
+                        node.check(flight.at, false);
+                        return Some(child);
+                    }
                 }
                 if opens == 0 && kind == meta.kind {
                     object.stored = Some(stored);
@@ -356,7 +365,7 @@ impl Vfs {
     ) -> Option<Ino> {
         let ino = tree.insert(flight.dir, Arc::clone(name), meta, body).ok()?;
         let node = tree.get_mut(ino).ok()?;
-        node.checked = Some(flight.at.into());
+        node.check(flight.at, true);
         node.changed = flight.began;
         Some(ino)
     }
@@ -387,12 +396,32 @@ impl Vfs {
         }
     }
 
+    /// The first page does not show the marker that was believed to be there: somebody has removed it, and
+    /// the attributes that it held with it.
+    fn marker_is_gone(&self, tree: &mut Tree, flight: &Flight) {
+        let Ok(node) = tree.get_mut(flight.dir) else {
+            return;
+        };
+        if node.changed > flight.began {
+            return; // made meanwhile
+        }
+        let (dir, mtime) = (flight.dir, node.meta.mtime);
+        let Some(body) = node.dir_mut() else { return };
+        if !matches!(body.marker, Marker::Stored(_)) {
+            return;
+        }
+        body.marker = Marker::Absent;
+        body.carried = None;
+        node.meta = Meta::default_for(FileKind::Directory, self.settings(), mtime);
+        self.shared.invalidations.push(Invalidation::Inode(dir));
+    }
+
     fn apply_absence(&self, tree: &mut Tree, flight: &Flight, seen: &[Ino], covers: &Covers) {
         let Ok(dir) = tree.dir(flight.dir) else {
             return;
         };
         let candidates: Vec<Ino> = match covers {
-            Covers::Rows => return,
+            Covers::Part { .. } => return,
             Covers::Name(name) => {
                 let child = dir.children.get(name.as_str());
                 child
@@ -465,6 +494,7 @@ pub(in crate::vfs) fn stored_of(row: &FileVersion, ours: bool, bare: bool) -> Op
         sha1: row.whole_sha1(),
         hashed_by_b2: row.sha1.known().is_some(),
         ours,
+        uploaded_ms: row.uploaded_ms,
         bare,
         standing: Standing::Closed,
     })

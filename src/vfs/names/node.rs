@@ -57,6 +57,8 @@ pub(in crate::vfs) struct Stored {
     pub(in crate::vfs) hashed_by_b2: bool,
     /// Made by this mount: it may remove the version once it has superseded it without loss.
     pub(in crate::vfs) ours: bool,
+    /// When its upload began, by B2's clock, in milliseconds since 1970.
+    pub(in crate::vfs) uploaded_ms: u64,
     /// Nothing visible lies under this version: deleting it exposes nothing (API §8).
     pub(in crate::vfs) bare: bool,
     pub(in crate::vfs) standing: Standing,
@@ -206,39 +208,55 @@ impl Marker {
 }
 
 /// A directory's children and how much is known of them.
+///
+/// Small, because the kernel may hold very many: what only one in use needs stands apart.
 #[derive(Default)]
 pub(in crate::vfs) struct Dir {
     /// In B2's order of names (API §4.2).
     pub(in crate::vfs) children: BTreeMap<Arc<str>, Ino>,
     /// How many of them are directories.
-    pub(in crate::vfs) subdirectories: u32,
-    /// When the last complete listing began.
-    pub(in crate::vfs) listed: Option<Instant>,
-    /// When its first page was last asked for: there the marker with its attributes stands.
-    pub(in crate::vfs) paged: Option<Instant>,
-    /// Directories in it that were asked for one by one.
-    pub(in crate::vfs) asked: Asked,
-    /// The same of directories whose listing was about to expire.
-    pub(in crate::vfs) asked_again: Asked,
+    subdirectories: u32,
     /// How many children there were when their map was last packed.
-    pub(in crate::vfs) compact: u32,
+    compact: u32,
+    /// When the last complete listing began.
+    listed: Option<Moment>,
+    /// When its first page was last asked for: there the marker with its attributes stands.
+    paged: Option<Moment>,
     /// It is being listed anew before it expires.
     pub(in crate::vfs) refreshing: bool,
     /// The last listing did not fit one page: single names are asked for instead.
     pub(in crate::vfs) large: bool,
     /// The last complete listing held what Linux cannot show here.
     pub(in crate::vfs) odd: bool,
+    pub(in crate::vfs) marker: Marker,
+    /// What the marker's next version takes over; `None`: nothing.
+    pub(in crate::vfs) carried: Option<Arc<Carried>>,
+    /// Made by `Tree::usage_mut`, which counts them.
+    pub(in crate::vfs::names) usage: Option<Box<Usage>>,
+}
+
+/// What there is of a directory that is in use.
+#[derive(Default)]
+pub(in crate::vfs) struct Usage {
+    /// Directories in it that were asked for one by one.
+    pub(in crate::vfs) asked: Asked,
+    /// The same of directories whose listing was about to expire.
+    pub(in crate::vfs) asked_again: Asked,
     /// Names that B2 was asked for one by one and does not have.
-    pub(in crate::vfs) absent: HashMap<Box<str>, Instant>,
+    absent: HashMap<Box<str>, Instant>,
     /// The listing that is being read, as long as somebody reads it.
     pub(in crate::vfs) pages: Weak<Pages>,
     /// Serialises the calls that list this directory.
     pub(in crate::vfs) flight: Arc<tokio::sync::Mutex<()>>,
     /// Where a walk goes on once it has come to this directory.
     pub(in crate::vfs) milestone: Option<Box<Milestone>>,
-    pub(in crate::vfs) marker: Marker,
-    /// What the marker's next version takes over; `None`: nothing.
-    pub(in crate::vfs) carried: Option<Arc<Carried>>,
+}
+
+impl Usage {
+    /// Whether somebody is listing or reading the directory right now.
+    pub(in crate::vfs::names) fn busy(&self) -> bool {
+        self.pages.strong_count() > 0 || Arc::strong_count(&self.flight) > 1
+    }
 }
 
 /// An `Instant` in eight bytes, also when it may be missing.
@@ -247,19 +265,19 @@ pub(in crate::vfs) struct Moment(NonZeroU64);
 
 impl Moment {
     /// All moments are counted from the first that was noted, in nanoseconds, beginning with 1.
-    fn zero(first: Instant) -> Instant {
+    fn zero(first: impl FnOnce() -> Instant) -> Instant {
         static ZERO: OnceLock<Instant> = OnceLock::new();
-        *ZERO.get_or_init(|| first)
+        *ZERO.get_or_init(first)
     }
 
     pub(in crate::vfs) fn instant(self) -> Instant {
-        Self::zero(Instant::now()) + Duration::from_nanos(self.0.get() - 1)
+        Self::zero(Instant::now) + Duration::from_nanos(self.0.get() - 1)
     }
 }
 
 impl From<Instant> for Moment {
     fn from(at: Instant) -> Self {
-        let since = at.saturating_duration_since(Self::zero(at)).as_nanos();
+        let since = at.saturating_duration_since(Self::zero(|| at)).as_nanos();
         let count = u64::try_from(since).unwrap_or(u64::MAX - 1);
         Self(NonZeroU64::MIN.saturating_add(count))
     }
@@ -327,21 +345,74 @@ impl Dir {
     /// Most single absent names that are remembered per directory.
     const ABSENT_MAX: usize = 1024;
 
-    pub(in crate::vfs) fn remember_absent(&mut self, name: &str, began: Instant) {
-        if self.absent.len() >= Self::ABSENT_MAX {
-            self.absent.clear();
+    /// What only a directory in use has.
+    pub(in crate::vfs) fn usage(&self) -> Option<&Usage> {
+        self.usage.as_deref()
+    }
+
+    /// When the last complete listing began.
+    pub(in crate::vfs) fn listed(&self) -> Option<Instant> {
+        self.listed.map(Moment::instant)
+    }
+
+    /// When its first page was last asked for.
+    pub(in crate::vfs) fn paged(&self) -> Option<Instant> {
+        self.paged.map(Moment::instant)
+    }
+
+    /// B2 was asked for its first page.
+    pub(in crate::vfs::names) fn note_page(&mut self, at: Instant) {
+        self.paged = Some(at.into());
+    }
+
+    /// A complete listing of it, which began at `since`, has arrived.
+    pub(in crate::vfs::names) fn note_listing(&mut self, since: Instant) {
+        self.listed = Some(since.into());
+        if let Some(usage) = &mut self.usage {
+            usage.absent = HashMap::new();
         }
-        self.absent.insert(name.into(), began);
+    }
+
+    /// Not all names are known any more.
+    pub(in crate::vfs) fn forget_listing(&mut self) {
+        self.listed = None;
+    }
+
+    /// B2 may have a name that it was believed not to have.
+    pub(in crate::vfs) fn doubt(&mut self, name: &str) {
+        self.listed = None;
+        self.no_more_absent(name);
+    }
+
+    /// Since when B2 is known not to have a name that it was asked for.
+    pub(in crate::vfs::names) fn absent(&self, name: &str) -> Option<Instant> {
+        self.usage.as_ref()?.absent.get(name).copied()
+    }
+
+    pub(in crate::vfs::names) fn remember_absent(&mut self, name: &str, began: Instant) {
+        // Nobody uses it any more otherwise.
+        let Some(usage) = &mut self.usage else { return };
+        if usage.absent.len() >= Self::ABSENT_MAX {
+            usage.absent.clear();
+        }
+        usage.absent.insert(name.into(), began);
+    }
+
+    fn no_more_absent(&mut self, name: &str) {
+        if let Some(usage) = &mut self.usage {
+            usage.absent.remove(name);
+        }
     }
 
     /// Adds a name that nobody has.
-    pub(in crate::vfs) fn add(&mut self, name: Arc<str>, child: Ino, directory: bool) {
+    pub(in crate::vfs::names) fn add(&mut self, name: Arc<str>, child: Ino, directory: bool) {
+        self.no_more_absent(&name);
         self.children.insert(name, child);
         self.subdirectories += u32::from(directory);
     }
 
     /// Takes a name out, if it is this child's.
-    pub(in crate::vfs) fn remove(&mut self, name: &str, child: Ino, directory: bool) {
+    pub(in crate::vfs::names) fn remove(&mut self, name: &str, child: Ino, directory: bool) {
         if self.children.get(name) == Some(&child) {
             self.children.remove(name);
             self.subdirectories = self.subdirectories.saturating_sub(u32::from(directory));
@@ -375,8 +446,8 @@ impl Dir {
     /// A directory that was just made here: everything about it is known.
     pub(in crate::vfs) fn made_here() -> Self {
         Self {
-            listed: Some(Instant::now()),
-            paged: Some(Instant::now()),
+            listed: Some(Instant::now().into()),
+            paged: Some(Instant::now().into()),
             marker: Marker::Wanted {
                 attributes: false,
                 old: None,
@@ -390,7 +461,7 @@ impl Dir {
         // At least as long as one path takes to be walked, or `metadata_ttl: 0` would ask twice.
         let ttl = ttl.max(Duration::from_secs(1));
         matches!(self.marker, Marker::Wanted { .. })
-            || self.paged.is_some_and(|at| at.elapsed() < ttl)
+            || self.paged().is_some_and(|at| at.elapsed() < ttl)
     }
 }
 
@@ -410,13 +481,16 @@ pub(in crate::vfs) struct Node {
     pub(in crate::vfs) name: Arc<str>,
     /// Still reachable by its name.
     pub(in crate::vfs) linked: bool,
+    /// What B2 said of the name when it was last `checked` did not settle what it stands for: the row of a
+    /// directory of this name may still follow that of the file, or an older version than the last was shown.
+    pub(in crate::vfs::names) unsettled: bool,
     /// References that the kernel holds (`forget` gives them back).
     pub(in crate::vfs) lookups: u64,
     pub(in crate::vfs) opens: u32,
     /// Last local change of the name or of what it means.
-    pub(in crate::vfs) changed: Tick,
+    pub(in crate::vfs::names) changed: Tick,
     /// When B2 was last asked for this very name.
-    pub(in crate::vfs) checked: Option<Moment>,
+    pub(in crate::vfs::names) checked: Option<Moment>,
     pub(in crate::vfs) meta: Meta,
     /// Why the last try to store it failed.
     pub(in crate::vfs) failed: Option<Box<Failure>>,
@@ -424,6 +498,12 @@ pub(in crate::vfs) struct Node {
 }
 
 impl Node {
+    /// B2 was asked for the name at that moment, and has said what it stands for, or not quite.
+    pub(in crate::vfs::names) fn check(&mut self, at: Instant, settled: bool) {
+        self.checked = Some(at.into());
+        self.unsettled = !settled;
+    }
+
     pub(in crate::vfs) fn object(&self) -> Option<&Object> {
         match &self.body {
             Body::Object(object) => Some(object),
@@ -517,7 +597,9 @@ mod tests {
 
     #[test]
     fn a_name_is_small() {
-        assert_eq!(size_of::<Option<Node>>(), 216);
+        assert!(size_of::<Option<Node>>() <= 224);
+        // What the kernel refers to stays, so a directory has to be small, too.
+        assert!(size_of::<Dir>() <= 144, "{}", size_of::<Dir>());
     }
 
     #[test]

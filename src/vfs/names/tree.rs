@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::vfs::attr::{self, Meta, Nanos, to_time};
 use crate::vfs::names::atime::AccessTimes;
+use crate::vfs::names::lately::Lately;
 use crate::vfs::names::leaving::Leaving;
-use crate::vfs::names::node::{Body, Dir, Moment, Node, Object};
+use crate::vfs::names::node::{Body, Dir, Node, Object, Usage};
 use crate::vfs::names::table::Table;
 use crate::vfs::{Attr, Error, Ino};
 
@@ -32,6 +33,11 @@ pub(in crate::vfs) struct Tree {
     /// Names that B2 may still show although they were removed here.
     pub(in crate::vfs) leaving: Leaving,
     accessed: AccessTimes,
+    lately: Lately,
+    /// How many directories are in use (`Dir::usage`).
+    in_use: usize,
+    /// How many directories hold anything.
+    parents: usize,
 }
 
 impl Tree {
@@ -46,6 +52,9 @@ impl Tree {
             removed: HashMap::new(),
             leaving: Leaving::default(),
             accessed: AccessTimes::default(),
+            lately: Lately::default(),
+            in_use: 0,
+            parents: 0,
         };
         tree.nodes.insert(
             Ino::ROOT,
@@ -53,6 +62,7 @@ impl Tree {
                 parent: Ino::ROOT,
                 name: Arc::from(""),
                 linked: true,
+                unsettled: false,
                 lookups: 1,
                 opens: 0,
                 changed: 0,
@@ -67,7 +77,13 @@ impl Tree {
 
     pub(in crate::vfs) fn tick(&mut self) -> Tick {
         self.tick += 1;
+        self.lately.note(self.tick, Instant::now());
         self.tick
+    }
+
+    /// Whether this mount changed a node within the time that listings may lag behind.
+    pub(in crate::vfs::names) fn changed_lately(&self, node: &Node, now: Instant) -> bool {
+        self.lately.has(node.changed, now)
     }
 
     /// A listing begins; `end_flight` must follow.
@@ -91,9 +107,16 @@ impl Tree {
     }
 
     /// Whether a name was removed here after a listing that is still under way began.
-    pub(in crate::vfs) fn removed_since(&self, dir: Ino, name: &Arc<str>, began: Tick) -> bool {
-        let removed = self.removed.get(&(dir, Arc::clone(name)));
-        removed.is_some_and(|at| *at > began)
+    pub(in crate::vfs) fn removed_since(&self, dir: Ino, name: &str, began: Tick) -> bool {
+        self.removed(dir, name).is_some_and(|at| at > began)
+    }
+
+    /// When a name was removed here, as far as listings under way may still show it.
+    pub(in crate::vfs::names) fn removed(&self, dir: Ino, name: &str) -> Option<Tick> {
+        if self.removed.is_empty() {
+            return None;
+        }
+        self.removed.get(&(dir, Arc::from(name))).copied()
     }
 
     fn note_removed(&mut self, dir: Ino, name: Arc<str>) {
@@ -117,6 +140,24 @@ impl Tree {
 
     pub(in crate::vfs) fn dir_mut(&mut self, ino: Ino) -> Result<&mut Dir, Error> {
         self.get_mut(ino)?.dir_mut().ok_or(Error::NotDirectory)
+    }
+
+    /// What a directory in use has; it is in use from now on.
+    pub(in crate::vfs) fn usage_mut(&mut self, ino: Ino) -> Result<&mut Usage, Error> {
+        if self.dir(ino)?.usage.is_none() {
+            self.in_use += 1;
+        }
+        let dir = self.dir_mut(ino)?;
+        Ok(dir.usage.get_or_insert_default())
+    }
+
+    /// Nobody uses a directory any more.
+    pub(in crate::vfs::names) fn put_away(&mut self, ino: Ino) {
+        if let Ok(dir) = self.dir_mut(ino)
+            && dir.usage.take().is_some()
+        {
+            self.in_use = self.in_use.saturating_sub(1);
+        }
     }
 
     pub(in crate::vfs) fn object_mut(&mut self, ino: Ino) -> Result<&mut Object, Error> {
@@ -155,6 +196,32 @@ impl Tree {
         Some(path)
     }
 
+    /// Whether a node and all directories above it are linked.
+    pub(in crate::vfs) fn reachable(&self, ino: Ino) -> bool {
+        let mut here = ino;
+        while here != Ino::ROOT {
+            match self.nodes.get(here) {
+                Some(node) if node.linked => here = node.parent,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// How many directories are above a node.
+    pub(in crate::vfs::names) fn depth(&self, ino: Ino) -> usize {
+        let mut depth = 0;
+        let mut here = ino;
+        while here != Ino::ROOT {
+            let Some(node) = self.nodes.get(here) else {
+                break;
+            };
+            here = node.parent;
+            depth += 1;
+        }
+        depth
+    }
+
     /// Whether `ino` is `ancestor` or lies below it.
     pub(in crate::vfs) fn is_below(&self, mut ino: Ino, ancestor: Ino) -> bool {
         loop {
@@ -182,7 +249,7 @@ impl Tree {
         let ino = self.next;
         let changed = self.tick;
         let directory = matches!(body, Body::Dir(_));
-        self.dir_mut(parent)?.add(Arc::clone(&name), ino, directory);
+        self.add_child(parent, Arc::clone(&name), ino, directory)?;
         self.next = ino.next();
         self.nodes.insert(
             ino,
@@ -190,6 +257,7 @@ impl Tree {
                 parent,
                 name,
                 linked: true,
+                unsettled: false,
                 lookups: 0,
                 opens: 0,
                 changed,
@@ -200,6 +268,31 @@ impl Tree {
             },
         );
         Ok(ino)
+    }
+
+    fn add_child(
+        &mut self,
+        parent: Ino,
+        name: Arc<str>,
+        child: Ino,
+        directory: bool,
+    ) -> Result<(), Error> {
+        let dir = self.dir_mut(parent)?;
+        let first = dir.children.is_empty();
+        dir.add(name, child, directory);
+        self.parents += usize::from(first);
+        Ok(())
+    }
+
+    fn remove_child(&mut self, parent: Ino, name: &str, child: Ino, directory: bool) {
+        let Ok(dir) = self.dir_mut(parent) else {
+            return;
+        };
+        let before = dir.children.len();
+        dir.remove(name, child, directory);
+        if before > 0 && dir.children.is_empty() {
+            self.parents = self.parents.saturating_sub(1);
+        }
     }
 
     /// Marks a local change of a name: listings that began before lose against it.
@@ -241,9 +334,7 @@ impl Tree {
             Body::Object(_) => Vec::new(),
         };
         let directory = matches!(node.body, Body::Dir(_));
-        if let Ok(dir) = self.dir_mut(parent) {
-            dir.remove(&name, ino, directory);
-        }
+        self.remove_child(parent, &name, ino, directory);
         for child in below {
             self.forget_name(child);
         }
@@ -253,6 +344,12 @@ impl Tree {
     /// How many inodes there are.
     pub(in crate::vfs) fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Memory that names take, in names: the map of a directory's children takes as much as one more, and
+    /// so does what a directory in use needs.
+    pub(in crate::vfs) fn weight(&self) -> usize {
+        self.nodes.len() + self.parents + self.in_use
     }
 
     /// Every inode, in no order.
@@ -267,9 +364,7 @@ impl Tree {
         };
         let (parent, name) = (node.parent, Arc::clone(&node.name));
         let directory = node.dir().is_some();
-        if let Ok(dir) = self.dir_mut(parent) {
-            dir.remove(&name, ino, directory);
-        }
+        self.remove_child(parent, &name, ino, directory);
         self.free(ino);
     }
 
@@ -288,13 +383,9 @@ impl Tree {
         let node = self.get(ino)?;
         let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
         let directory = node.dir().is_some();
-        if let Ok(dir) = self.dir_mut(old_parent) {
-            dir.remove(&old_name, ino, directory);
-        }
+        self.remove_child(old_parent, &old_name, ino, directory);
         self.note_removed(old_parent, old_name);
-        let dir = self.dir_mut(parent)?;
-        dir.add(Arc::clone(&name), ino, directory);
-        dir.absent.remove(&*name);
+        self.add_child(parent, Arc::clone(&name), ino, directory)?;
         let node = self.get_mut(ino)?;
         node.parent = parent;
         node.name = name;
@@ -317,6 +408,7 @@ impl Tree {
     }
 
     fn free(&mut self, ino: Ino) {
+        self.put_away(ino);
         self.nodes.remove(ino);
         self.pending.remove(&ino);
         self.accessed.forget(ino);
@@ -398,21 +490,6 @@ impl Tree {
 
     pub(in crate::vfs) fn set_atime(&mut self, ino: Ino, atime: Nanos) {
         self.accessed.set(ino, atime);
-    }
-
-    /// How much longer B2 need not be asked about a node.
-    pub(in crate::vfs) fn fresh_for(&self, ino: Ino, ttl: Duration, now: Instant) -> Duration {
-        let Some(node) = self.nodes.get(ino) else {
-            return Duration::ZERO;
-        };
-        if ino == Ino::ROOT || node.local() {
-            return ttl;
-        }
-        let listed = self.dir(node.parent).ok().and_then(|dir| dir.listed);
-        let Some(known) = listed.max(node.checked.map(Moment::instant)) else {
-            return Duration::ZERO;
-        };
-        ttl.saturating_sub(now.saturating_duration_since(known))
     }
 }
 
@@ -504,8 +581,7 @@ mod tests {
         tree.relocate(g, Ino::ROOT, Arc::from("moved"))
             .expect("moves");
         tree.forget_name(h);
-        let removed =
-            |tree: &Tree, name, began| tree.removed_since(Ino::ROOT, &Arc::from(name), began);
+        let removed = |tree: &Tree, name, began| tree.removed_since(Ino::ROOT, name, began);
         assert!(removed(&tree, "f", before) && removed(&tree, "g", before));
         assert!(!removed(&tree, "f", after) && removed(&tree, "g", after));
         assert!(!removed(&tree, "h", before), "B2 removed it");
@@ -513,5 +589,73 @@ mod tests {
         assert!(removed(&tree, "f", before));
         tree.end_flight();
         assert!(!removed(&tree, "f", before), "nothing is under way");
+    }
+
+    #[test]
+    fn directories_that_hold_something_and_are_used_weigh_more() {
+        let mut tree = tree();
+        assert_eq!(tree.weight(), 1);
+        let d = add(&mut tree, Ino::ROOT, "d", true);
+        let f = add(&mut tree, d, "f", false);
+        let g = add(&mut tree, d, "g", false);
+        tree.usage_mut(d).expect("a directory");
+        tree.usage_mut(d).expect("a directory");
+        assert_eq!(tree.weight(), 4 + 2 + 1);
+        tree.drop_name(f);
+        tree.relocate(g, Ino::ROOT, Arc::from("g")).expect("moves");
+        assert_eq!(tree.weight(), 3 + 1 + 1);
+        tree.put_away(d);
+        assert_eq!(tree.weight(), 3 + 1);
+        tree.usage_mut(d).expect("a directory");
+        tree.detach(d);
+        tree.detach(g);
+        assert_eq!(tree.weight(), 1);
+    }
+
+    #[test]
+    fn what_is_known_of_a_name() {
+        use crate::vfs::names::known::{Known, Since};
+        let mut tree = tree();
+        let d = add(&mut tree, Ino::ROOT, "d", true);
+        let f = add(&mut tree, d, "f", false);
+        let at = Instant::now();
+        let since = |tree: &Tree, name| tree.known(d, name).since();
+        // Made here, and not stored yet.
+        assert_eq!(since(&tree, "f"), Since::Always);
+        assert_eq!(tree.known(d, "f").ino(), Some(f));
+        assert_eq!(tree.known(d, "g"), Known::Unknown);
+        // Asked for one by one.
+        tree.usage_mut(d).expect("a directory");
+        tree.dir_mut(d).expect("one").remember_absent("g", at);
+        assert_eq!(
+            tree.known(d, "g"),
+            Known::Absent {
+                since: Since::At(at)
+            }
+        );
+        assert_eq!(tree.known_all(d), Since::Never);
+        let e = add(&mut tree, d, "e", true);
+        assert_eq!(since(&tree, "e"), Since::Never);
+        tree.get_mut(e).expect("there").check(at, true);
+        assert!(matches!(since(&tree, "e"), Since::At(_)));
+        tree.get_mut(e).expect("there").check(at, false);
+        assert_eq!(since(&tree, "e"), Since::Never, "it may be something else");
+        tree.dir_mut(d).expect("one").note_listing(at);
+        assert!(matches!(since(&tree, "e"), Since::At(_)), "listed");
+        assert!(matches!(since(&tree, "h"), Since::At(_)));
+        // Removed while somebody lists.
+        let began = tree.begin_flight();
+        assert!(!tree.known(d, "f").overrules(began));
+        tree.detach(f);
+        assert!(matches!(tree.known(d, "f"), Known::Removed { .. }));
+        assert!(tree.known(d, "f").overrules(began));
+        let later = tree.begin_flight();
+        assert!(!tree.known(d, "f").overrules(later));
+        tree.touch(e);
+        assert!(tree.known(d, "e").overrules(later));
+        // In a directory that was removed itself, memory is right.
+        tree.get_mut(d).expect("there").lookups = 1;
+        tree.detach(d);
+        assert_eq!(since(&tree, "anything"), Since::Always);
     }
 }

@@ -164,7 +164,6 @@ impl Vfs {
         let node = tree.get_mut(parent)?;
         node.meta.mtime = now;
         node.meta.ctime = now;
-        tree.dir_mut(parent)?.absent.remove(&**name);
         Ok(ino)
     }
 }

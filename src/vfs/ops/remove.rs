@@ -289,8 +289,7 @@ impl Vfs {
             return;
         }
         if let Ok(dir) = tree.dir_mut(gone.parent) {
-            dir.listed = None;
-            dir.absent.remove(&*gone.name);
+            dir.doubt(&gone.name);
         }
         failures.add(&gone.full, error);
         drop(tree);
@@ -439,7 +438,7 @@ impl Vfs {
             let tree = self.tree();
             let dir = tree.dir(ino)?;
             let ttl = self.settings().metadata_ttl;
-            let fresh = dir.listed.is_some_and(|at| at.elapsed() < ttl);
+            let fresh = dir.listed().is_some_and(|at| at.elapsed() < ttl);
             (fresh && !dir.odd, dir.marker.stored().cloned())
         };
         match marker {

@@ -364,7 +364,7 @@ impl Vfs {
                 id: id.clone(),
                 ours: true,
                 // A marker that was there before would stand in the first page.
-                bare: old.is_none() && dir.paged.is_some(),
+                bare: old.is_none() && dir.paged().is_some(),
             });
             if info != file.info {
                 dir.marker.want(true);
