@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use crate::b2::ListNames;
+use crate::vfs::names::dir::{Dir, Milestone};
 use crate::vfs::names::flight::Flight;
-use crate::vfs::names::node::{Dir, Milestone};
 use crate::vfs::{Error, Ino, Vfs};
 
 /// Rows of a page: the most that B2 gives (API §4.1).

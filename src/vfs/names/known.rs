@@ -7,7 +7,9 @@
 use std::time::{Duration, Instant};
 
 use crate::vfs::Ino;
-use crate::vfs::names::node::{Dir, Moment, Node, Stored};
+use crate::vfs::names::dir::Dir;
+use crate::vfs::names::moment::Moment;
+use crate::vfs::names::node::{Node, Stored};
 use crate::vfs::names::tree::{Tick, Tree};
 
 /// What is known of a name in a directory.

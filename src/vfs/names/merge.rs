@@ -5,30 +5,19 @@
 //! B2 has still to remove are ignored (`leaving`). A file that is open keeps its inode and its version; a
 //! newer version in B2 gets a new inode.
 
-use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::b2::{Action, FileVersion};
+use crate::b2::FileVersion;
 use crate::vfs::attr::Meta;
 use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::names::known;
-use crate::vfs::names::name::{self, MARKER, Row};
-use crate::vfs::names::node::{
-    Body, Carried, Marker, MarkerObject, Moment, Object, Standing, Stored,
-};
+use crate::vfs::names::moment::Moment;
+use crate::vfs::names::name::MARKER;
+use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Object, Standing, Stored};
+use crate::vfs::names::rows::Rows;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::{FileKind, Ino, Invalidation, Vfs};
-
-/// Rows of one directory.
-#[derive(Default)]
-struct Rows {
-    files: Vec<(Arc<str>, FileVersion)>,
-    folders: HashSet<Arc<str>>,
-    marker: Option<FileVersion>,
-    /// Something that Linux cannot show.
-    odd: bool,
-}
 
 /// What rows have changed.
 #[derive(Default)]
@@ -55,140 +44,7 @@ impl Vfs {
         self.apply_rows(&mut self.tree(), flight, sorted, covers)
     }
 
-    fn sort_row(&self, rows: &mut Rows, prefix: &str, row: FileVersion) {
-        match name::row(row.name.as_str(), prefix) {
-            // Two of them (`d/` and `d/.bzEmpty`): the tree has a place for one.
-            Row::Marker => rows.odd |= rows.marker.replace(row).is_some(),
-            Row::Dir(component) => {
-                rows.folders.insert(Arc::from(component));
-            }
-            Row::File(component) if row.action == Action::Upload => {
-                let component = Arc::from(component);
-                rows.files.push((component, row));
-            }
-            Row::File(_) => {}
-            Row::Unshowable => {
-                rows.odd = true;
-                self.shared.warned.unshowable(row.name.as_str());
-            }
-        }
-    }
-
-    /// Takes over rows of a recursive listing, which began at the name `start` and would go on at
-    /// `next`. Returns the directories that are known completely now, in B2's order, and the one
-    /// where it is best to go on.
-    pub(in crate::vfs) fn apply_walk(
-        &self,
-        flight: &Flight,
-        start: &str,
-        rows: Vec<FileVersion>,
-        next: Option<&str>,
-    ) -> (Vec<Ino>, Option<String>) {
-        // Directories before what is in them.
-        let mut all: BTreeMap<String, Rows> = BTreeMap::new();
-        for row in rows {
-            self.sort_deep(&mut all, &flight.prefix, row);
-        }
-        let complete = |prefix: &str| {
-            start <= prefix && next.is_none_or(|next| prefix < next && !next.starts_with(prefix))
-        };
-        let mut known = Vec::new();
-        for (prefix, rows) in all {
-            // In steps: others want the tree, too.
-            let mut tree = self.tree();
-            let Some(dir) = self.directory_at(&tree, flight, &prefix) else {
-                continue;
-            };
-            if tree
-                .dir(dir)
-                .is_ok_and(|dir| dir.listed().is_some_and(|at| at >= flight.at))
-            {
-                continue;
-            }
-            let whole = complete(&prefix);
-            let covers = if whole {
-                Covers::all(flight.at)
-            } else {
-                Covers::Part {
-                    next: next.map(ToOwned::to_owned),
-                }
-            };
-            let here = Flight {
-                dir,
-                prefix,
-                ..*flight
-            };
-            self.apply_rows(&mut tree, &here, rows, &covers);
-            if whole {
-                known.push(dir);
-            }
-        }
-        let on = next.and_then(|next| {
-            // The first directory that is known in part: whoever walks will ask for all of it.
-            let tree = self.tree();
-            let beneath = next.strip_prefix(&flight.prefix)?;
-            let mut ends = beneath.match_indices('/').map(|(at, _)| at + 1);
-            ends.find_map(|end| {
-                let prefix = &next[..flight.prefix.len() + end];
-                let dir = self.directory_at(&tree, flight, prefix)?;
-                let unknown = tree
-                    .dir(dir)
-                    .is_ok_and(|dir| dir.listed().is_none_or(|at| at < flight.at));
-                (prefix > start && unknown).then(|| prefix.to_owned())
-            })
-        });
-        (known, on)
-    }
-
-    fn sort_deep(&self, all: &mut BTreeMap<String, Rows>, root: &str, row: FileVersion) {
-        let full = row.name.as_str();
-        let Some(beneath) = full.strip_prefix(root) else {
-            return;
-        };
-        let mut from = root.len();
-        for (at, _) in beneath.match_indices('/') {
-            let end = root.len() + at + 1;
-            let (parent, folder) = (&full[..from], &full[..end]);
-            let Row::Dir(component) = name::row(folder, parent) else {
-                self.shared.warned.unshowable(folder);
-                all.entry(parent.to_owned()).or_default().odd = true;
-                return;
-            };
-            if !all.contains_key(folder) {
-                let component = Arc::from(component);
-                all.entry(parent.to_owned())
-                    .or_default()
-                    .folders
-                    .insert(component);
-                all.insert(folder.to_owned(), Rows::default());
-            }
-            from = end;
-        }
-        let parent = full[..from].to_owned();
-        let rows = all.entry(parent.clone()).or_default();
-        self.sort_row(rows, &parent, row);
-    }
-
-    /// The directory that has a full name now, if it is the one that the listing speaks of.
-    fn directory_at(&self, tree: &Tree, flight: &Flight, prefix: &str) -> Option<Ino> {
-        let root = tree.path(flight.dir).map(|path| self.full(&path));
-        let beneath = prefix.strip_prefix(root.as_ref()?)?;
-        if root.as_ref() != Some(&flight.prefix) {
-            return None;
-        }
-        let mut here = flight.dir;
-        for component in beneath.split_terminator('/') {
-            let child = tree.child(here, component)?;
-            // Made, or moved here, after the listing began.
-            if tree.get(child).ok()?.changed > flight.began {
-                return None;
-            }
-            here = child;
-        }
-        tree.dir(here).ok().map(|_| here)
-    }
-
-    fn apply_rows(
+    pub(in crate::vfs::names) fn apply_rows(
         &self,
         tree: &mut Tree,
         flight: &Flight,

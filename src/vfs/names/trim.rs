@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use crate::vfs::names::node::{Body, Dir, Marker, Moment, Node, Usage};
+use crate::vfs::names::dir::{Dir, Usage};
+use crate::vfs::names::moment::Moment;
+use crate::vfs::names::node::{Body, Marker, Node};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::{Ino, Invalidation, Vfs};
 

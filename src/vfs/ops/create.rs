@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::vfs::attr::{self, Meta};
+use crate::vfs::names::dir::Dir;
 use crate::vfs::names::name;
-use crate::vfs::names::node::{Body, Dir, Object};
+use crate::vfs::names::node::{Body, Object};
 use crate::vfs::versions::commit::Why;
 use crate::vfs::versions::queue::{Queue, Urgency};
 use crate::vfs::{Entry, Error, FileKind, Ino, NewNode, Opened, Vfs};
