@@ -70,7 +70,7 @@ impl Vfs {
 
     /// Drops names until at most `stay` are known, or nothing more can go.
     fn trim(&self, stay: usize) {
-        let dirs = in_order(&self.tree());
+        let dirs = in_order(&self.tree(), Instant::now());
         let before = self.known_names();
         for some in dirs.chunks(AT_ONCE) {
             let mut tree = self.tree();
@@ -124,7 +124,7 @@ impl Vfs {
 
 /// Directories of which something can go, in the order in which it should: those used longest ago first,
 /// but none before those below it.
-fn in_order(tree: &Tree) -> Vec<Ino> {
+fn in_order(tree: &Tree, now: Instant) -> Vec<Ino> {
     let mut last: HashMap<Ino, Option<Instant>> = HashMap::new();
     for (ino, node) in tree.all() {
         let Some(dir) = node.dir() else { continue };
@@ -145,7 +145,8 @@ fn in_order(tree: &Tree) -> Vec<Ino> {
         .filter_map(|(ino, used)| {
             let node = tree.get(ino).ok()?;
             let dir = node.dir()?;
-            let idle = node.opens == 0 && used.is_none_or(|at| at.elapsed() > LATELY);
+            let idle =
+                node.opens == 0 && used.is_none_or(|at| now.saturating_duration_since(at) > LATELY);
             let something = !dir.children.is_empty() || dir.usage().is_some();
             (idle && something).then(|| (used, tree.depth(ino), ino))
         })
@@ -170,5 +171,43 @@ fn idle(node: &Node) -> bool {
             dir.children.is_empty() && !used(dir) && !matches!(dir.marker, Marker::Wanted { .. })
         }
         Body::Object(object) => object.content.is_none() && object.leftover.is_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::FileKind;
+    use crate::vfs::attr::Meta;
+
+    #[test]
+    fn what_is_in_a_directory_goes_before_itself() {
+        let settings = crate::vfs::tests::settings();
+        let meta = Meta::default_for(FileKind::Directory, &settings, 0);
+        let mut tree = Tree::new(meta);
+        let mut add = |parent, name: &str| {
+            let body = Body::Dir(Box::default());
+            let ino = tree.insert(parent, Arc::from(name), meta, body);
+            ino.expect("the parent is a directory")
+        };
+        let a = add(Ino::ROOT, "a");
+        let b = add(a, "b");
+        let c = add(b, "c");
+        let d = add(Ino::ROOT, "d");
+        let e = add(d, "e");
+        // Moved below a younger one, and listed after those above it.
+        tree.relocate(b, e, Arc::from("b")).expect("moves");
+        for dir in [a, b, c, d, e] {
+            tree.usage_mut(dir).expect("a directory");
+        }
+        let first = Instant::now();
+        for (at, dir) in [Ino::ROOT, d, a, e, b, c].into_iter().enumerate() {
+            let at = first + Duration::from_millis(at as u64);
+            tree.dir_mut(dir).expect("one").note_listing(at);
+        }
+        assert!(in_order(&tree, first).is_empty(), "used lately");
+        // The root and `d` are used as lately as `c`, which is below them.
+        let order = in_order(&tree, first + LATELY * 2);
+        assert_eq!(order, [a, c, b, e, d, Ino::ROOT]);
     }
 }
