@@ -255,6 +255,9 @@ impl Vfs {
     /// The first page does not show the marker that was believed to be there: somebody has removed it, and
     /// the attributes that it held with it.
     fn marker_is_gone(&self, tree: &mut Tree, flight: &Flight) {
+        let lately = tree
+            .get(flight.dir)
+            .is_ok_and(|node| tree.changed_lately(node, flight.at));
         let Ok(node) = tree.get_mut(flight.dir) else {
             return;
         };
@@ -263,8 +266,11 @@ impl Vfs {
         }
         let (dir, mtime) = (flight.dir, node.meta.mtime);
         let Some(body) = node.dir_mut() else { return };
-        if !matches!(body.marker, Marker::Stored(_)) {
-            return;
+        match &body.marker {
+            // The listing may lag behind, and attributes would be lost.
+            Marker::Stored(object) if object.ours && lately => return,
+            Marker::Stored(_) => {}
+            _ => return,
         }
         body.marker = Marker::Absent;
         body.carried = None;

@@ -190,24 +190,28 @@ mod tests {
             let ino = tree.insert(parent, Arc::from(name), meta, body);
             ino.expect("the parent is a directory")
         };
-        let a = add(Ino::ROOT, "a");
-        let b = add(a, "b");
-        let c = add(b, "c");
-        let d = add(Ino::ROOT, "d");
-        let e = add(d, "e");
+        let old = add(Ino::ROOT, "old");
+        let moved = add(old, "moved");
+        let below = add(moved, "below");
+        let top = add(Ino::ROOT, "top");
+        let young = add(top, "young");
         // Moved below a younger one, and listed after those above it.
-        tree.relocate(b, e, Arc::from("b")).expect("moves");
-        for dir in [a, b, c, d, e] {
+        tree.relocate(moved, young, Arc::from("moved"))
+            .expect("moves");
+        for dir in [old, moved, below, top, young] {
             tree.usage_mut(dir).expect("a directory");
         }
         let first = Instant::now();
-        for (at, dir) in [Ino::ROOT, d, a, e, b, c].into_iter().enumerate() {
+        for (at, dir) in [Ino::ROOT, top, old, young, moved, below]
+            .into_iter()
+            .enumerate()
+        {
             let at = first + Duration::from_millis(at as u64);
             tree.dir_mut(dir).expect("one").note_listing(at);
         }
         assert!(in_order(&tree, first).is_empty(), "used lately");
-        // The root and `d` are used as lately as `c`, which is below them.
+        // What is above `below` is used as lately as that.
         let order = in_order(&tree, first + LATELY * 2);
-        assert_eq!(order, [a, c, b, e, d, Ino::ROOT]);
+        assert_eq!(order, [old, below, moved, young, top, Ino::ROOT]);
     }
 }
