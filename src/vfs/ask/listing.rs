@@ -138,10 +138,11 @@ impl Vfs {
     ) -> Result<Option<Upto>, Error> {
         let (rows, next) = self.rows(flight, None, PAGE).await?;
         let last = rows.last().map(|row| row.name.as_str().to_owned());
-        let upto = next.and(last);
+        let upto = next.as_ref().and(last);
         let covers = Covers::Range {
             after: None,
             upto: upto.clone(),
+            next,
             since: flight.at,
         };
         let applied = self.apply(flight, rows, &covers);

@@ -94,6 +94,7 @@ impl Vfs {
         let covers = Covers::Range {
             after,
             upto: upto.clone(),
+            next: next.clone(),
             since: began,
         };
         let Some(applied) = self.apply(&flight, rows, &covers) else {

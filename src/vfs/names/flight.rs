@@ -22,6 +22,8 @@ pub(in crate::vfs) enum Covers {
     Range {
         after: Option<String>,
         upto: Option<String>,
+        /// Where the listing goes on: nothing stands before it any more.
+        next: Option<String>,
         since: Instant,
     },
     /// One name.
@@ -37,6 +39,7 @@ impl Covers {
         Self::Range {
             after: None,
             upto: None,
+            next: None,
             since,
         }
     }
@@ -48,12 +51,14 @@ impl Covers {
 
     /// Whether a row of this full name would be among the rows, or have been in an earlier part.
     pub(in crate::vfs) fn reach(&self, row: &str) -> bool {
+        let before = |next: &str| row < next && !next.starts_with(row);
         match self {
-            Self::Range { upto, .. } => upto.as_deref().is_none_or(|upto| row <= upto),
+            Self::Range { upto, next, .. } => {
+                upto.as_deref().is_none_or(|upto| row <= upto)
+                    || next.as_deref().is_some_and(before)
+            }
+            Self::Part { next } => next.as_deref().is_none_or(before),
             Self::Name(_) => true,
-            Self::Part { next } => next
-                .as_deref()
-                .is_none_or(|next| row < next && !next.starts_with(row)),
         }
     }
 }
@@ -66,6 +71,7 @@ mod tests {
         Covers::Range {
             after: after.map(str::to_owned),
             upto: upto.map(str::to_owned),
+            next: None,
             since: Instant::now(),
         }
     }
@@ -78,6 +84,15 @@ mod tests {
             !range(None, Some("d/a-0")).reach("d/a/"),
             "the directory may follow"
         );
+        let next = |next: &str| Covers::Range {
+            after: None,
+            upto: Some("d/a".to_owned()),
+            next: Some(next.to_owned()),
+            since: Instant::now(),
+        };
+        assert!(next("d/b").reach("d/a/") && next("d/a0").reach("d/a/"));
+        assert!(!next("d/a/").reach("d/a/") && !next("d/a/x").reach("d/a/"));
+        assert!(!next("d/a ").reach("d/a/"));
         assert!(range(None, Some("d/b")).begin_with("d/.bzEmpty"));
         assert!(!range(None, Some("d/!")).begin_with("d/.bzEmpty"));
         assert!(

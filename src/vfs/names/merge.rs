@@ -93,7 +93,9 @@ impl Vfs {
         self.apply_absence(tree, flight, &applied.seen, covers);
         let dir = tree.dir_mut(flight.dir).ok()?;
         match covers {
-            Covers::Range { after, upto, since } => {
+            Covers::Range {
+                after, upto, since, ..
+            } => {
                 if after.is_none() {
                     dir.large = upto.is_some();
                     dir.odd &= dir.large;
@@ -292,7 +294,9 @@ impl Vfs {
                     .into_iter()
                     .collect()
             }
-            Covers::Range { after, upto, since } => {
+            Covers::Range {
+                after, upto, since, ..
+            } => {
                 let within = |full: &Option<String>| {
                     let within = full.as_deref()?.strip_prefix(&flight.prefix)?;
                     Some(within.to_owned())
