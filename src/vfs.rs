@@ -39,10 +39,11 @@ pub use types::{
 
 use crate::b2::{Client, FileId, Lost};
 use crate::io::Io;
-use ask::{listing, walk};
+use ask::walk;
 use attr::Meta;
 use names::name;
 use names::tree::Tree;
+use names::warned::Warned;
 use ops::file::Handle;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
@@ -68,7 +69,7 @@ struct Shared {
     paths: Arc<PathLocks>,
     queue: Arc<Queue>,
     invalidations: Invalidations,
-    warned: listing::Warned,
+    warned: Warned,
     walks: walk::Walks,
     /// There are too many names, and some are being dropped.
     trimming: AtomicBool,
@@ -107,7 +108,7 @@ impl Vfs {
                 paths: Arc::default(),
                 queue: Arc::default(),
                 invalidations: Invalidations::default(),
-                warned: listing::Warned::default(),
+                warned: Warned::default(),
                 walks: walk::Walks::default(),
                 trimming: AtomicBool::new(false),
                 unlinked_hashes: hashfile::Unlinked::default(),

@@ -24,6 +24,8 @@ mod holes;
 mod keeping;
 #[path = "vfs/listing.rs"]
 mod listing;
+#[path = "vfs/names.rs"]
+mod named;
 #[path = "vfs/removing.rs"]
 mod removing;
 #[path = "vfs/two_writers.rs"]

@@ -1,5 +1,6 @@
 //! What B2 is asked about names, and when: single names, pages, whole directories, walks.
 
+pub(in crate::vfs) mod fresh;
 pub(in crate::vfs) mod listing;
 pub(in crate::vfs) mod lookup;
 pub(in crate::vfs) mod pages;

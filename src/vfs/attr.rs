@@ -172,6 +172,16 @@ pub(super) fn carried_info(info: &FileInfo, settings: &Settings) -> FileInfo {
         .collect()
 }
 
+/// Begins the key of an extended attribute whose escaped name fits into one.
+pub(super) const XATTR_SHORT: &str = "xattr-";
+/// Begins the key of any other; the SHA-1 of its name follows.
+pub(super) const XATTR_LONG: &str = "xattr~";
+
+/// Whether a key of file info holds an extended attribute.
+pub(super) fn is_xattr_key(key: &str) -> bool {
+    key.starts_with(XATTR_SHORT) || key.starts_with(XATTR_LONG)
+}
+
 /// The permission bits of a mode.
 pub(super) fn permissions(mode: u32) -> u16 {
     (mode & 0o7777) as u16

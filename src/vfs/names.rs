@@ -3,11 +3,20 @@
 //! Memory work only: nothing here waits, and nothing asks B2.
 
 pub(in crate::vfs) mod atime;
+pub(in crate::vfs) mod deep;
+pub(in crate::vfs) mod dir;
 pub(in crate::vfs) mod displaced;
+pub(in crate::vfs) mod flight;
+pub(in crate::vfs) mod known;
+pub(in crate::vfs) mod lately;
 pub(in crate::vfs) mod leaving;
 pub(in crate::vfs) mod merge;
+pub(in crate::vfs) mod moment;
 pub(in crate::vfs) mod name;
 pub(in crate::vfs) mod node;
+pub(in crate::vfs) mod pages;
+pub(in crate::vfs) mod rows;
 pub(in crate::vfs) mod table;
 pub(in crate::vfs) mod tree;
 pub(in crate::vfs) mod trim;
+pub(in crate::vfs) mod warned;

@@ -81,6 +81,21 @@ pub struct Attr {
     pub ctime: SystemTime,
 }
 
+impl Attr {
+    /// What a file's virtual hash file shows.
+    pub(in crate::vfs) fn hash_file(&self) -> Self {
+        /// 40 hex digits and a newline.
+        const SIZE: u64 = 41;
+        Self {
+            ino: self.ino.hash_file(),
+            kind: FileKind::File,
+            mode: 0o444,
+            size: SIZE,
+            ..self.clone()
+        }
+    }
+}
+
 /// Answer to lookup, create, mkdir...: the kernel now holds one more reference to `attr.ino`.
 #[derive(Debug, Clone)]
 pub struct Entry {

@@ -1,54 +1,31 @@
-//! What B2 is asked for, and when: whole directories, first pages, single names.
+//! What B2 is asked for: first pages, single names.
 //!
 //! One listing of a directory at a time (its flight); recursive ones are `walk`'s. What the rows then change is `merge`'s.
 
-use std::collections::HashSet;
-use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use log::warn;
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::b2::{FileVersion, ListNames, NamesPage};
-use crate::vfs::names::tree::Tick;
+use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::{Error, Ino, Vfs};
 
 /// Rows of one call; B2 bills a call by started thousands (API §4.1).
 const PAGE: u32 = 1000;
 
-/// With `metadata_ttl: 0`, how long what was seen holds for everything but opening.
-const MOMENT: Duration = Duration::from_secs(1);
+/// How often a directory may be renamed while it is asked for.
+pub(in crate::vfs) const RENAMES: u32 = 8;
 
-/// Names that were warned of, so that each is named once.
-#[derive(Debug, Default)]
-pub(in crate::vfs) struct Warned(Mutex<HashSet<String>>);
-
-impl Warned {
-    /// Most names remembered; beyond that nothing more is said.
-    const MAX: usize = 10_000;
-
-    pub(in crate::vfs) fn unshowable(&self, name: &str) {
-        let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if set.len() < Self::MAX && set.insert(name.to_owned()) {
-            warn!("{name:?}: Linux cannot show this name; it is left alone");
-        }
-    }
-
-    pub(in crate::vfs) fn shadowed(&self, name: &str) {
-        let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if set.len() < Self::MAX && set.insert(name.to_owned()) {
-            warn!("{name:?}: a directory of the same name hides this file; it is left alone");
-        }
-    }
+/// What is said then.
+pub(in crate::vfs) fn renamed_too_fast() -> Error {
+    Error::Io("the directory is renamed faster than it can be listed".to_owned())
 }
 
-/// A listing under way: what of the tree it may overrule.
-pub(in crate::vfs) struct Flight {
-    pub(in crate::vfs) dir: Ino,
-    /// Full name of the directory, empty or ending with `/`.
-    pub(in crate::vfs) prefix: String,
-    pub(in crate::vfs) began: Tick,
-    pub(in crate::vfs) at: Instant,
+/// How far a first page went.
+pub(in crate::vfs) enum Upto {
+    /// All names of the directory.
+    End,
+    /// The row of this full name.
+    Row(String),
 }
 
 /// While it lives, what is removed here is remembered for the rows to come.
@@ -60,197 +37,42 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Which names a set of rows speaks for: those it does not hold do not exist.
-pub(in crate::vfs) enum Covers {
-    /// Names whose rows would stand after one full name and up to another; without them, from the
-    /// directory's first name, and to its last. A name may have been in an earlier part of the same
-    /// listing, which began at `since`.
-    Range {
-        after: Option<String>,
-        upto: Option<String>,
-        since: Instant,
-    },
-    /// One name.
-    Name(String),
-    /// No other names than those of the rows.
-    Rows,
-}
-
-impl Covers {
-    /// Everything in the directory, by a listing that began at `since`.
-    pub(in crate::vfs) fn all(since: Instant) -> Self {
-        Self::Range {
-            after: None,
-            upto: None,
-            since,
-        }
-    }
-
-    /// Whether a row of this full name would be among the rows, or have been in an earlier part.
-    pub(in crate::vfs) fn reach(&self, row: &str) -> bool {
-        match self {
-            Self::Range { upto, .. } => upto.as_deref().is_none_or(|upto| row <= upto),
-            Self::Name(_) => true,
-            Self::Rows => false,
-        }
-    }
-}
-
 impl Vfs {
-    /// Makes sure that all names of a directory are known and fresh.
-    pub(in crate::vfs) async fn ensure_listed(&self, dir: Ino) -> Result<(), Error> {
-        self.walk_to_listing(dir).await?;
-        if self.listing_fresh(dir)? {
-            return Ok(());
-        }
-        let pages = self.pages(dir)?;
-        self.more_pages(&pages, usize::MAX).await
-    }
-
-    /// A directory is about to be listed: that may be a step of a walk.
-    pub(in crate::vfs) async fn walk_to_listing(&self, dir: Ino) -> Result<(), Error> {
-        self.pass(dir);
-        if self.listing_fresh(dir)? {
-            self.refresh_soon(dir);
-            return Ok(());
-        }
-        self.walk(dir, || self.listing_fresh(dir)).await
-    }
-
     /// The first page of the root: authorises the whole mount, and is all of a small bucket.
     pub(in crate::vfs) async fn ensure_first_page(&self, dir: Ino) -> Result<(), Error> {
         let _one = self.flight_lock(dir)?.lock_owned().await;
-        let (flight, _under_way) = self.begin(dir)?;
-        self.list_first_page(&flight).await.map(drop)
-    }
-
-    /// Makes sure that a directory's own attributes are known: its marker stands in its first page.
-    /// Where a walk does not help, neighbours that follow are fetched meanwhile (`ls -l`).
-    pub(in crate::vfs) async fn ensure_attributes(&self, ino: Ino) -> Result<(), Error> {
-        const AHEAD: usize = 16;
-        self.pass(ino);
-        if self.attributes_known(ino) {
-            self.refresh_soon(ino);
-            return Ok(());
-        }
-        self.walk(ino, || Ok(self.attributes_known(ino))).await?;
-        if self.attributes_known(ino) {
-            return Ok(());
-        }
-        let ahead: Vec<Ino> = {
-            let tree = self.tree();
-            let node = tree.get(ino)?;
-            let ttl = self.settings().metadata_ttl;
-            let dir = tree.dir(node.parent)?;
-            let after = (Bound::Excluded(Arc::clone(&node.name)), Bound::Unbounded);
-            dir.children
-                .range::<Arc<str>, _>(after)
-                .map(|(_, child)| *child)
-                .filter(|child| tree.dir(*child).is_ok_and(|dir| !dir.attributes_known(ttl)))
-                .take(if dir.asked.often() { AHEAD } else { 0 })
-                .collect()
-        };
-        for next in ahead {
-            let vfs = self.clone();
-            self.shared.runtime.spawn(async move {
-                // Whoever asks for this one itself is told what went wrong.
-                let _ = vfs.fetch_attributes(next).await;
-            });
-        }
-        self.fetch_attributes(ino).await
-    }
-
-    async fn fetch_attributes(&self, ino: Ino) -> Result<(), Error> {
-        let _one = self.flight_lock(ino)?.lock_owned().await;
-        if self.attributes_known(ino) {
-            return Ok(());
-        }
-        let (flight, _under_way) = self.begin(ino)?;
-        self.list_first_page(&flight).await.map(drop)
-    }
-
-    fn attributes_known(&self, ino: Ino) -> bool {
-        let tree = self.tree();
-        let Ok(dir) = tree.dir(ino) else { return true };
-        ino == Ino::ROOT
-            || dir.attributes_known(self.settings().metadata_ttl)
-            || tree.path(ino).is_none()
-    }
-
-    /// Makes sure that it is known, and freshly so, whether a directory has a name.
-    pub(in crate::vfs) async fn ensure_name(&self, dir: Ino, name: &str) -> Result<(), Error> {
-        if self.name_fresh(dir, name)? {
-            self.refresh_soon(dir);
-            return Ok(());
-        }
-        let _one = self.flight_lock(dir)?.lock_owned().await;
-        if self.name_fresh(dir, name)? {
-            return Ok(());
-        }
-        let (flight, _under_way) = self.begin(dir)?;
-        self.list_name(&flight, name).await
-    }
-
-    /// Before a file is opened with `metadata_ttl: 0`: whatever others have closed by now is what is
-    /// opened (close-to-open). `Stale` when they have given the name to another file: the kernel then looks
-    /// it up again. What this mount has replaced meanwhile is opened as it was found.
-    pub(in crate::vfs) async fn ask_at_open(&self, ino: Ino) -> Result<(), Error> {
-        let ino = ino.hashed().unwrap_or(ino);
-        let (parent, name) = {
-            let tree = self.tree();
-            let node = tree.get(ino)?;
-            if !self.settings().metadata_ttl.is_zero() || !node.linked || node.local() {
+        for _ in 0..RENAMES {
+            let (flight, _under_way) = self.begin(dir)?;
+            if self.list_first_page(&flight).await?.is_some() {
                 return Ok(());
             }
-            (node.parent, Arc::clone(&node.name))
-        };
-        let (found, _noting_removals) = self.begin(parent)?;
-        let _one = self.flight_lock(parent)?.lock_owned().await;
-        let (flight, _under_way) = self.begin(parent)?;
-        self.list_name(&flight, &name).await?;
-        let tree = self.tree();
-        if tree.child(parent, &name) == Some(ino) || tree.removed_since(parent, &name, found.began)
-        {
-            return Ok(());
         }
-        Err(Error::Stale)
+        Err(renamed_too_fast())
+    }
+
+    /// Asks for one name, whatever is known of it.
+    pub(in crate::vfs) async fn ask_for_name(&self, dir: Ino, name: &str) -> Result<(), Error> {
+        for _ in 0..RENAMES {
+            let (flight, _under_way) = self.begin(dir)?;
+            if self.list_name(&flight, name).await? {
+                return Ok(());
+            }
+        }
+        Err(renamed_too_fast())
     }
 
     pub(in crate::vfs) fn listing_fresh(&self, dir: Ino) -> Result<bool, Error> {
         let tree = self.tree();
-        if tree.path(dir).is_none() {
-            return Ok(true); // removed: what it holds is what memory says
-        }
+        tree.dir(dir)?;
         let ttl = self.settings().metadata_ttl;
-        let listed = tree.dir(dir)?.listed;
-        Ok(listed.is_some_and(|at| at.elapsed() < ttl))
-    }
-
-    fn name_fresh(&self, dir: Ino, name: &str) -> Result<bool, Error> {
-        if self.listing_fresh(dir)? {
-            return Ok(true);
-        }
-        let tree = self.tree();
-        let ttl = self.settings().metadata_ttl;
-        let now = Instant::now();
-        let node = tree.dir(dir)?;
-        Ok(match node.children.get(name) {
-            // Without a time to live, opening asks anew; until then what was just seen will do, or
-            // `ls -l` would cost a call for each file.
-            Some(child) if ttl.is_zero() => !tree.fresh_for(*child, MOMENT, now).is_zero(),
-            Some(child) => !tree.fresh_for(*child, ttl, now).is_zero(),
-            None => node
-                .absent
-                .get(name)
-                .is_some_and(|at| now.saturating_duration_since(*at) < ttl),
-        })
+        Ok(tree.known_all(dir).fresh(ttl, Instant::now()))
     }
 
     pub(in crate::vfs) fn flight_lock(
         &self,
         dir: Ino,
     ) -> Result<Arc<tokio::sync::Mutex<()>>, Error> {
-        Ok(Arc::clone(&self.tree().dir(dir)?.flight))
+        Ok(Arc::clone(&self.tree().usage_mut(dir)?.flight))
     }
 
     /// A listing begins, until the guard is dropped.
@@ -308,28 +130,39 @@ impl Vfs {
         }
     }
 
-    /// Returns up to which full name everything is known; `None` when that is everything.
-    async fn list_first_page(&self, flight: &Flight) -> Result<Option<String>, Error> {
+    /// Returns up to where everything is known; `None` when the directory has moved meanwhile, and has to be
+    /// asked for again.
+    pub(in crate::vfs) async fn list_first_page(
+        &self,
+        flight: &Flight,
+    ) -> Result<Option<Upto>, Error> {
         let (rows, next) = self.rows(flight, None, PAGE).await?;
         let last = rows.last().map(|row| row.name.as_str().to_owned());
-        let upto = next.and(last);
+        let upto = next.as_ref().and(last);
         let covers = Covers::Range {
             after: None,
             upto: upto.clone(),
+            next,
             since: flight.at,
         };
-        self.apply(flight, rows, &covers);
-        Ok(upto)
+        let applied = self.apply(flight, rows, &covers);
+        Ok(applied.map(|_| upto.map_or(Upto::End, Upto::Row)))
     }
 
-    pub(in crate::vfs) async fn list_name(&self, flight: &Flight, name: &str) -> Result<(), Error> {
+    /// False when the directory has moved meanwhile.
+    pub(in crate::vfs) async fn list_name(
+        &self,
+        flight: &Flight,
+        name: &str,
+    ) -> Result<bool, Error> {
         let large = self.tree().dir(flight.dir)?.large;
         let full = format!("{}{name}", flight.prefix);
         if !large {
             match self.list_first_page(flight).await? {
-                None => return Ok(()),
-                Some(last) if format!("{full}/") <= last => return Ok(()),
-                Some(_) => {}
+                None => return Ok(false),
+                Some(Upto::End) => return Ok(true),
+                Some(Upto::Row(last)) if format!("{full}/") <= last => return Ok(true),
+                Some(Upto::Row(_)) => {}
             }
         }
         // Names such as `a-b` and `a.txt` stand between the rows of the file `a` and of the
@@ -352,8 +185,8 @@ impl Vfs {
         if !known {
             rows.extend(self.folder_row(&folder).await?);
         }
-        self.apply(flight, rows, &Covers::Name(name.to_owned()));
-        Ok(())
+        let applied = self.apply(flight, rows, &Covers::Name(name.to_owned()));
+        Ok(applied.is_some())
     }
 
     /// A folder row for a prefix under which anything is visible.

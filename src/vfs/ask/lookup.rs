@@ -79,7 +79,7 @@ impl Vfs {
         name: &str,
     ) -> Result<Option<Ino>, Error> {
         self.ensure_name(parent, name).await?;
-        Ok(self.tree().child(parent, name))
+        Ok(self.tree().known(parent, name).ino())
     }
 
     /// An answer that gives the kernel one more reference.
@@ -94,7 +94,7 @@ impl Vfs {
 
     fn attr(tree: &Tree, ino: Ino) -> Result<Attr, Error> {
         match ino.hashed() {
-            Some(file) => Ok(crate::vfs::ops::hashfile::attr(&tree.attr(file)?)),
+            Some(file) => Ok(tree.attr(file)?.hash_file()),
             None => tree.attr(ino),
         }
     }

@@ -2,95 +2,33 @@
 //!
 //! Whoever reads a directory gets entries with its first page; the next one is fetched when he comes to
 //! it, from the third on while he still reads the one before. Readers who come meanwhile share the
-//! pages. The order of entries is that in which they became known, so that offsets stay.
+//! pages.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
-use crate::vfs::ask::listing::Covers;
+use crate::vfs::ask::listing::{RENAMES, renamed_too_fast};
+use crate::vfs::names::flight::Covers;
+use crate::vfs::names::pages::{Pages, Shown};
 use crate::vfs::{Error, Ino, Vfs};
 
 /// Rows of the first page: B2 bills a call by started thousands (API §4.1).
 const FIRST: u32 = 1000;
 /// Rows of a later page: the most that B2 gives.
 const NEXT: u32 = 10_000;
-/// How often the directory may be renamed while one page is fetched.
-const RENAMES: u32 = 8;
-
-/// One listing of a directory.
-pub(in crate::vfs) struct Pages {
-    dir: Ino,
-    /// One page at a time.
-    turn: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// When the first page was asked for.
-    began: Option<Instant>,
-    /// In the order of offsets, without hash files.
-    entries: Vec<Ino>,
-    /// Name within the directory at which the next page starts.
-    next: Option<String>,
-    /// Everything up to this row, as a name within the directory, is known.
-    upto: Option<String>,
-    fetched: usize,
-    done: bool,
-    /// Files whose row was not believed because a directory is known by that name.
-    doubtful: Vec<Arc<str>>,
-}
-
-impl Pages {
-    pub(in crate::vfs) fn new(dir: Ino) -> Self {
-        Self {
-            dir,
-            turn: tokio::sync::Mutex::default(),
-            state: Mutex::default(),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// When its first page was asked for; `None` as long as it was not.
-    pub(in crate::vfs) fn began(&self) -> Option<Instant> {
-        self.state().began
-    }
-
-    /// Whether every entry is there.
-    pub(in crate::vfs) fn done(&self) -> bool {
-        self.state().done
-    }
-
-    /// How many entries are there.
-    pub(in crate::vfs) fn len(&self) -> usize {
-        self.state().entries.len()
-    }
-
-    /// Some entries from `first` on.
-    pub(in crate::vfs) fn some(&self, first: usize) -> Vec<Ino> {
-        const SOME: usize = 1024;
-        let state = self.state();
-        let from = state.entries.get(first..).unwrap_or_default();
-        from.iter().take(SOME).copied().collect()
-    }
-}
 
 impl Vfs {
     /// The listing that a new reader of a directory joins: one that began freshly enough, or a new one.
     pub(in crate::vfs) fn pages(&self, dir: Ino) -> Result<Arc<Pages>, Error> {
         let ttl = self.settings().metadata_ttl;
         let mut tree = self.tree();
-        let dir_mut = tree.dir_mut(dir)?;
-        if let Some(pages) = dir_mut.pages.upgrade()
+        let usage = tree.usage_mut(dir)?;
+        if let Some(pages) = usage.pages.upgrade()
             && pages.began().is_none_or(|at| at.elapsed() < ttl)
         {
             return Ok(pages);
         }
         let pages = Arc::new(Pages::new(dir));
-        dir_mut.pages = Arc::downgrade(&pages);
+        usage.pages = Arc::downgrade(&pages);
         Ok(pages)
     }
 
@@ -135,9 +73,7 @@ impl Vfs {
                 return Ok(());
             }
         }
-        Err(Error::Io(
-            "the directory is renamed faster than it can be listed".to_owned(),
-        ))
+        Err(renamed_too_fast())
     }
 
     /// Fetches one page and takes it over; false when the directory was moved meanwhile.
@@ -158,6 +94,7 @@ impl Vfs {
         let covers = Covers::Range {
             after,
             upto: upto.clone(),
+            next: next.clone(),
             since: began,
         };
         let Some(applied) = self.apply(&flight, rows, &covers) else {
@@ -205,8 +142,7 @@ impl Vfs {
         let doubtful = std::mem::take(&mut pages.state().doubtful);
         for name in doubtful {
             if self.tree().child(pages.dir, &name).is_none() {
-                let (flight, _under_way) = self.begin(pages.dir)?;
-                self.list_name(&flight, &name).await?;
+                self.ask_for_name(pages.dir, &name).await?;
             }
         }
         Ok(())
@@ -224,55 +160,5 @@ impl Vfs {
         state.entries.append(&mut entries);
         state.done = true;
         Ok(())
-    }
-}
-
-/// A set of inodes, a bit each: names that are listed together have numbers that lie close together.
-struct Shown {
-    first: u64,
-    bits: Vec<u64>,
-}
-
-impl Shown {
-    fn new(all: &[Ino]) -> Self {
-        let numbers = || all.iter().map(|ino| ino.0 >> 1);
-        let (first, last) = (numbers().min(), numbers().max());
-        let mut set = match first.zip(last) {
-            None => Self {
-                first: 0,
-                bits: Vec::new(),
-            },
-            Some((first, last)) => Self {
-                first,
-                bits: vec![0; ((last - first) / 64 + 1) as usize],
-            },
-        };
-        for number in numbers() {
-            let at = number - set.first;
-            set.bits[(at / 64) as usize] |= 1 << (at % 64);
-        }
-        set
-    }
-
-    fn contains(&self, ino: Ino) -> bool {
-        let at = (ino.0 >> 1).checked_sub(self.first);
-        at.is_some_and(|at| {
-            let bits = self.bits.get((at / 64) as usize);
-            bits.is_some_and(|bits| bits & (1 << (at % 64)) != 0)
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn shown_is_what_was_shown(all in prop::collection::btree_set(0u64..1000, 0..50), asked in 0u64..1000) {
-            let inos: Vec<Ino> = all.iter().map(|number| Ino(number * 2 + 1)).collect();
-            prop_assert_eq!(Shown::new(&inos).contains(Ino(asked * 2 + 1)), all.contains(&asked));
-        }
     }
 }

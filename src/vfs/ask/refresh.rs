@@ -38,12 +38,12 @@ impl Vfs {
             let mut tree = self.tree();
             let parent = tree.get(dir).ok()?.parent;
             let here = tree.dir(dir).ok()?;
-            let age = now.saturating_duration_since(here.listed?);
+            let age = now.saturating_duration_since(here.listed()?);
             if here.large || here.refreshing || age + late(ttl) < ttl || age >= ttl {
                 return None;
             }
             if dir != Ino::ROOT {
-                let again = &mut tree.dir_mut(parent).ok()?.asked_again;
+                let again = &mut tree.usage_mut(parent).ok()?.asked_again;
                 again.note(dir, now);
                 if again.often() {
                     return None;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use crate::b2::ListNames;
-use crate::vfs::ask::listing::Flight;
-use crate::vfs::names::node::Milestone;
+use crate::vfs::names::dir::{Dir, Milestone};
+use crate::vfs::names::flight::Flight;
 use crate::vfs::{Error, Ino, Vfs};
 
 /// Rows of a page: the most that B2 gives (API §4.1).
@@ -103,12 +103,13 @@ impl Vfs {
         let now = Instant::now();
         let mut tree = self.tree();
         let parent = tree.get(dir).ok()?.parent;
-        tree.dir_mut(parent).ok()?.asked.note(dir, now);
+        tree.usage_mut(parent).ok()?.asked.note(dir, now);
         let mut root = None;
         let mut at = dir;
         while at != Ino::ROOT {
             at = tree.get(at).ok()?.parent;
-            if tree.dir(at).ok()?.asked.walks(now) {
+            let usage = tree.dir(at).ok()?.usage();
+            if usage.is_some_and(|usage| usage.asked.walks(now)) {
                 root = Some(at);
             }
         }
@@ -117,11 +118,15 @@ impl Vfs {
 
     /// Somebody has come to this directory: goes on with the walk that has set a milestone here.
     pub(in crate::vfs) fn pass(&self, dir: Ino) {
-        let milestone = self
-            .tree()
-            .dir_mut(dir)
-            .ok()
-            .and_then(|dir| dir.milestone.take());
+        let milestone = {
+            let mut tree = self.tree();
+            let here = tree.dir(dir).ok().and_then(Dir::usage);
+            if here.is_none_or(|usage| usage.milestone.is_none()) {
+                return;
+            }
+            let usage = tree.usage_mut(dir).ok();
+            usage.and_then(|usage| usage.milestone.take())
+        };
         if let Some(milestone) = milestone {
             let vfs = self.clone();
             self.shared.runtime.spawn(async move {
@@ -155,7 +160,7 @@ impl Vfs {
     fn after_page(&self, flight: &Flight, known: &[Ino], on: Option<String>, last: bool) {
         let mut tree = self.tree();
         if known.len() < WORTH {
-            if let Ok(root) = tree.dir_mut(flight.dir)
+            if let Ok(root) = tree.usage_mut(flight.dir)
                 && !last
             {
                 root.asked.rest(Instant::now() + REST);
@@ -163,7 +168,7 @@ impl Vfs {
             return;
         }
         if let (Some(middle), Some(start)) = (known.get(known.len() / 2), on)
-            && let Ok(dir) = tree.dir_mut(*middle)
+            && let Ok(dir) = tree.usage_mut(*middle)
         {
             dir.milestone = Some(Box::new(Milestone {
                 root: flight.dir,

@@ -72,9 +72,7 @@ impl Tree {
         node.parent = parent;
         node.name = Arc::clone(&name);
         node.linked = true;
-        let dir = self.dir_mut(parent).ok()?;
-        dir.add(Arc::clone(&name), ino, false);
-        dir.absent.remove(&*name);
+        self.add_child(parent, Arc::clone(&name), ino, false).ok()?;
         self.displaced.remove(&ino);
         self.touch(ino);
         Some((parent, name))

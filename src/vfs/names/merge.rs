@@ -5,30 +5,22 @@
 //! B2 has still to remove are ignored (`leaving`). A file that is open keeps its inode and its version; a
 //! newer version in B2 gets a new inode.
 
-use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::b2::{Action, FileVersion};
-use crate::vfs::ask::listing::{Covers, Flight};
+use crate::b2::FileVersion;
 use crate::vfs::attr::Meta;
 use crate::vfs::delta::Delta;
-use crate::vfs::names::name::{self, Row};
-use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Moment, Object};
+use crate::vfs::names::flight::{Covers, Flight};
+use crate::vfs::names::known;
+use crate::vfs::names::moment::Moment;
+use crate::vfs::names::name::MARKER;
+use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Object};
+use crate::vfs::names::rows::Rows;
 use crate::vfs::names::tree::{Tick, Tree};
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::{FileState, Maker, Stored};
 use crate::vfs::{FileKind, Ino, Invalidation, Vfs};
-
-/// Rows of one directory.
-#[derive(Default)]
-struct Rows {
-    files: Vec<(Arc<str>, FileVersion)>,
-    folders: HashSet<Arc<str>>,
-    marker: Option<FileVersion>,
-    /// Something that Linux cannot show.
-    odd: bool,
-}
 
 /// What rows have changed.
 #[derive(Default)]
@@ -55,138 +47,7 @@ impl Vfs {
         self.apply_rows(&mut self.tree(), flight, sorted, covers)
     }
 
-    fn sort_row(&self, rows: &mut Rows, prefix: &str, row: FileVersion) {
-        match name::row(row.name.as_str(), prefix) {
-            // Two of them (`d/` and `d/.bzEmpty`): the tree has a place for one.
-            Row::Marker => rows.odd |= rows.marker.replace(row).is_some(),
-            Row::Dir(component) => {
-                rows.folders.insert(Arc::from(component));
-            }
-            Row::File(component) if row.action == Action::Upload => {
-                let component = Arc::from(component);
-                rows.files.push((component, row));
-            }
-            Row::File(_) => {}
-            Row::Unshowable => {
-                rows.odd = true;
-                self.shared.warned.unshowable(row.name.as_str());
-            }
-        }
-    }
-
-    /// Takes over rows of a recursive listing, which began at the name `start` and would go on at
-    /// `next`. Returns the directories that are known completely now, in B2's order, and the one
-    /// where it is best to go on.
-    pub(in crate::vfs) fn apply_walk(
-        &self,
-        flight: &Flight,
-        start: &str,
-        rows: Vec<FileVersion>,
-        next: Option<&str>,
-    ) -> (Vec<Ino>, Option<String>) {
-        // Directories before what is in them.
-        let mut all: BTreeMap<String, Rows> = BTreeMap::new();
-        for row in rows {
-            self.sort_deep(&mut all, &flight.prefix, row);
-        }
-        let complete = |prefix: &str| {
-            start <= prefix && next.is_none_or(|next| prefix < next && !next.starts_with(prefix))
-        };
-        let mut known = Vec::new();
-        for (prefix, rows) in all {
-            // In steps: others want the tree, too.
-            let mut tree = self.tree();
-            let Some(dir) = self.directory_at(&tree, flight, &prefix) else {
-                continue;
-            };
-            if tree
-                .dir(dir)
-                .is_ok_and(|dir| dir.listed.is_some_and(|at| at >= flight.at))
-            {
-                continue;
-            }
-            let whole = complete(&prefix);
-            let covers = if whole {
-                Covers::all(flight.at)
-            } else {
-                Covers::Rows
-            };
-            let here = Flight {
-                dir,
-                prefix,
-                ..*flight
-            };
-            self.apply_rows(&mut tree, &here, rows, &covers);
-            if whole {
-                known.push(dir);
-            }
-        }
-        let on = next.and_then(|next| {
-            // The first directory that is known in part: whoever walks will ask for all of it.
-            let tree = self.tree();
-            let beneath = next.strip_prefix(&flight.prefix)?;
-            let mut ends = beneath.match_indices('/').map(|(at, _)| at + 1);
-            ends.find_map(|end| {
-                let prefix = &next[..flight.prefix.len() + end];
-                let dir = self.directory_at(&tree, flight, prefix)?;
-                let unknown = tree
-                    .dir(dir)
-                    .is_ok_and(|dir| dir.listed.is_none_or(|at| at < flight.at));
-                (prefix > start && unknown).then(|| prefix.to_owned())
-            })
-        });
-        (known, on)
-    }
-
-    fn sort_deep(&self, all: &mut BTreeMap<String, Rows>, root: &str, row: FileVersion) {
-        let full = row.name.as_str();
-        let Some(beneath) = full.strip_prefix(root) else {
-            return;
-        };
-        let mut from = root.len();
-        for (at, _) in beneath.match_indices('/') {
-            let end = root.len() + at + 1;
-            let (parent, folder) = (&full[..from], &full[..end]);
-            let Row::Dir(component) = name::row(folder, parent) else {
-                self.shared.warned.unshowable(folder);
-                all.entry(parent.to_owned()).or_default().odd = true;
-                return;
-            };
-            if !all.contains_key(folder) {
-                let component = Arc::from(component);
-                all.entry(parent.to_owned())
-                    .or_default()
-                    .folders
-                    .insert(component);
-                all.insert(folder.to_owned(), Rows::default());
-            }
-            from = end;
-        }
-        let parent = full[..from].to_owned();
-        let rows = all.entry(parent.clone()).or_default();
-        self.sort_row(rows, &parent, row);
-    }
-
-    /// The directory that has a full name now, if it is the one that the listing speaks of.
-    fn directory_at(&self, tree: &Tree, flight: &Flight, prefix: &str) -> Option<Ino> {
-        let root = tree.path(flight.dir).map(|path| self.full(&path));
-        let beneath = prefix.strip_prefix(root.as_ref()?)?;
-        if root.as_ref() != Some(&flight.prefix) {
-            return None;
-        }
-        let mut here = flight.dir;
-        for component in beneath.split_terminator('/') {
-            let child = tree.child(here, component)?;
-            // Made, or moved here, after the listing began.
-            if tree.get(child).ok()?.changed > flight.began {
-                return None;
-            }
-            here = child;
-        }
-        tree.dir(here).ok().map(|_| here)
-    }
-
-    fn apply_rows(
+    pub(in crate::vfs::names) fn apply_rows(
         &self,
         tree: &mut Tree,
         flight: &Flight,
@@ -197,7 +58,7 @@ impl Vfs {
         if self.full(&tree.path(flight.dir)?) != flight.prefix {
             return None;
         }
-        Self::drop_leaving(tree, flight, &mut rows);
+        let leaves = Self::drop_leaving(tree, flight, &mut rows);
         let mut applied = Applied::default();
         for component in &rows.folders {
             let ino = self.apply_folder(tree, flight, component);
@@ -211,30 +72,42 @@ impl Vfs {
             }
             let directory = tree.child(flight.dir, &component);
             let directory = directory.filter(|ino| tree.dir(*ino).is_ok());
-            if directory.is_some() && !covers.reach(&format!("{}/", row.name)) {
+            let settled = covers.reach(&format!("{}/", row.name));
+            if directory.is_some() && !settled {
                 applied.doubtful.push(component);
                 continue;
             }
             let ino = self.apply_file(tree, flight, &component, &row);
             applied.seen.extend(ino);
+            if !settled
+                && let Some(ino) = ino
+                && let Ok(node) = tree.get_mut(ino)
+            {
+                node.unsettled = true;
+            }
         }
-        if let Some(row) = rows.marker {
-            self.apply_marker(tree, flight.dir, &row);
+        match rows.marker {
+            Some(row) => self.apply_marker(tree, flight.dir, &row),
+            None if !leaves && covers.begin_with(&format!("{}{MARKER}", flight.prefix)) => {
+                self.marker_is_gone(tree, flight);
+            }
+            None => {}
         }
         self.apply_absence(tree, flight, &applied.seen, covers);
         let dir = tree.dir_mut(flight.dir).ok()?;
         match covers {
-            Covers::Range { after, upto, since } => {
+            Covers::Range {
+                after, upto, since, ..
+            } => {
                 if after.is_none() {
                     dir.large = upto.is_some();
                     dir.odd &= dir.large;
-                    dir.paged = Some(flight.at);
+                    dir.note_page(flight.at);
                 }
                 dir.odd |= rows.odd;
                 dir.compact();
                 if upto.is_none() {
-                    dir.listed = Some(*since);
-                    dir.absent.clear();
+                    dir.note_listing(*since);
                 }
             }
             Covers::Name(name) => {
@@ -243,40 +116,33 @@ impl Vfs {
                     dir.remember_absent(name, flight.at);
                 }
             }
-            Covers::Rows => {}
+            Covers::Part { .. } => {}
         }
         self.names_came(tree);
         Some(applied)
     }
 
-    /// Leaves out what B2 shows only because it has not removed it yet.
-    fn drop_leaving(tree: &Tree, flight: &Flight, rows: &mut Rows) {
+    /// Leaves out what B2 shows only because it has not removed it yet; true when that is all.
+    fn drop_leaving(tree: &Tree, flight: &Flight, rows: &mut Rows) -> bool {
         let leaving = &tree.leaving;
         if leaving.is_empty() {
-            return;
+            return false;
         }
         if leaving.overrules_all(&flight.prefix, flight.began) {
             *rows = Rows::default();
-            return;
+            return true;
         }
         let full = |name: &str, slash: &str| format!("{}{name}{slash}", flight.prefix);
         rows.files
             .retain(|(name, _)| !leaving.overrules(&full(name, ""), flight.began));
         rows.folders
             .retain(|name| !leaving.overrules(&full(name, "/"), flight.began));
+        false
     }
 
     /// Whether a row of this name must be ignored because this mount changed it after the listing began.
     fn overruled(tree: &Tree, flight: &Flight, name: &Arc<str>) -> bool {
-        let Ok(dir) = tree.dir(flight.dir) else {
-            return true;
-        };
-        match dir.children.get(name) {
-            Some(child) => tree
-                .get(*child)
-                .is_ok_and(|node| node.changed > flight.began),
-            None => tree.removed_since(flight.dir, name, flight.began),
-        }
+        tree.known_listed(flight.dir, name).overrules(flight.began)
     }
 
     /// Returns the inode that the row stands for; `None` when this mount knows better.
@@ -286,7 +152,7 @@ impl Vfs {
         }
         if let Some(child) = tree.child(flight.dir, name) {
             if tree.dir(child).is_ok() {
-                tree.get_mut(child).ok()?.checked = Some(flight.at.into());
+                tree.get_mut(child).ok()?.check(flight.at, true);
                 return Some(child);
             }
             if tree.newer_than(child, flight.began) {
@@ -316,11 +182,17 @@ impl Vfs {
             if tree.newer_than(child, flight.began) {
                 return None;
             }
+            let lately = tree.changed_lately(tree.get(child).ok()?, flight.at);
             let node = tree.get_mut(child).ok()?;
-            node.checked = Some(flight.at.into());
-            let stored = node.object().and_then(|object| object.state.stored());
-            if stored.is_some_and(|old| Some(&old.id) == row.id.as_ref()) {
-                return Some(child);
+            node.check(flight.at, true);
+            if let Some(old) = node.object().and_then(|object| object.state.stored()) {
+                if Some(&old.id) == row.id.as_ref() {
+                    return Some(child);
+                }
+                if known::lags(row.uploaded_ms, old, lately) {
+                    node.check(flight.at, false);
+                    return Some(child);
+                }
             }
             if node.object().is_some() {
                 return self.replace_version_since(tree, child, row, flight.began);
@@ -406,7 +278,7 @@ impl Vfs {
     ) -> Option<Ino> {
         let ino = tree.insert(flight.dir, Arc::clone(name), meta, body).ok()?;
         let node = tree.get_mut(ino).ok()?;
-        node.checked = Some(flight.at.into());
+        node.check(flight.at, true);
         node.changed = flight.began;
         Some(ino)
     }
@@ -414,24 +286,65 @@ impl Vfs {
     fn apply_marker(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
         let Some(id) = row.id.clone() else { return };
         let Ok(node) = tree.get_mut(dir) else { return };
+        let mine = node.meta;
         let Some(body) = node.dir_mut() else { return };
+        if body.marker.stored().is_some_and(|known| known.id == id) {
+            return;
+        }
         let object = MarkerObject { id, ours: false };
-        match &mut body.marker {
-            Marker::Wanted { old: Some(_), .. } => {}
-            // Somebody else has made one.
+        let pending = match &mut body.marker {
+            // Somebody else has made one: what was changed here goes to that.
             Marker::Wanted {
                 attributes: true,
                 old,
                 ..
-            } => *old = Some(object),
-            marker @ Marker::Wanted { .. } => *marker = Marker::Stored(object),
-            Marker::Stored(known) if known.id == object.id => {}
+            } => {
+                *old = Some(object);
+                true
+            }
             marker => {
                 *marker = Marker::Stored(object);
-                body.carried = Some(Carried::of_version(row, self.settings()));
-                node.meta = Meta::of_marker(row, self.settings());
+                false
             }
+        };
+        let mut carried = Carried::of_version(row, self.settings());
+        let mut meta = Meta::of_marker(row, self.settings());
+        if pending {
+            let before = body.carried.take();
+            let before = before.map(|before| before.info.clone()).unwrap_or_default();
+            let content_type = carried.content_type.clone();
+            let info = body.delta().applied_info(&before, &carried.info);
+            carried = Carried { content_type, info }.shared();
+            meta = body.delta().applied(&mine, &meta);
         }
+        body.carried = Some(carried);
+        node.meta = meta;
+    }
+
+    /// The first page does not show the marker that was believed to be there: somebody has removed it, and
+    /// the attributes that it held with it.
+    fn marker_is_gone(&self, tree: &mut Tree, flight: &Flight) {
+        let lately = tree
+            .get(flight.dir)
+            .is_ok_and(|node| tree.changed_lately(node, flight.at));
+        let Ok(node) = tree.get_mut(flight.dir) else {
+            return;
+        };
+        if node.changed > flight.began {
+            return; // made meanwhile
+        }
+        let (dir, mtime) = (flight.dir, node.meta.mtime);
+        let Some(body) = node.dir_mut() else { return };
+        match &body.marker {
+            // The listing may lag behind, and attributes would be lost.
+            Marker::Stored(object) if object.ours && lately => return,
+            Marker::Stored(_) => {}
+            _ => return,
+        }
+        body.marker = Marker::Absent;
+        body.carried = None;
+        node.meta = Meta::default_for(FileKind::Directory, self.settings(), mtime);
+        self.shared.invalidations.push(Invalidation::Inode(dir));
     }
 
     fn apply_absence(&self, tree: &mut Tree, flight: &Flight, seen: &[Ino], covers: &Covers) {
@@ -439,7 +352,7 @@ impl Vfs {
             return;
         };
         let candidates: Vec<Ino> = match covers {
-            Covers::Rows => return,
+            Covers::Part { .. } => return,
             Covers::Name(name) => {
                 let child = dir.children.get(name.as_str());
                 child
@@ -448,7 +361,9 @@ impl Vfs {
                     .into_iter()
                     .collect()
             }
-            Covers::Range { after, upto, since } => {
+            Covers::Range {
+                after, upto, since, ..
+            } => {
                 let within = |full: &Option<String>| {
                     let within = full.as_deref()?.strip_prefix(&flight.prefix)?;
                     Some(within.to_owned())

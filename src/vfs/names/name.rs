@@ -55,10 +55,10 @@ fn showable(component: &str) -> bool {
         && !component.contains(['/', '\0'])
 }
 
-/// The component a lookup asks for; `None` when no such name can exist here.
+/// The component a lookup asks for; `None` when no such name can exist here. A file called like the marker
+/// never does; a directory may, made by others.
 pub(in crate::vfs) fn looked_up(name: &OsStr) -> Option<&str> {
-    name.to_str()
-        .filter(|name| showable(name) && *name != MARKER)
+    name.to_str().filter(|name| showable(name))
 }
 
 /// Checks the component of a new file; `parent` is the full name of its directory (empty or ending with `/`).

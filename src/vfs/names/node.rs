@@ -2,18 +2,16 @@
 //!
 //! States only; `tree` holds them together, the other rooms change them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::b2::{FileId, FileInfo, FileVersion};
 use crate::io::Content;
-use crate::vfs::ask::pages::Pages;
 use crate::vfs::attr::{self, Meta};
-use crate::vfs::delta::Delta;
+use crate::vfs::names::dir::Dir;
+use crate::vfs::names::moment::Moment;
 use crate::vfs::names::tree::Tick;
-use crate::vfs::ops::xattr;
 use crate::vfs::state::FileState;
 use crate::vfs::{Ino, Settings};
 
@@ -40,7 +38,7 @@ impl Carried {
         /// More different ones than that are not worth remembering.
         const MAX: usize = 1024;
         static KNOWN: Mutex<Option<HashSet<Arc<Carried>>>> = Mutex::new(None);
-        if self.info.keys().any(|key| xattr::is_key(key)) {
+        if self.info.keys().any(|key| attr::is_xattr_key(key)) {
             // Such differ from file to file.
             return Arc::new(self);
         }
@@ -176,198 +174,6 @@ impl Marker {
     }
 }
 
-/// A directory's children and how much is known of them.
-#[derive(Default)]
-pub(in crate::vfs) struct Dir {
-    /// In B2's order of names (API §4.2).
-    pub(in crate::vfs) children: BTreeMap<Arc<str>, Ino>,
-    /// How many of them are directories.
-    pub(in crate::vfs) subdirectories: u32,
-    /// When the last complete listing began.
-    pub(in crate::vfs) listed: Option<Instant>,
-    /// When its first page was last asked for: there the marker with its attributes stands.
-    pub(in crate::vfs) paged: Option<Instant>,
-    /// Directories in it that were asked for one by one.
-    pub(in crate::vfs) asked: Asked,
-    /// The same of directories whose listing was about to expire.
-    pub(in crate::vfs) asked_again: Asked,
-    /// How many children there were when their map was last packed.
-    pub(in crate::vfs) compact: u32,
-    /// It is being listed anew before it expires.
-    pub(in crate::vfs) refreshing: bool,
-    /// The last listing did not fit one page: single names are asked for instead.
-    pub(in crate::vfs) large: bool,
-    /// The last complete listing held what Linux cannot show here.
-    pub(in crate::vfs) odd: bool,
-    /// Names that B2 was asked for one by one and does not have.
-    pub(in crate::vfs) absent: HashMap<Box<str>, Instant>,
-    /// The listing that is being read, as long as somebody reads it.
-    pub(in crate::vfs) pages: Weak<Pages>,
-    /// Serialises the calls that list this directory.
-    pub(in crate::vfs) flight: Arc<tokio::sync::Mutex<()>>,
-    /// Where a walk goes on once it has come to this directory.
-    pub(in crate::vfs) milestone: Option<Box<Milestone>>,
-    pub(in crate::vfs) marker: Marker,
-    /// Attributes that the marker does not have yet.
-    pub(in crate::vfs) delta: Delta,
-    /// What the marker's next version takes over; `None`: nothing.
-    pub(in crate::vfs) carried: Option<Arc<Carried>>,
-}
-
-/// An `Instant` in eight bytes, also when it may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::vfs) struct Moment(NonZeroU64);
-
-impl Moment {
-    /// All moments are counted from the first that was noted, in nanoseconds, beginning with 1.
-    fn zero(first: Instant) -> Instant {
-        static ZERO: OnceLock<Instant> = OnceLock::new();
-        *ZERO.get_or_init(|| first)
-    }
-
-    pub(in crate::vfs) fn instant(self) -> Instant {
-        Self::zero(Instant::now()) + Duration::from_nanos(self.0.get() - 1)
-    }
-}
-
-impl From<Instant> for Moment {
-    fn from(at: Instant) -> Self {
-        let since = at.saturating_duration_since(Self::zero(at)).as_nanos();
-        let count = u64::try_from(since).unwrap_or(u64::MAX - 1);
-        Self(NonZeroU64::MIN.saturating_add(count))
-    }
-}
-
-/// How often somebody asked for one of several neighbours, lately.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::vfs) struct Asked {
-    count: u32,
-    last: Option<Instant>,
-    /// Which one that was: the same one again is no neighbour.
-    who: Option<Ino>,
-    /// Walking was tried, and led nowhere: not again before this moment.
-    rests_until: Option<Instant>,
-}
-
-impl Asked {
-    /// Neighbours asked for by one by one that make a walk.
-    const WALK: u32 = 3;
-    /// Longer apart than this they have nothing to do with each other.
-    const LATELY: Duration = Duration::from_secs(10);
-
-    pub(in crate::vfs) fn note(&mut self, who: Ino, now: Instant) {
-        if self.who.replace(who) == Some(who) {
-            self.count = self.count.max(1);
-            self.last = Some(now);
-            return;
-        }
-        let lately = self.last.is_some_and(|last| now - last < Self::LATELY);
-        self.count = if lately {
-            self.count.saturating_add(1)
-        } else {
-            1
-        };
-        self.last = Some(now);
-    }
-
-    /// Whether several have been asked for in a row.
-    pub(in crate::vfs) fn often(&self) -> bool {
-        self.count >= Self::WALK
-    }
-
-    /// Whether somebody walks through the neighbours.
-    pub(in crate::vfs) fn walks(&self, now: Instant) -> bool {
-        self.often()
-            && self.last.is_some_and(|last| now - last < Self::LATELY)
-            && self.rests_until.is_none_or(|until| until <= now)
-    }
-
-    pub(in crate::vfs) fn rest(&mut self, until: Instant) {
-        self.rests_until = Some(until);
-    }
-}
-
-/// The rest of a walk.
-#[derive(Debug)]
-pub(in crate::vfs) struct Milestone {
-    /// The directory whose recursive listing it is.
-    pub(in crate::vfs) root: Ino,
-    /// The full name at which it goes on.
-    pub(in crate::vfs) start: String,
-}
-
-impl Dir {
-    /// Most single absent names that are remembered per directory.
-    const ABSENT_MAX: usize = 1024;
-
-    pub(in crate::vfs) fn remember_absent(&mut self, name: &str, began: Instant) {
-        if self.absent.len() >= Self::ABSENT_MAX {
-            self.absent.clear();
-        }
-        self.absent.insert(name.into(), began);
-    }
-
-    /// Adds a name that nobody has.
-    pub(in crate::vfs) fn add(&mut self, name: Arc<str>, child: Ino, directory: bool) {
-        self.children.insert(name, child);
-        self.subdirectories += u32::from(directory);
-    }
-
-    /// Takes a name out, if it is this child's.
-    pub(in crate::vfs) fn remove(&mut self, name: &str, child: Ino, directory: bool) {
-        if self.children.get(name) == Some(&child) {
-            self.children.remove(name);
-            self.subdirectories = self.subdirectories.saturating_sub(u32::from(directory));
-        }
-    }
-
-    /// What stat(2) shows as the count of links: one from above, one for `.`, and the `..` of each directory
-    /// in it. One, which no directory has, where they are not known.
-    pub(in crate::vfs) fn links(&self) -> u32 {
-        if self.listed.is_some() {
-            self.subdirectories.saturating_add(2)
-        } else {
-            1
-        }
-    }
-
-    /// Names have come: in order, as B2 lists them, they leave a B-tree half empty. Done whenever there
-    /// are twice as many as the last time, because it takes memory itself.
-    pub(in crate::vfs) fn compact(&mut self) {
-        const LARGE: usize = 1000;
-        let len = self.children.len();
-        self.compact = self.compact.min(len as u32);
-        if len >= LARGE.max(2 * self.compact as usize) {
-            self.children = std::mem::take(&mut self.children).into_iter().collect();
-            self.compact = len as u32;
-        }
-    }
-}
-
-impl Dir {
-    /// A directory that was just made here: everything about it is known.
-    pub(in crate::vfs) fn made_here() -> Self {
-        Self {
-            listed: Some(Instant::now()),
-            paged: Some(Instant::now()),
-            marker: Marker::Wanted {
-                attributes: false,
-                old: None,
-                uncertain: false,
-            },
-            ..Self::default()
-        }
-    }
-
-    /// Whether its own attributes are known, and freshly so.
-    pub(in crate::vfs) fn attributes_known(&self, ttl: Duration) -> bool {
-        // At least as long as one path takes to be walked, or `metadata_ttl: 0` would ask twice.
-        let ttl = ttl.max(Duration::from_secs(1));
-        matches!(self.marker, Marker::Wanted { .. })
-            || self.paged.is_some_and(|at| at.elapsed() < ttl)
-    }
-}
-
 /// What a node is.
 pub(in crate::vfs) enum Body {
     Dir(Box<Dir>),
@@ -384,13 +190,16 @@ pub(in crate::vfs) struct Node {
     pub(in crate::vfs) name: Arc<str>,
     /// Still reachable by its name.
     pub(in crate::vfs) linked: bool,
+    /// What B2 said of the name when it was last `checked` did not settle what it stands for: the row of a
+    /// directory of this name may still follow that of the file, or an older version than the last was shown.
+    pub(in crate::vfs::names) unsettled: bool,
     /// References that the kernel holds (`forget` gives them back).
     pub(in crate::vfs) lookups: u64,
     pub(in crate::vfs) opens: u32,
     /// Last local change of the name or of what it means.
-    pub(in crate::vfs) changed: Tick,
+    pub(in crate::vfs::names) changed: Tick,
     /// When B2 was last asked for this very name.
-    pub(in crate::vfs) checked: Option<Moment>,
+    pub(in crate::vfs::names) checked: Option<Moment>,
     pub(in crate::vfs) meta: Meta,
     /// Why the last try to store it failed.
     pub(in crate::vfs) failed: Option<Box<Failure>>,
@@ -398,6 +207,12 @@ pub(in crate::vfs) struct Node {
 }
 
 impl Node {
+    /// B2 was asked for the name at that moment, and has said what it stands for, or not quite.
+    pub(in crate::vfs::names) fn check(&mut self, at: Instant, settled: bool) {
+        self.checked = Some(at.into());
+        self.unsettled = !settled;
+    }
+
     pub(in crate::vfs) fn object(&self) -> Option<&Object> {
         match &self.body {
             Body::Object(object) => Some(object),
@@ -492,16 +307,8 @@ mod tests {
 
     #[test]
     fn a_name_is_small() {
-        assert_eq!(size_of::<Option<Node>>(), 232);
-    }
-
-    #[test]
-    fn moments_are_instants() {
-        let early = Instant::now();
-        let first = Moment::from(early);
-        let later = Moment::from(early + Duration::from_secs(5));
-        assert_eq!(later.instant() - first.instant(), Duration::from_secs(5));
-        assert!(later > first);
-        assert_eq!(size_of::<Option<Moment>>(), 8);
+        assert!(size_of::<Option<Node>>() <= 240);
+        // What the kernel refers to stays, so a directory has to be small, too.
+        assert!(size_of::<Dir>() <= 144, "{}", size_of::<Dir>());
     }
 }

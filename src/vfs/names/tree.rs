@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::vfs::attr::{self, Meta, Nanos, to_time};
 use crate::vfs::names::atime::AccessTimes;
+use crate::vfs::names::dir::{Dir, Usage};
+use crate::vfs::names::lately::Lately;
 use crate::vfs::names::leaving::Leaving;
-use crate::vfs::names::node::{Body, Dir, Moment, Node, Object};
+use crate::vfs::names::node::{Body, Node, Object};
 use crate::vfs::names::table::Table;
 use crate::vfs::{Attr, Error, Ino};
 
@@ -35,6 +37,11 @@ pub(in crate::vfs) struct Tree {
     /// Inodes that have lost their names to other clients, by the paths that they had; what is written to them is
     /// stored there (`displaced`).
     pub(in crate::vfs) displaced: HashMap<Ino, Box<str>>,
+    lately: Lately,
+    /// How many directories are in use (`Dir::usage`).
+    in_use: usize,
+    /// How many directories hold anything.
+    parents: usize,
 }
 
 impl Tree {
@@ -50,6 +57,9 @@ impl Tree {
             leaving: Leaving::default(),
             accessed: AccessTimes::default(),
             displaced: HashMap::new(),
+            lately: Lately::default(),
+            in_use: 0,
+            parents: 0,
         };
         tree.nodes.insert(
             Ino::ROOT,
@@ -57,6 +67,7 @@ impl Tree {
                 parent: Ino::ROOT,
                 name: Arc::from(""),
                 linked: true,
+                unsettled: false,
                 lookups: 1,
                 opens: 0,
                 changed: 0,
@@ -71,7 +82,13 @@ impl Tree {
 
     pub(in crate::vfs) fn tick(&mut self) -> Tick {
         self.tick += 1;
+        self.lately.note(self.tick, Instant::now());
         self.tick
+    }
+
+    /// Whether this mount changed a node within the time that listings may lag behind.
+    pub(in crate::vfs::names) fn changed_lately(&self, node: &Node, now: Instant) -> bool {
+        self.lately.has(node.changed, now)
     }
 
     /// A listing begins; `end_flight` must follow.
@@ -95,9 +112,16 @@ impl Tree {
     }
 
     /// Whether a name was removed here after a listing that is still under way began.
-    pub(in crate::vfs) fn removed_since(&self, dir: Ino, name: &Arc<str>, began: Tick) -> bool {
-        let removed = self.removed.get(&(dir, Arc::clone(name)));
-        removed.is_some_and(|at| *at > began)
+    pub(in crate::vfs) fn removed_since(&self, dir: Ino, name: &str, began: Tick) -> bool {
+        self.removed(dir, name).is_some_and(|at| at > began)
+    }
+
+    /// When a name was removed here, as far as listings under way may still show it.
+    pub(in crate::vfs::names) fn removed(&self, dir: Ino, name: &str) -> Option<Tick> {
+        if self.removed.is_empty() {
+            return None;
+        }
+        self.removed.get(&(dir, Arc::from(name))).copied()
     }
 
     fn note_removed(&mut self, dir: Ino, name: Arc<str>) {
@@ -121,6 +145,24 @@ impl Tree {
 
     pub(in crate::vfs) fn dir_mut(&mut self, ino: Ino) -> Result<&mut Dir, Error> {
         self.get_mut(ino)?.dir_mut().ok_or(Error::NotDirectory)
+    }
+
+    /// What a directory in use has; it is in use from now on.
+    pub(in crate::vfs) fn usage_mut(&mut self, ino: Ino) -> Result<&mut Usage, Error> {
+        if self.dir(ino)?.usage.is_none() {
+            self.in_use += 1;
+        }
+        let dir = self.dir_mut(ino)?;
+        Ok(dir.usage.get_or_insert_default())
+    }
+
+    /// Nobody uses a directory any more.
+    pub(in crate::vfs::names) fn put_away(&mut self, ino: Ino) {
+        if let Ok(dir) = self.dir_mut(ino)
+            && dir.usage.take().is_some()
+        {
+            self.in_use = self.in_use.saturating_sub(1);
+        }
     }
 
     pub(in crate::vfs) fn object_mut(&mut self, ino: Ino) -> Result<&mut Object, Error> {
@@ -159,6 +201,32 @@ impl Tree {
         Some(path)
     }
 
+    /// Whether a node and all directories above it are linked.
+    pub(in crate::vfs) fn reachable(&self, ino: Ino) -> bool {
+        let mut here = ino;
+        while here != Ino::ROOT {
+            match self.nodes.get(here) {
+                Some(node) if node.linked => here = node.parent,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// How many directories are above a node.
+    pub(in crate::vfs::names) fn depth(&self, ino: Ino) -> usize {
+        let mut depth = 0;
+        let mut here = ino;
+        while here != Ino::ROOT {
+            let Some(node) = self.nodes.get(here) else {
+                break;
+            };
+            here = node.parent;
+            depth += 1;
+        }
+        depth
+    }
+
     /// Whether `ino` is `ancestor` or lies below it.
     pub(in crate::vfs) fn is_below(&self, mut ino: Ino, ancestor: Ino) -> bool {
         loop {
@@ -186,7 +254,7 @@ impl Tree {
         let ino = self.next;
         let changed = self.tick;
         let directory = matches!(body, Body::Dir(_));
-        self.dir_mut(parent)?.add(Arc::clone(&name), ino, directory);
+        self.add_child(parent, Arc::clone(&name), ino, directory)?;
         self.next = ino.next();
         self.nodes.insert(
             ino,
@@ -194,6 +262,7 @@ impl Tree {
                 parent,
                 name,
                 linked: true,
+                unsettled: false,
                 lookups: 0,
                 opens: 0,
                 changed,
@@ -204,6 +273,31 @@ impl Tree {
             },
         );
         Ok(ino)
+    }
+
+    pub(in crate::vfs::names) fn add_child(
+        &mut self,
+        parent: Ino,
+        name: Arc<str>,
+        child: Ino,
+        directory: bool,
+    ) -> Result<(), Error> {
+        let dir = self.dir_mut(parent)?;
+        let first = dir.children.is_empty();
+        dir.add(name, child, directory);
+        self.parents += usize::from(first);
+        Ok(())
+    }
+
+    fn remove_child(&mut self, parent: Ino, name: &str, child: Ino, directory: bool) {
+        let Ok(dir) = self.dir_mut(parent) else {
+            return;
+        };
+        let before = dir.children.len();
+        dir.remove(name, child, directory);
+        if before > 0 && dir.children.is_empty() {
+            self.parents = self.parents.saturating_sub(1);
+        }
     }
 
     /// Marks a local change of a name: listings that began before lose against it.
@@ -251,9 +345,7 @@ impl Tree {
             Body::Object(_) => Vec::new(),
         };
         let directory = matches!(node.body, Body::Dir(_));
-        if let Ok(dir) = self.dir_mut(parent) {
-            dir.remove(&name, ino, directory);
-        }
+        self.remove_child(parent, &name, ino, directory);
         for child in below {
             self.unlink(child);
         }
@@ -263,6 +355,12 @@ impl Tree {
     /// How many inodes there are.
     pub(in crate::vfs) fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Memory that names take, in names: the map of a directory's children takes as much as one more, and
+    /// so does what a directory in use needs.
+    pub(in crate::vfs) fn weight(&self) -> usize {
+        self.nodes.len() + self.parents + self.in_use
     }
 
     /// Every inode, in no order.
@@ -277,9 +375,7 @@ impl Tree {
         };
         let (parent, name) = (node.parent, Arc::clone(&node.name));
         let directory = node.dir().is_some();
-        if let Ok(dir) = self.dir_mut(parent) {
-            dir.remove(&name, ino, directory);
-        }
+        self.remove_child(parent, &name, ino, directory);
         self.free(ino);
     }
 
@@ -298,13 +394,9 @@ impl Tree {
         let node = self.get(ino)?;
         let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
         let directory = node.dir().is_some();
-        if let Ok(dir) = self.dir_mut(old_parent) {
-            dir.remove(&old_name, ino, directory);
-        }
+        self.remove_child(old_parent, &old_name, ino, directory);
         self.note_removed(old_parent, old_name);
-        let dir = self.dir_mut(parent)?;
-        dir.add(Arc::clone(&name), ino, directory);
-        dir.absent.remove(&*name);
+        self.add_child(parent, Arc::clone(&name), ino, directory)?;
         let node = self.get_mut(ino)?;
         node.parent = parent;
         node.name = name;
@@ -327,6 +419,7 @@ impl Tree {
     }
 
     fn free(&mut self, ino: Ino) {
+        self.put_away(ino);
         self.nodes.remove(ino);
         self.displaced.remove(&ino);
         self.pending.remove(&ino);
@@ -413,122 +506,7 @@ impl Tree {
     pub(in crate::vfs) fn set_atime(&mut self, ino: Ino, atime: Nanos) {
         self.accessed.set(ino, atime);
     }
-
-    /// How much longer B2 need not be asked about a node.
-    pub(in crate::vfs) fn fresh_for(&self, ino: Ino, ttl: Duration, now: Instant) -> Duration {
-        let Some(node) = self.nodes.get(ino) else {
-            return Duration::ZERO;
-        };
-        if ino == Ino::ROOT || node.local() {
-            return ttl;
-        }
-        let listed = self.dir(node.parent).ok().and_then(|dir| dir.listed);
-        let Some(known) = listed.max(node.checked.map(Moment::instant)) else {
-            return Duration::ZERO;
-        };
-        ttl.saturating_sub(now.saturating_duration_since(known))
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vfs::FileKind;
-
-    fn tree() -> Tree {
-        let settings = crate::vfs::tests::settings();
-        Tree::new(Meta::default_for(FileKind::Directory, &settings, 0))
-    }
-
-    fn add(tree: &mut Tree, parent: Ino, name: &str, directory: bool) -> Ino {
-        let settings = crate::vfs::tests::settings();
-        let (kind, body) = if directory {
-            (FileKind::Directory, Body::Dir(Box::default()))
-        } else {
-            (
-                FileKind::File,
-                Body::Object(Object::new(crate::vfs::state::FileState::made(), None)),
-            )
-        };
-        let meta = Meta::default_for(kind, &settings, 0);
-        tree.insert(parent, Arc::from(name), meta, body)
-            .expect("the parent is a directory")
-    }
-
-    #[test]
-    fn renaming_a_directory_renames_what_is_below_it() {
-        let mut tree = tree();
-        let a = add(&mut tree, Ino::ROOT, "a", true);
-        let b = add(&mut tree, a, "b", true);
-        let c = add(&mut tree, b, "c", false);
-        assert_eq!(tree.path(c).as_deref(), Some("a/b/c"));
-        tree.relocate(a, Ino::ROOT, Arc::from("x")).expect("moves");
-        assert_eq!(tree.path(c).as_deref(), Some("x/b/c"));
-        assert_eq!(tree.path(b).as_deref(), Some("x/b/"));
-        assert_eq!(tree.path(Ino::ROOT).as_deref(), Some(""));
-        assert_eq!(tree.child(Ino::ROOT, "a"), None);
-        assert!(tree.is_below(c, a) && !tree.is_below(a, c));
-    }
-
-    #[test]
-    fn what_is_removed_lives_until_nobody_uses_it() {
-        let mut tree = tree();
-        let d = add(&mut tree, Ino::ROOT, "d", true);
-        let f = add(&mut tree, d, "f", false);
-        tree.get_mut(f).expect("there").opens = 1;
-        tree.detach(d);
-        assert!(tree.get(d).is_err());
-        assert_eq!(tree.path(f), None);
-        assert_eq!(tree.attr(f).expect("still open").nlink, 0);
-        tree.get_mut(f).expect("there").opens = 0;
-        tree.free_if_unused(f);
-        assert!(tree.get(f).is_err());
-    }
-
-    #[test]
-    fn a_rename_detaches_what_had_the_name() {
-        let mut tree = tree();
-        let a = add(&mut tree, Ino::ROOT, "a", false);
-        let b = add(&mut tree, Ino::ROOT, "b", false);
-        tree.get_mut(b).expect("there").lookups = 1;
-        tree.relocate(a, Ino::ROOT, Arc::from("b")).expect("moves");
-        assert_eq!(tree.child(Ino::ROOT, "b"), Some(a));
-        assert_eq!(tree.path(b), None);
-        assert_eq!(tree.path(a).as_deref(), Some("b"));
-    }
-
-    #[test]
-    fn a_change_deep_below_protects_the_directories_above_it() {
-        let mut tree = tree();
-        let d = add(&mut tree, Ino::ROOT, "d", true);
-        let e = add(&mut tree, d, "e", true);
-        let began = tree.tick();
-        assert!(!tree.newer_than(d, began));
-        let f = add(&mut tree, e, "f", false);
-        tree.touch(f);
-        assert!(tree.newer_than(d, began));
-    }
-
-    #[test]
-    fn removals_during_a_listing_are_remembered_for_it() {
-        let mut tree = tree();
-        let f = add(&mut tree, Ino::ROOT, "f", false);
-        let g = add(&mut tree, Ino::ROOT, "g", false);
-        let h = add(&mut tree, Ino::ROOT, "h", false);
-        let before = tree.begin_flight();
-        tree.detach(f);
-        let after = tree.begin_flight();
-        tree.relocate(g, Ino::ROOT, Arc::from("moved"))
-            .expect("moves");
-        tree.forget_name(h);
-        let removed =
-            |tree: &Tree, name, began| tree.removed_since(Ino::ROOT, &Arc::from(name), began);
-        assert!(removed(&tree, "f", before) && removed(&tree, "g", before));
-        assert!(!removed(&tree, "f", after) && removed(&tree, "g", after));
-        assert!(!removed(&tree, "h", before), "B2 removed it");
-        tree.end_flight();
-        assert!(removed(&tree, "f", before));
-        tree.end_flight();
-        assert!(!removed(&tree, "f", before), "nothing is under way");
-    }
-}
+mod tests;

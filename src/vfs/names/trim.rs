@@ -1,16 +1,21 @@
 //! Dropping names that nobody uses, so that what is known of a bucket stays bounded.
 //!
-//! Whole directories at a time, those listed longest ago first; they are listed again when somebody
-//! asks. What is open, has something to store, or is referred to by the kernel stays; of the latter the
-//! kernel is told to forget files, so that they can go the next time.
+//! Whole directories at a time, those used longest ago first, and what is in one before itself; they are
+//! listed again when somebody asks. What is open, has something to store, or is referred to by the kernel
+//! stays. Of the latter the kernel is told to forget files, so that they can go the next time. Not directories:
+//! to forget one it takes its name away also from a process that works in it, and unmounts what is mounted
+//! below. They stay as small nodes, without what was known of their contents, until the kernel lets go.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::debug;
 
-use crate::vfs::names::node::{Body, Marker, Moment, Node};
+use crate::vfs::names::dir::{Dir, Usage};
+use crate::vfs::names::moment::Moment;
+use crate::vfs::names::node::{Body, Marker, Node};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::{Ino, Invalidation, Vfs};
 
@@ -32,7 +37,7 @@ impl Vfs {
     /// Names have come: while there are too many, drops some in the background.
     pub(in crate::vfs) fn names_came(&self, tree: &Tree) {
         let most = self.settings().names_max;
-        if tree.len() <= most || self.shared.trimming.swap(true, Ordering::Relaxed) {
+        if tree.weight() <= most || self.shared.trimming.swap(true, Ordering::Relaxed) {
             return;
         }
         let shared = Arc::downgrade(&self.shared);
@@ -43,7 +48,7 @@ impl Vfs {
                 let vfs = Self { shared };
                 let trimmed = tokio::task::spawn_blocking(move || {
                     vfs.trim(most / 8 * STAY);
-                    let left = vfs.known_names();
+                    let left = vfs.tree().weight();
                     vfs.shared.trimming.store(left > most, Ordering::Relaxed);
                     left
                 });
@@ -65,24 +70,12 @@ impl Vfs {
 
     /// Drops names until at most `stay` are known, or nothing more can go.
     fn trim(&self, stay: usize) {
-        let mut dirs: Vec<(Option<Instant>, Ino)> = {
-            let tree = self.tree();
-            let known = tree.all().filter_map(|(ino, node)| {
-                let dir = node.dir()?;
-                let used = dir.listed.max(dir.paged);
-                let used = used.max(node.checked.map(Moment::instant));
-                let idle = node.opens == 0 && used.is_none_or(|at| at.elapsed() > LATELY);
-                (idle && !dir.children.is_empty()).then_some((used, ino))
-            });
-            known.collect()
-        };
-        // Those below before those above, where they were listed together.
-        dirs.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+        let dirs = in_order(&self.tree(), Instant::now());
         let before = self.known_names();
         for some in dirs.chunks(AT_ONCE) {
             let mut tree = self.tree();
-            for (_, dir) in some {
-                if tree.len() <= stay {
+            for dir in some {
+                if tree.weight() <= stay {
                     break;
                 }
                 self.drop_children(&mut tree, *dir);
@@ -114,6 +107,9 @@ impl Vfs {
                 .invalidations
                 .push(Invalidation::Entry { parent, name });
         }
+        if tree.dir(ino).is_ok_and(|dir| !used(dir)) {
+            tree.put_away(ino);
+        }
         if dropped.is_empty() {
             return;
         }
@@ -121,9 +117,47 @@ impl Vfs {
             tree.drop_name(child);
         }
         if let Ok(dir) = tree.dir_mut(ino) {
-            dir.listed = None;
+            dir.forget_listing();
         }
     }
+}
+
+/// Directories of which something can go, in the order in which it should: those used longest ago first,
+/// but none before those below it.
+fn in_order(tree: &Tree, now: Instant) -> Vec<Ino> {
+    let mut last: HashMap<Ino, Option<Instant>> = HashMap::new();
+    for (ino, node) in tree.all() {
+        let Some(dir) = node.dir() else { continue };
+        let used = dir.listed().max(dir.paged());
+        let used = used.max(node.checked.map(Moment::instant));
+        let mut at = ino;
+        // A directory is used as lately as what is in it.
+        while last.get(&at).is_none_or(|known| *known < used) {
+            last.insert(at, used);
+            match tree.get(at) {
+                Ok(node) if at != Ino::ROOT => at = node.parent,
+                _ => break,
+            }
+        }
+    }
+    let mut dirs: Vec<(Option<Instant>, usize, Ino)> = last
+        .into_iter()
+        .filter_map(|(ino, used)| {
+            let node = tree.get(ino).ok()?;
+            let dir = node.dir()?;
+            let idle =
+                node.opens == 0 && used.is_none_or(|at| now.saturating_duration_since(at) > LATELY);
+            let something = !dir.children.is_empty() || dir.usage().is_some();
+            (idle && something).then(|| (used, tree.depth(ino), ino))
+        })
+        .collect();
+    dirs.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+    dirs.into_iter().map(|(_, _, ino)| ino).collect()
+}
+
+/// Whether somebody is listing or reading a directory.
+fn used(dir: &Dir) -> bool {
+    dir.usage().is_some_and(Usage::busy)
 }
 
 /// Whether B2 knows all that is known of a node, and nobody has it open.
@@ -134,10 +168,50 @@ fn idle(node: &Node) -> bool {
     }
     match &node.body {
         Body::Dir(dir) => {
-            dir.children.is_empty()
-                && dir.pages.strong_count() == 0
-                && !matches!(dir.marker, Marker::Wanted { .. })
+            dir.children.is_empty() && !used(dir) && !matches!(dir.marker, Marker::Wanted { .. })
         }
         Body::Object(object) => object.content.is_none() && object.state.delta().is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::FileKind;
+    use crate::vfs::attr::Meta;
+
+    #[test]
+    fn what_is_in_a_directory_goes_before_itself() {
+        let settings = crate::vfs::tests::settings();
+        let meta = Meta::default_for(FileKind::Directory, &settings, 0);
+        let mut tree = Tree::new(meta);
+        let mut add = |parent, name: &str| {
+            let body = Body::Dir(Box::default());
+            let ino = tree.insert(parent, Arc::from(name), meta, body);
+            ino.expect("the parent is a directory")
+        };
+        let old = add(Ino::ROOT, "old");
+        let moved = add(old, "moved");
+        let below = add(moved, "below");
+        let top = add(Ino::ROOT, "top");
+        let young = add(top, "young");
+        // Moved below a younger one, and listed after those above it.
+        tree.relocate(moved, young, Arc::from("moved"))
+            .expect("moves");
+        for dir in [old, moved, below, top, young] {
+            tree.usage_mut(dir).expect("a directory");
+        }
+        let first = Instant::now();
+        for (at, dir) in [Ino::ROOT, top, old, young, moved, below]
+            .into_iter()
+            .enumerate()
+        {
+            let at = first + Duration::from_millis(at as u64);
+            tree.dir_mut(dir).expect("one").note_listing(at);
+        }
+        assert!(in_order(&tree, first).is_empty(), "used lately");
+        // What is above `below` is used as lately as that.
+        let order = in_order(&tree, first + LATELY * 2);
+        assert_eq!(order, [old, below, moved, young, top, Ino::ROOT]);
     }
 }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::vfs::attr::{self, Meta};
+use crate::vfs::delta::Changed;
+use crate::vfs::names::dir::Dir;
 use crate::vfs::names::name;
-use crate::vfs::names::node::{Body, Dir, Object};
+use crate::vfs::names::node::{Body, Object};
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::{FileState, Why};
 use crate::vfs::{Entry, Error, FileKind, Ino, NewNode, Opened, Vfs};
@@ -90,7 +92,9 @@ impl Vfs {
         let made = tree.get(ino)?.meta;
         let default = Meta::default_for(FileKind::Directory, self.settings(), made.mtime);
         if !made.stored_alike(&default) {
-            tree.dir_mut(ino)?.marker.want(true);
+            let dir = tree.dir_mut(ino)?;
+            dir.delta().note(Changed::between(&made, &default));
+            dir.marker.want(true);
         }
         self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
         self.entry(&mut tree, ino)
@@ -169,7 +173,6 @@ impl Vfs {
         let node = tree.get_mut(parent)?;
         node.meta.mtime = now;
         node.meta.ctime = now;
-        tree.dir_mut(parent)?.absent.remove(&**name);
         Ok(ino)
     }
 }

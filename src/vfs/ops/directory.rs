@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::vfs::ask::pages::Pages;
+use crate::vfs::names::pages::Pages;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::file::Handle;
 use crate::vfs::ops::hashfile;

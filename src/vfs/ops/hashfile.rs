@@ -12,21 +12,7 @@ use tokio::sync::OnceCell;
 use crate::io::Content;
 use crate::vfs::names::name;
 use crate::vfs::names::node::Node;
-use crate::vfs::{Attr, Error, FileKind, Ino, Vfs};
-
-/// 40 hex digits and a newline.
-pub(in crate::vfs) const SIZE: u64 = 41;
-
-/// The attributes of a file's hash file.
-pub(in crate::vfs) fn attr(file: &Attr) -> Attr {
-    Attr {
-        ino: file.ino.hash_file(),
-        kind: FileKind::File,
-        mode: 0o444,
-        size: SIZE,
-        ..file.clone()
-    }
-}
+use crate::vfs::{Error, FileKind, Ino, Vfs};
 
 /// The name of a node's hash file, where it can have one.
 pub(in crate::vfs) fn name_for(node: &Node) -> Option<String> {

@@ -258,8 +258,7 @@ impl Vfs {
     /// A name of which nothing was known any more has to be asked for again.
     pub(in crate::vfs) fn shows_again(&self, tree: &mut Tree, parent: Ino, name: &Arc<str>) {
         if let Ok(dir) = tree.dir_mut(parent) {
-            dir.listed = None;
-            dir.absent.remove(&**name);
+            dir.doubt(name);
         }
         self.shared.invalidations.push(Invalidation::Entry {
             parent,

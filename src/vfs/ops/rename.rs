@@ -355,7 +355,7 @@ impl Vfs {
             (ends.new_parent, Arc::clone(&ends.new_name)),
         ] {
             if let Ok(dir) = self.tree().dir_mut(parent) {
-                dir.listed = None;
+                dir.forget_listing();
             }
             self.shared
                 .invalidations

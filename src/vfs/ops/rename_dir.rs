@@ -95,7 +95,7 @@ impl Vfs {
             // What is in it now implies it; its attributes are those of the directory that goes.
             self.remove_replaced_marker(replaced, &ends.to).await?;
         }
-        let own = self.rebase(ends, &copies)?;
+        let own = self.rebase(ends, this.resumed, &copies)?;
         let sources = copies.sources;
         // The old name leads nowhere now, also for listings that go on showing it.
         let departure = Departure::begin(self, &ends.from);
@@ -469,8 +469,14 @@ impl Vfs {
 
     /// Points every known file below the directory to its copy; tells those versions of this mount's own that they had
     /// before.
-    fn rebase(&self, ends: &Ends, copied: &Copies) -> Result<HashMap<FileId, Stored>, Error> {
+    fn rebase(
+        &self,
+        ends: &Ends,
+        resumed: bool,
+        copied: &Copies,
+    ) -> Result<HashMap<FileId, Stored>, Error> {
         let mut own = HashMap::new();
+        let mut stale = Vec::new();
         let mut tree = self.tree();
         for ino in tree.subtree(ends.ino) {
             tree.touch(ino);
@@ -499,7 +505,8 @@ impl Vfs {
             };
             let copy = copied.known.get(&old.id);
             let Some(mut stored) = copy.and_then(|copy| Stored::of(copy, Maker::Other)) else {
-                continue; // listed meanwhile; asked for again
+                stale.push(node.parent); // listed meanwhile
+                continue;
             };
             stored.learn(old.sha1());
             if let Some(content) = &object.content {
@@ -510,9 +517,14 @@ impl Vfs {
                 own.insert(old.id.clone(), old);
             }
         }
-        if let Ok(dir) = tree.dir_mut(ends.ino) {
+        if resumed {
             // What an earlier try has moved is not known here.
-            dir.listed = dir.listed.filter(|_| ends.replaced.is_none());
+            stale = tree.subtree(ends.ino);
+        }
+        for ino in stale {
+            if let Ok(dir) = tree.dir_mut(ino) {
+                dir.forget_listing();
+            }
         }
         Ok(own)
     }

@@ -103,7 +103,7 @@ impl Vfs {
         if let Some(object) = node.object_mut() {
             object.state.set(changed);
         } else if let Some(dir) = node.dir_mut() {
-            dir.delta.note(changed);
+            dir.delta().note(changed);
         }
         if alike {
             return Ok(());

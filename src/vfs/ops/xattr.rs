@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha1::Digest as _;
 
 use crate::b2::{ErrorKind, FileInfo, Sha1, encoded_len};
-use crate::vfs::attr;
+use crate::vfs::attr::{self, XATTR_LONG as LONG, XATTR_SHORT as SHORT};
 use crate::vfs::names::name;
 use crate::vfs::names::node::Node;
 use crate::vfs::{Error, Ino, Vfs};
@@ -31,10 +31,6 @@ const OWN: &str = "user.b2fuse.";
 /// The mount's numbers, an attribute of the root.
 const STATS: &str = "user.b2fuse.stats";
 
-/// Begins the key of an attribute whose escaped name fits into one.
-const SHORT: &str = "xattr-";
-/// Begins the key of any other; the SHA-1 of its name follows.
-const LONG: &str = "xattr~";
 /// Bytes in a key (API §5.3).
 const KEY_MAX: usize = 50;
 /// Before bytes that are written as base64.
@@ -42,11 +38,6 @@ const BINARY: &str = "0s";
 
 /// One attribute: its name without `user.`, and its value.
 type Pair = (Vec<u8>, Vec<u8>);
-
-/// Whether a key of file info holds an extended attribute.
-pub(in crate::vfs) fn is_key(key: &str) -> bool {
-    key.starts_with(SHORT) || key.starts_with(LONG)
-}
 
 /// Lower-case letters, digits, `.`, `_` and `-` stand for themselves, any other byte is `~` and its hex digits.
 fn escape(name: &[u8]) -> String {
@@ -305,7 +296,7 @@ impl Vfs {
             if let Some(object) = node.object_mut() {
                 object.state.set_info(key);
             } else if let Some(dir) = node.dir_mut() {
-                dir.delta.note_key(key);
+                dir.delta().note_key(key);
             }
         }
         *node.carried_mut() = Some(carried.shared());
@@ -426,7 +417,7 @@ mod tests {
             name in prop::collection::vec(1u8.., 1..250), value: Vec<u8>,
         ) {
             let (key, text) = to_info(&(name.clone(), value.clone()));
-            prop_assert!(key.len() <= KEY_MAX && is_key(&key));
+            prop_assert!(key.len() <= KEY_MAX && attr::is_xattr_key(&key));
             prop_assert!(
                 key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"~._-".contains(&b))
             );

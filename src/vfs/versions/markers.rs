@@ -63,6 +63,8 @@ impl Vfs {
             if newer {
                 dir.marker.want(true);
                 self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+            } else {
+                dir.attributes_stored();
             }
             old.filter(|old| old.ours)
         };
@@ -198,7 +200,7 @@ impl Vfs {
             let tree = self.tree();
             let dir = tree.dir(ino)?;
             let ttl = self.settings().metadata_ttl;
-            let fresh = dir.listed.is_some_and(|at| at.elapsed() < ttl);
+            let fresh = dir.listed().is_some_and(|at| at.elapsed() < ttl);
             let marker = dir.marker.stored().cloned();
             (fresh && !dir.odd, marker, dir.marker.uncertain())
         };

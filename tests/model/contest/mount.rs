@@ -60,6 +60,7 @@ impl Mount {
             parallel: 4,
             names_max: 1_000_000,
             write_back: manner.write_back,
+            timeout: PATIENCE,
         };
         let io = Io::new(client.clone(), sizes);
         let vfs = Vfs::new(client, io, settings).await.expect("a listing");

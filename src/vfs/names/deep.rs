@@ -1,0 +1,96 @@
+//! What a recursive listing says of the directories that it passes.
+
+use std::collections::BTreeMap;
+
+use crate::b2::FileVersion;
+use crate::vfs::names::flight::{Covers, Flight};
+use crate::vfs::names::rows::Rows;
+use crate::vfs::names::tree::Tree;
+use crate::vfs::{Ino, Vfs};
+
+impl Vfs {
+    /// Takes over rows of a recursive listing, which began at the name `start` and would go on at
+    /// `next`. Returns the directories that are known completely now, in B2's order, and the one
+    /// where it is best to go on.
+    pub(in crate::vfs) fn apply_walk(
+        &self,
+        flight: &Flight,
+        start: &str,
+        rows: Vec<FileVersion>,
+        next: Option<&str>,
+    ) -> (Vec<Ino>, Option<String>) {
+        // Directories before what is in them.
+        let mut all: BTreeMap<String, Rows> = BTreeMap::new();
+        for row in rows {
+            self.sort_deep(&mut all, &flight.prefix, row);
+        }
+        let complete = |prefix: &str| {
+            start <= prefix && next.is_none_or(|next| prefix < next && !next.starts_with(prefix))
+        };
+        let mut known = Vec::new();
+        for (prefix, rows) in all {
+            // In steps: others want the tree, too.
+            let mut tree = self.tree();
+            let Some(dir) = self.directory_at(&tree, flight, &prefix) else {
+                continue;
+            };
+            if tree
+                .dir(dir)
+                .is_ok_and(|dir| dir.listed().is_some_and(|at| at >= flight.at))
+            {
+                continue;
+            }
+            let whole = complete(&prefix);
+            let covers = if whole {
+                Covers::all(flight.at)
+            } else {
+                Covers::Part {
+                    next: next.map(ToOwned::to_owned),
+                }
+            };
+            let here = Flight {
+                dir,
+                prefix,
+                ..*flight
+            };
+            self.apply_rows(&mut tree, &here, rows, &covers);
+            if whole {
+                known.push(dir);
+            }
+        }
+        let on = next.and_then(|next| {
+            // The first directory that is known in part: whoever walks will ask for all of it.
+            let tree = self.tree();
+            let beneath = next.strip_prefix(&flight.prefix)?;
+            let mut ends = beneath.match_indices('/').map(|(at, _)| at + 1);
+            ends.find_map(|end| {
+                let prefix = &next[..flight.prefix.len() + end];
+                let dir = self.directory_at(&tree, flight, prefix)?;
+                let unknown = tree
+                    .dir(dir)
+                    .is_ok_and(|dir| dir.listed().is_none_or(|at| at < flight.at));
+                (prefix > start && unknown).then(|| prefix.to_owned())
+            })
+        });
+        (known, on)
+    }
+
+    /// The directory that has a full name now, if it is the one that the listing speaks of.
+    fn directory_at(&self, tree: &Tree, flight: &Flight, prefix: &str) -> Option<Ino> {
+        let root = tree.path(flight.dir).map(|path| self.full(&path));
+        let beneath = prefix.strip_prefix(root.as_ref()?)?;
+        if root.as_ref() != Some(&flight.prefix) {
+            return None;
+        }
+        let mut here = flight.dir;
+        for component in beneath.split_terminator('/') {
+            let child = tree.child(here, component)?;
+            // Made, or moved here, after the listing began.
+            if tree.get(child).ok()?.changed > flight.began {
+                return None;
+            }
+            here = child;
+        }
+        tree.dir(here).ok().map(|_| here)
+    }
+}
