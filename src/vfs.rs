@@ -39,6 +39,7 @@ pub use types::{
 
 use crate::b2::{Client, FileId, Lost};
 use crate::io::Io;
+use ask::look::Looks;
 use ask::walk;
 use attr::Meta;
 use names::name;
@@ -48,7 +49,6 @@ use ops::file::Handle;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
 use queue::{Invalidations, Queue, Urgency};
-use versions::look::Looks;
 use versions::purge::Purge;
 use versions::supersede::Checks;
 

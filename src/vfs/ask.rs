@@ -2,6 +2,7 @@
 
 pub(in crate::vfs) mod fresh;
 pub(in crate::vfs) mod listing;
+pub(in crate::vfs) mod look;
 pub(in crate::vfs) mod lookup;
 pub(in crate::vfs) mod pages;
 pub(in crate::vfs) mod refresh;

@@ -1,11 +1,10 @@
 //! What lies in B2 under a name: what is stored there, when, and what takes its place.
 //!
-//! `commit`, `attributes` and `markers` store, `removal` and `purge` remove; `look` and `supersede` compare with what others have done;
+//! `commit`, `attributes` and `markers` store, `removal` and `purge` remove; `supersede` compares with what others have done;
 //! `queue` says what is stored next.
 
 pub(in crate::vfs) mod attributes;
 pub(in crate::vfs) mod commit;
-pub(in crate::vfs) mod look;
 pub(in crate::vfs) mod markers;
 pub(in crate::vfs) mod purge;
 pub(in crate::vfs) mod removal;

@@ -488,7 +488,7 @@ async fn what_this_mount_replaces_while_it_is_being_opened_is_not_stale() {
     for name in ["a", "b", "new"] {
         found.push(vfs.lookup(Ino::ROOT, os(name)).await.unwrap().attr.ino);
     }
-    server.set_faults(&["list:late=1:2"]).unwrap();
+    server.set_faults(&["list_file_names:late=1:2"]).unwrap();
     // The open of each asks B2 first.
     let (a, b, replaced, removed) = tokio::join!(
         vfs.open(found[0], RDONLY),

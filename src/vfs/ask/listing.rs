@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::b2::{FileVersion, ListNames, NamesPage};
+use crate::b2::{ErrorKind, FileVersion, ListNames, NamesPage};
+use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::{Error, Ino, Vfs};
 
@@ -146,6 +147,7 @@ impl Vfs {
             since: flight.at,
         };
         let applied = self.apply(flight, rows, &covers);
+        self.settle_vanished().await;
         Ok(applied.map(|_| upto.map_or(Upto::End, Upto::Row)))
     }
 
@@ -186,7 +188,54 @@ impl Vfs {
             rows.extend(self.folder_row(&folder).await?);
         }
         let applied = self.apply(flight, rows, &Covers::Name(name.to_owned()));
+        self.settle_vanished().await;
         Ok(applied.is_some())
+    }
+
+    /// Files that this mount has stored a moment ago, and of which a listing showed nothing, or an older version: another
+    /// client has removed ours, or the listing lags behind. Their versions tell, and where these may lag, too, the id.
+    pub(in crate::vfs) async fn settle_vanished(&self) {
+        let all: Vec<(Ino, String)> = {
+            let mut tree = self.tree();
+            let all = std::mem::take(&mut tree.vanished);
+            let full = |ino| Some((ino, self.full(&tree.path(ino)?)));
+            all.into_iter().filter_map(full).collect()
+        };
+        let looks = all.into_iter().map(|(ino, full)| async move {
+            // Whoever needs it is told by his own call what went wrong.
+            if let Ok(false) = self.shows_ours(ino, &full).await {
+                let mut tree = self.tree();
+                if tree.path(ino).is_some_and(|path| self.full(&path) == full)
+                    && let Some((parent, name)) = tree.locate(self.within(&full))
+                {
+                    self.forget_entry(&mut tree, ino);
+                    if let Ok(dir) = tree.dir_mut(parent) {
+                        dir.doubt(&name);
+                    }
+                }
+            }
+        });
+        futures_util::future::join_all(looks).await;
+    }
+
+    /// Whether a name still shows the version that this mount has stored.
+    async fn shows_ours(&self, ino: Ino, full: &str) -> Result<bool, Error> {
+        let ours = {
+            let tree = self.tree();
+            let object = tree.get(ino)?.object().ok_or(Error::IsDirectory)?;
+            object.state.stored().cloned().ok_or(Error::Stale)?
+        };
+        let seen = self.look(full, Hurry::Look).await?;
+        match seen.rows.first() {
+            Some(newest) if newest.id.as_ref() == Some(&ours.id) => return Ok(true),
+            Some(newest) if newest.uploaded_ms >= ours.uploaded_ms => return Ok(false),
+            _ => {}
+        }
+        match self.shared.client.get_file_info(&ours.id).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A folder row for a prefix under which anything is visible.

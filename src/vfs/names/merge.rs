@@ -191,6 +191,7 @@ impl Vfs {
                 }
                 if known::lags(row.uploaded_ms, old, lately) {
                     node.check(flight.at, false);
+                    tree.vanished.push(child);
                     return Some(child);
                 }
             }
@@ -401,7 +402,20 @@ impl Vfs {
         };
         for child in candidates {
             // The row was there, but this mount knew better.
-            if !tree.newer_than(child, flight.began) {
+            if tree.newer_than(child, flight.began) {
+                continue;
+            }
+            // Stored here a moment ago: the listing may lag behind.
+            let lately = tree.get(child).is_ok_and(|node| {
+                let stored = node.object().and_then(|object| object.state.stored());
+                stored.is_some_and(Stored::ours) && tree.changed_lately(node, flight.at)
+            });
+            if lately {
+                if let Ok(node) = tree.get_mut(child) {
+                    node.check(flight.at, false);
+                }
+                tree.vanished.push(child);
+            } else {
                 self.forget_entry(tree, child);
             }
         }

@@ -38,6 +38,9 @@ pub(in crate::vfs) struct Tree {
     /// stored there (`displaced`).
     pub(in crate::vfs) displaced: HashMap<Ino, Box<str>>,
     lately: Lately,
+    /// Files stored here a moment ago of which a listing did not show the version: whether B2 has it is to be asked
+    /// otherwise.
+    pub(in crate::vfs) vanished: Vec<Ino>,
     /// How many directories are in use (`Dir::usage`).
     in_use: usize,
     /// How many directories hold anything.
@@ -58,6 +61,7 @@ impl Tree {
             accessed: AccessTimes::default(),
             displaced: HashMap::new(),
             lately: Lately::default(),
+            vanished: Vec::new(),
             in_use: 0,
             parents: 0,
         };

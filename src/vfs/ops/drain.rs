@@ -130,6 +130,7 @@ impl Vfs {
             self.finish_removals().await;
             self.finish_deletions().await;
             self.checks_ended().await;
+            self.check_again().await;
             if self.tree().pending().iter().all(has_failed) {
                 break;
             }

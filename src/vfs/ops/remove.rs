@@ -14,11 +14,11 @@ use log::warn;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::b2::ErrorKind;
+use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::leaving::{Failures, Leaving};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Stored, Why};
-use crate::vfs::versions::look::Hurry;
 use crate::vfs::versions::removal::{self, Removal};
 use crate::vfs::{Error, Ino, Invalidation, Unstored, Vfs};
 

@@ -6,13 +6,13 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::b2::{FileId, Lost};
+use crate::vfs::ask::look::Hurry;
 use crate::vfs::attr;
 use crate::vfs::delta::Delta;
 use crate::vfs::names::name;
 use crate::vfs::ops::remove::{Departure, Gone};
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Maker, Stored, Superseded};
-use crate::vfs::versions::look::Hurry;
 use crate::vfs::versions::removal::{Leaving, Removal};
 use crate::vfs::versions::supersede::{Act, Deed, twins_of};
 use crate::vfs::{Error, Ino, Invalidation, Vfs};

@@ -13,6 +13,7 @@ use log::warn;
 use super::rename::Ends;
 use crate::b2::{Action, FileId, FileInfo, FileName, FileVersion, ListNames, NewFile};
 use crate::io::{Moved, Stamp};
+use crate::vfs::ask::look::Hurry;
 use crate::vfs::attr;
 use crate::vfs::names::name::{self, MARKER};
 use crate::vfs::names::node::{Marker, MarkerObject};
@@ -20,7 +21,6 @@ use crate::vfs::ops::remove::Departure;
 use crate::vfs::pathlock::PathGuard;
 use crate::vfs::queue::Urgency;
 use crate::vfs::state::{Hash, Maker, Stored, Why};
-use crate::vfs::versions::look::Hurry;
 use crate::vfs::versions::removal::{Leaving, Removal};
 use crate::vfs::{Error, Ino, Vfs};
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
-use super::look::Hurry;
 use super::supersede::{Act, Deed, twins_of};
 use crate::b2::{Action, ErrorKind, FileVersion};
 use crate::io::{self, Stamp, Version};
+use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::queue::{Queue, Urgency};

@@ -2,13 +2,13 @@
 
 use crate::b2::{Action, ListNames, NewFile, Payload};
 use crate::io::Stamp;
+use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::name::{self, MARKER};
 use crate::vfs::names::node::{Marker, MarkerObject};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::versions::commit::UNKNOWN_TYPE;
-use crate::vfs::versions::look::Hurry;
 use crate::vfs::versions::removal::Leaving;
 use crate::vfs::{Delete, Error, Ino, Vfs, attr};
 

@@ -9,10 +9,10 @@ use std::sync::{MutexGuard, PoisonError};
 use futures_util::{StreamExt as _, stream};
 use log::warn;
 
-use super::look::Hurry;
 use super::removal::Leaving;
 use super::supersede::is_lost;
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion};
+use crate::vfs::ask::look::Hurry;
 use crate::vfs::{Error, Vfs};
 
 /// Deletions of one purge at once.

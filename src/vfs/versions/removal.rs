@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::debug;
 use tokio::task::JoinHandle;
 
-use super::look::{Hurry, Versions};
 use super::supersede::{Act, Deed, is_lost};
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost};
+use crate::vfs::ask::look::{Hurry, Versions};
 use crate::vfs::delta::Delta;
 use crate::vfs::state::Stored;
 use crate::vfs::{Delete, Error, Vfs};
@@ -173,6 +173,14 @@ impl Vfs {
                 twin: Some(id.clone()),
                 ..Leaving::default()
             };
+            // Of what lies under it, only this mount's own versions were ever shown by this name.
+            let others = |row: &FileVersion| {
+                let id = row.id.as_ref();
+                !mine(row) && !id.is_some_and(|id| self.shared.io.is_own(id))
+            };
+            if visible.iter().any(others) {
+                return self.hide(full, &leaving, hurry).await.map(drop);
+            }
             return self.remove_name(full, &leaving, hurry).await;
         }
         // The oldest first: what lies under the newest never shows.

@@ -14,9 +14,9 @@ use std::time::Duration;
 use log::{debug, warn};
 use tokio::sync::Notify;
 
-use super::look::{Hurry, Versions};
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost, NewFile};
 use crate::io::{Stamp, Version};
+use crate::vfs::ask::look::{Hurry, Versions};
 use crate::vfs::delta::Delta;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::{Error, Ino, Vfs};
@@ -118,25 +118,55 @@ pub(in crate::vfs) fn twins_of(version: &FileVersion) -> Option<Lost> {
     })
 }
 
-/// Looks that follow deeds, by their names.
+/// Looks that follow deeds.
 #[derive(Debug, Default)]
 pub(in crate::vfs) struct Checks {
-    under_way: Mutex<(u64, HashMap<u64, String>)>,
+    state: Mutex<Looking>,
     ended: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Looking {
+    /// The last number given.
+    last: u64,
+    /// Names of those under way.
+    under_way: HashMap<u64, String>,
+    /// Those that have failed.
+    kept: HashMap<u64, Deed>,
+}
+
 impl Checks {
-    fn lock(&self) -> MutexGuard<'_, (u64, HashMap<u64, String>)> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Most deeds that are kept to be looked at again.
+    const KEPT: usize = 10_000;
+
+    fn lock(&self) -> MutexGuard<'_, Looking> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, deed: Deed) -> u64 {
+        let mut state = self.lock();
+        state.last += 1;
+        let number = state.last;
+        if state.kept.len() < Self::KEPT {
+            state.kept.insert(number, deed);
+        }
+        number
+    }
+
+    fn kept(&self, number: u64) -> Option<Deed> {
+        self.lock().kept.remove(&number)
+    }
+
+    fn all_kept(&self) -> Vec<Deed> {
+        let kept = std::mem::take(&mut self.lock().kept);
+        kept.into_values().collect()
     }
 
     fn begin(self: &Arc<Self>, full: &str) -> Checking {
-        let mut checks = self.lock();
-        checks.0 += 1;
-        let number = checks.0;
-        checks.1.insert(number, full.to_owned());
+        let mut state = self.lock();
+        state.last += 1;
+        let number = state.last;
+        state.under_way.insert(number, full.to_owned());
         Checking {
             checks: Arc::clone(self),
             number,
@@ -149,7 +179,7 @@ impl Checks {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if !self.lock().1.values().any(|full| fits(full)) {
+            if !self.lock().under_way.values().any(|full| fits(full)) {
                 return;
             }
             ended.await;
@@ -164,7 +194,7 @@ struct Checking {
 
 impl Drop for Checking {
     fn drop(&mut self) {
-        self.checks.lock().1.remove(&self.number);
+        self.checks.lock().under_way.remove(&self.number);
         self.checks.ended.notify_waiters();
     }
 }
@@ -197,23 +227,42 @@ impl Vfs {
     }
 
     async fn check(&self, deed: Deed) {
-        /// A look that fails is tried again so often, after so long.
-        const TRIES: u32 = 3;
-        const PAUSE: Duration = Duration::from_secs(2);
-        for attempt in 1.. {
-            match self.check_once(&deed).await {
-                Ok(()) => return,
-                Err(error) if attempt >= TRIES => {
-                    warn!(
-                        "{:?}: it could not be seen whether another client has changed it meanwhile: {error}",
-                        deed.full
-                    );
-                    return;
-                }
-                Err(error) => {
-                    debug!("{:?}: not looked at yet: {error}", deed.full);
-                    tokio::time::sleep(PAUSE * attempt).await;
-                }
+        if let Err(error) = self.check_once(&deed).await {
+            debug!("{:?}: not looked at yet: {error}", deed.full);
+            self.look_again_later(deed, 0);
+        }
+    }
+
+    /// A look has failed: it is tried again, also at the end of the mount.
+    fn look_again_later(&self, deed: Deed, attempt: u32) {
+        /// Longer ones tell nothing: the end of the mount does.
+        const TRIES: u32 = 8;
+        const FIRST: Duration = Duration::from_secs(2);
+        let number = self.shared.checks.keep(deed);
+        if attempt >= TRIES {
+            return;
+        }
+        let vfs = self.clone();
+        self.shared.runtime.spawn(async move {
+            tokio::time::sleep(FIRST * (1 << attempt)).await;
+            let Some(deed) = vfs.shared.checks.kept(number) else {
+                return;
+            };
+            if vfs.check_once(&deed).await.is_err() {
+                vfs.look_again_later(deed, attempt + 1);
+            }
+        });
+    }
+
+    /// Looks once more at what could not be looked at.
+    pub(in crate::vfs) async fn check_again(&self) {
+        for deed in self.shared.checks.all_kept() {
+            if let Err(error) = self.check_once(&deed).await {
+                warn!(
+                    "{:?}: it could not be seen whether another client has changed it meanwhile: {error}",
+                    self.within(&deed.full)
+                );
+                self.shared.checks.keep(deed);
             }
         }
     }
@@ -468,6 +517,9 @@ mod tests {
         }
     }
 
+    /// Rows, what is believed in, whether they are all, and the verdict.
+    type Case<'a> = (&'a [(u32, Action)], Option<u32>, bool, &'a str);
+
     #[test]
     fn ids_decide_who_came_between() {
         use Action::{Hide, Upload};
@@ -486,7 +538,7 @@ mod tests {
                 Between::Farther => "farther".to_owned(),
             }
         };
-        let cases: &[(&[(u32, Action)], Option<u32>, bool, &str)] = &[
+        let cases: &[Case<'_>] = &[
             (&[(100, Upload), (1, Upload)], Some(1), true, "nothing"),
             (
                 &[(100, Upload), (2, Upload), (1, Upload)],
