@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::b2::{ErrorKind, FileVersion, ListNames, NamesPage};
+use crate::b2::{Action, ErrorKind, FileVersion, ListNames, NamesPage};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::{Error, Ino, Vfs};
@@ -36,6 +36,14 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.tree().end_flight();
     }
+}
+
+/// What a name shows.
+enum Shows {
+    /// The version that this mount has stored.
+    Ours,
+    /// Another one, a hide marker, or nothing.
+    Theirs(Option<Box<FileVersion>>),
 }
 
 impl Vfs {
@@ -203,37 +211,39 @@ impl Vfs {
         };
         let looks = all.into_iter().map(|(ino, full)| async move {
             // Whoever needs it is told by his own call what went wrong.
-            if let Ok(false) = self.shows_ours(ino, &full).await {
-                let mut tree = self.tree();
-                if tree.path(ino).is_some_and(|path| self.full(&path) == full)
-                    && let Some((parent, name)) = tree.locate(self.within(&full))
-                {
-                    self.forget_entry(&mut tree, ino);
-                    if let Ok(dir) = tree.dir_mut(parent) {
-                        dir.doubt(&name);
-                    }
-                }
+            let Ok(Shows::Theirs(newest)) = self.shows(ino, &full).await else {
+                return;
+            };
+            let mut tree = self.tree();
+            if tree.path(ino).is_none_or(|path| self.full(&path) != full) {
+                return;
+            }
+            match newest.filter(|row| row.action == Action::Upload) {
+                Some(row) => self.replace_version(&mut tree, ino, &row),
+                None => self.forget_entry(&mut tree, ino),
             }
         });
         futures_util::future::join_all(looks).await;
     }
 
-    /// Whether a name still shows the version that this mount has stored.
-    async fn shows_ours(&self, ino: Ino, full: &str) -> Result<bool, Error> {
+    async fn shows(&self, ino: Ino, full: &str) -> Result<Shows, Error> {
         let ours = {
             let tree = self.tree();
             let object = tree.get(ino)?.object().ok_or(Error::IsDirectory)?;
             object.state.stored().cloned().ok_or(Error::Stale)?
         };
         let seen = self.look(full, Hurry::Look).await?;
-        match seen.rows.first() {
-            Some(newest) if newest.id.as_ref() == Some(&ours.id) => return Ok(true),
-            Some(newest) if newest.uploaded_ms >= ours.uploaded_ms => return Ok(false),
-            _ => {}
+        let newest = seen.rows.first();
+        if newest.is_some_and(|newest| newest.id.as_ref() == Some(&ours.id)) {
+            return Ok(Shows::Ours);
+        }
+        let theirs = Shows::Theirs(newest.cloned().map(Box::new));
+        if newest.is_some_and(|newest| newest.uploaded_ms >= ours.uploaded_ms) {
+            return Ok(theirs);
         }
         match self.shared.client.get_file_info(&ours.id).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Ok(_) => Ok(Shows::Ours),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(theirs),
             Err(error) => Err(error.into()),
         }
     }
