@@ -147,20 +147,12 @@ impl Vfs {
         if let Some(replaced) = ends.replaced {
             self.keep_readable(replaced, &ends.to).await?;
         }
-        let replaced = ends.replaced.and_then(|replaced| {
-            let tree = self.tree();
-            let stored = tree.get(replaced).ok()?.object()?.state.stored()?;
-            stored.intermediate().then(|| stored.id.clone())
-        });
         let result = self.rename_file_over(ends, guard).await;
         if result.is_err()
             && let Some(replaced) = ends.replaced
             && self.tree().path(replaced).is_some()
         {
             self.stays(replaced);
-        } else if let Some(id) = replaced {
-            // Nobody has closed it in that version: it goes with its last reader.
-            self.purge_after_reading(&ends.to, &id);
         }
         result
     }
@@ -230,6 +222,12 @@ impl Vfs {
             Leaves::Nothing => None,
         };
         let twins = made.1;
+        // What nobody has closed it in goes with its last reader.
+        let intermediate = ends.replaced.and_then(|replaced| {
+            let tree = self.tree();
+            let stored = tree.get(replaced).ok()?.object()?.state.stored()?;
+            stored.intermediate().then(|| stored.id.clone())
+        });
         if *target != Leaves::Nothing || twins.is_some() {
             self.check_later(Deed {
                 full: ends.to.clone(),
@@ -237,7 +235,7 @@ impl Vfs {
                 made: made.0,
                 believed: believed.into_iter().collect(),
                 lost: twins.into_iter().collect(),
-                twin: None,
+                twin: intermediate,
                 delta: Delta::default(),
             });
         }

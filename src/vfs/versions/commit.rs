@@ -131,22 +131,28 @@ impl Vfs {
             self.take_name(&mut tree, ino);
             (superseded, believed)
         };
-        if let Some(old) = superseded.old {
-            self.delete_superseded(full, old);
-        }
-        if let Some(made) = done.version.id
-            && believed.as_ref() != Some(&made)
-            && (believed.is_some() || !superseded.lost.is_empty())
-        {
-            self.check_later(Deed {
-                full: full.to_owned(),
-                act: Act::Content,
-                made,
-                believed: believed.into_iter().collect(),
-                lost: superseded.lost,
-                twin: None,
-                delta: Delta::default(),
-            });
+        let made = done
+            .version
+            .id
+            .filter(|made| believed.as_ref() != Some(made));
+        match made {
+            Some(made) if believed.is_some() || !superseded.lost.is_empty() => {
+                self.check_later(Deed {
+                    full: full.to_owned(),
+                    act: Act::Content,
+                    made,
+                    believed: believed.into_iter().collect(),
+                    lost: superseded.lost,
+                    // Until then it tells what came between.
+                    twin: superseded.old,
+                    delta: Delta::default(),
+                });
+            }
+            _ => {
+                if let Some(old) = superseded.old {
+                    self.delete_superseded(full, old);
+                }
+            }
         }
         Ok(())
     }

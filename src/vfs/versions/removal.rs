@@ -92,11 +92,12 @@ impl Vfs {
     ) -> Result<(), Error> {
         match self.settings().delete {
             Delete::Hide => {
-                self.hide(full, leaving, hurry).await?;
-                if let Some(id) = leaving.believed.as_ref().filter(|_| leaving.intermediate) {
-                    self.purge_after_reading(full, id);
-                }
-                Ok(())
+                let twin = leaving.believed.clone().filter(|_| leaving.intermediate);
+                let leaving = Leaving {
+                    twin: leaving.twin.clone().or(twin),
+                    ..leaving.clone()
+                };
+                self.hide(full, &leaving, hurry).await.map(drop)
             }
             Delete::Purge => self.purge(full, leaving, hurry).await,
         }
@@ -135,7 +136,7 @@ impl Vfs {
         } else if self.take_back_locked(&deed, hurry).await? {
             return Err(Error::Stale);
         } else if let Some(twin) = &leaving.twin {
-            self.delete_version(full, twin).await;
+            self.purge_after_reading(full, twin);
         }
         Ok(Some(made))
     }

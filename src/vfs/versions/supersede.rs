@@ -273,6 +273,9 @@ impl Vfs {
         match self.verdict(deed, seen).await? {
             Between::Theirs(theirs) if deed.act == Act::Content => {
                 self.log_conflict(deed, &theirs);
+                if let Some(twin) = &deed.twin {
+                    self.purge_after_reading(&deed.full, twin);
+                }
                 Ok(())
             }
             Between::Theirs(_) => self.take_back(deed, Hurry::No).await.map(drop),
@@ -281,7 +284,7 @@ impl Vfs {
             }
             _ => {
                 if let Some(twin) = &deed.twin {
-                    self.delete_version(&deed.full, twin).await;
+                    self.purge_after_reading(&deed.full, twin);
                 }
                 Ok(())
             }
