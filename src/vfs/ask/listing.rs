@@ -242,7 +242,9 @@ impl Vfs {
             return Ok(theirs);
         }
         match self.shared.client.get_file_info(&ours.id).await {
-            Ok(_) => Ok(Shows::Ours),
+            Ok(version) if version.name.as_str() == full => Ok(Shows::Ours),
+            // Its directory was renamed, and it was removed before it could be copied.
+            Ok(_) => Ok(theirs),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(theirs),
             Err(error) => Err(error.into()),
         }

@@ -136,6 +136,11 @@ impl Failures {
         self.state().untold.insert(full.into(), error);
     }
 
+    /// Somebody has been told.
+    pub(in crate::vfs) fn told(&self, full: &str) {
+        self.state().untold.remove(full);
+    }
+
     /// The same where the name is none of anybody's concern any more.
     pub(in crate::vfs) fn beware(&self) {
         self.state().careful = true;

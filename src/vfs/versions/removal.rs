@@ -134,6 +134,7 @@ impl Vfs {
         if hurry != Hurry::Yes {
             self.check_later(deed);
         } else if self.take_back_locked(&deed, hurry).await? {
+            self.shared.removals.failures.told(full);
             return Err(Error::Stale);
         } else if let Some(twin) = &leaving.twin {
             self.purge_after_reading(full, twin);

@@ -269,7 +269,8 @@ impl World {
                 let all = rows(&self.bucket);
                 self.truth.deleted(name, content.as_ref(), &all);
             }
-            Theirs::Copy { name, .. } => {
+            Theirs::Copy { name, delete, .. } => {
+                self.deleted |= delete;
                 if let Some(content) = content {
                     self.truth.copied(name, &content);
                 }
@@ -338,7 +339,7 @@ impl World {
                 (Ok(found), Some(expected)) => found == expected,
                 (Err(Error::NotFound), None) => true,
                 // What was not stored because B has deleted its base, see `end`.
-                (Err(Error::Stale), None) => self.deleted,
+                (Err(Error::Stale), _) => self.deleted,
                 _ => false,
             };
             if !same && !is_slow(&found) {
