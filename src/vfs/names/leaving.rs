@@ -178,7 +178,11 @@ impl Failures {
     /// What nobody has been told, in words.
     pub(in crate::vfs) fn untold(&self) -> Vec<(String, String)> {
         let state = self.state();
-        let all = state.untold.iter();
+        // Another client's version that stays is no failure: nothing was to be stored, and the log has said it.
+        let all = state
+            .untold
+            .iter()
+            .filter(|(_, error)| !matches!(error, Error::Stale));
         all.map(|(name, error)| (String::from(&**name), error.to_string()))
             .collect()
     }

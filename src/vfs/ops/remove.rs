@@ -251,7 +251,11 @@ impl Vfs {
             failures.beware();
             return;
         }
-        failures.add(&gone.full, error);
+        if matches!(error, Error::Stale) {
+            failures.tell_of(&gone.full, error);
+        } else {
+            failures.add(&gone.full, error);
+        }
         self.shows_again(&mut tree, gone.parent, &gone.name);
     }
 
