@@ -28,6 +28,8 @@ mod listing;
 mod named;
 #[path = "vfs/removing.rs"]
 mod removing;
+#[path = "vfs/renaming.rs"]
+mod renaming;
 #[path = "vfs/two_writers.rs"]
 mod two_writers;
 #[path = "vfs/unknown_outcomes.rs"]

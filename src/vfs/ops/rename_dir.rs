@@ -127,32 +127,31 @@ impl Vfs {
         let Some(replaced) = ends.replaced else {
             return Ok(new);
         };
-        match self.must_be_empty(replaced).await {
-            Ok(()) => {}
-            Err(Error::NotEmpty) => {
-                let number = self.cut_off(ends).await?.ok_or(Error::NotEmpty)?;
-                log::info!(
-                    "{:?}: goes on with the rename from {:?} that was cut off",
-                    self.within(&ends.to),
-                    self.within(&ends.from)
-                );
-                return Ok(Move {
-                    ends,
-                    number,
-                    resumed: true,
-                });
+        let empty = match self.must_be_empty(replaced).await {
+            Ok(()) => {
+                // It may not have been listed, and what Linux cannot show counts, too.
+                let marker = format!("{}{MARKER}", ends.to);
+                let rows = self.page_below(&ends.to, None, 3).await?.0;
+                let mut names = rows.iter().map(|row| row.name.as_str());
+                names.all(|name| name == ends.to || name == marker)
             }
+            Err(Error::NotEmpty) => false,
             Err(error) => return Err(error),
+        };
+        if empty {
+            return Ok(new);
         }
-        // What Linux cannot show counts.
-        let marker = format!("{}{MARKER}", ends.to);
-        let rows = self.page_below(&ends.to, None, 3).await?.0;
-        let others =
-            |row: &FileVersion| row.name.as_str() != ends.to && row.name.as_str() != marker;
-        if rows.iter().any(others) {
-            return Err(Error::NotEmpty);
-        }
-        Ok(new)
+        let number = self.cut_off(ends).await?.ok_or(Error::NotEmpty)?;
+        log::info!(
+            "{:?}: goes on with the rename from {:?} that was cut off",
+            self.within(&ends.to),
+            self.within(&ends.from)
+        );
+        Ok(Move {
+            ends,
+            number,
+            resumed: true,
+        })
     }
 
     /// The number of a rename between the two names that was cut off: everything below the new one is a copy that it has
