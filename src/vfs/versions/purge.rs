@@ -81,7 +81,7 @@ impl Vfs {
             marker: None,
             left,
         };
-        let free = |id: &FileId| !self.is_read(id);
+        let free = |id: &FileId| !self.is_read(id) && !self.is_held(id);
         if !(alone && purge.left.iter().all(free))
             && top.is_some_and(|top| top.action == Action::Upload)
         {
