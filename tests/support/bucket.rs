@@ -278,12 +278,20 @@ impl Bucket {
         versions
     }
 
-    /// Fails unless the name has one version and nothing under it is unfinished.
+    /// Fails unless the name has one version, and nothing under it is unfinished, or will have in a moment: what was
+    /// superseded goes in the background.
     #[track_caller]
     pub(crate) fn has_one_version_of(&self, name: &str) {
-        let versions = self.versions_of(name);
-        let actions: Vec<&str> = versions.iter().map(|version| &*version.action).collect();
-        assert_eq!(actions, ["upload"], "{versions:?}");
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let versions = self.versions_of(name);
+            let actions: Vec<&str> = versions.iter().map(|version| &*version.action).collect();
+            if actions == ["upload"] {
+                return;
+            }
+            assert!(std::time::Instant::now() < patience, "{versions:?}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
     }
 
     /// The names that have a current version.
