@@ -24,8 +24,7 @@ struct World {
     mount: Mount,
     bucket: Bucket,
     truth: Truth,
-    /// The name of the file that stays open, as long as it is known, and whether it has been written.
-    slot: Option<(String, bool)>,
+    slot: Option<Slot>,
     /// B has deleted versions for good.
     deleted: bool,
 }
@@ -79,6 +78,13 @@ fn ours_token(token: u32) -> Vec<u8> {
 
 fn theirs_token(token: u32) -> Vec<u8> {
     format!("B{token};").into_bytes()
+}
+
+/// The file that stays open.
+struct Slot {
+    /// Its name; more than one after a rename that failed.
+    names: Vec<String>,
+    written: bool,
 }
 
 impl World {
@@ -136,14 +142,40 @@ impl World {
     }
 
     fn slot_is(&self, name: &str) -> bool {
-        self.slot.as_ref().is_some_and(|(at, _)| at == name)
+        let slot = self.slot.as_ref();
+        slot.is_some_and(|slot| slot.names.iter().any(|at| at == name))
     }
 
-    /// The open file is at another name, or nobody knows where.
-    fn slot_moved(&mut self, from: &str, to: Option<&str>) {
-        if self.slot_is(from) {
-            let written = self.slot.as_ref().is_some_and(|(_, written)| *written);
-            self.slot = to.map(|to| (to.to_owned(), written));
+    /// The open file does not have this name.
+    fn slot_leaves(&mut self, name: &str) {
+        if let Some(slot) = &mut self.slot {
+            slot.names.retain(|at| at != name);
+            if slot.names.is_empty() {
+                self.slot = None;
+            }
+        }
+    }
+
+    /// What was written to the open file is stored, or may be at any time.
+    fn slot_stores(&mut self) {
+        let names = self.slot.iter().flat_map(|slot| &slot.names);
+        for name in names {
+            self.truth.touched(name);
+            self.truth.unsettled(name);
+        }
+    }
+
+    /// A was told that what was written to the open file is stored.
+    fn slot_stored(&mut self, content: Content) {
+        let Some(slot) = self.slot.as_mut().filter(|slot| slot.written) else {
+            return;
+        };
+        slot.written = false;
+        if let [name] = slot.names.as_slice() {
+            let name = name.clone();
+            self.truth.told(&name, content);
+        } else {
+            self.slot_stores();
         }
     }
 
@@ -166,26 +198,24 @@ impl World {
                 Err(_) => self.wrote(name, &[], false),
             },
             (Ours::Open { name }, Told::Done(done)) => {
-                self.slot = done.is_ok().then(|| ((*name).to_owned(), false));
+                self.slot = done.is_ok().then(|| Slot {
+                    names: vec![(*name).to_owned()],
+                    written: false,
+                });
                 self.truth.unsettled(name);
             }
             (Ours::Write { .. }, _) => {
-                if let Some((name, written)) = &mut self.slot {
-                    *written = true;
-                    self.truth.touched(name);
-                    self.truth.unsettled(name);
+                if let Some(slot) = &mut self.slot {
+                    slot.written = true;
                 }
+                self.slot_stores();
             }
-            (Ours::Sync, Told::Content(done)) => {
-                if let (Ok(content), Some((name, true))) = (done, self.slot.clone()) {
-                    self.truth.told(&name, content);
-                    self.slot = Some((name, false));
-                }
-            }
+            (Ours::Sync, Told::Content(Ok(content))) => self.slot_stored(content),
             (Ours::Close, Told::Content(done)) => {
-                if let (Ok(content), Some((name, true))) = (done, self.slot.take()) {
-                    self.truth.told(&name, content);
+                if let Ok(content) = done {
+                    self.slot_stored(content);
                 }
+                self.slot = None;
             }
             (Ours::Remove { name }, Told::Done(done)) => {
                 match done {
@@ -196,7 +226,7 @@ impl World {
                         self.truth.removals_waited_for(parent(name), false);
                     }
                 }
-                self.slot_moved(name, None);
+                self.slot_leaves(name);
             }
             (Ours::Rename { from, to, .. }, Told::Done(done))
                 if from != to && !nothing_done(&done) =>
@@ -233,7 +263,7 @@ impl World {
         self.truth.touched(name);
         self.truth.wrote(name, content);
         // What is open and written may be stored over it at any time.
-        let over = self.slot_is(name) && self.slot.as_ref().is_some_and(|(_, written)| *written);
+        let over = self.slot_is(name) && self.slot.as_ref().is_some_and(|slot| slot.written);
         if told && !over {
             self.truth.told(name, content.to_vec());
         }
@@ -243,8 +273,12 @@ impl World {
         if well {
             let purged = self.manner.delete == Delete::Purge;
             self.truth.renamed(from, to, content, purged);
-            self.slot_moved(to, None);
-            self.slot_moved(from, Some(to));
+            self.slot_leaves(to);
+            if let Some(slot) = &mut self.slot {
+                for name in slot.names.iter_mut().filter(|name| *name == from) {
+                    to.clone_into(name);
+                }
+            }
         } else {
             let all = rows(&self.bucket);
             self.truth.rename_failed(from, to, &all);
@@ -252,8 +286,12 @@ impl World {
                 self.truth.blur(content.clone());
             }
             self.truth.removals_waited_for(parent(from), false);
-            self.slot_moved(from, None);
-            self.slot_moved(to, None);
+            // With either name, or replaced.
+            if (self.slot_is(from) || self.slot_is(to))
+                && let Some(slot) = &mut self.slot
+            {
+                slot.names.push(to.to_owned());
+            }
         }
     }
 
