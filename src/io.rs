@@ -1,35 +1,25 @@
 //! Bytes: one memory budget over cached blocks, read-ahead and unsent writes; knows versions, not names.
 //!
 //! [`Io`] is the engine that all contents share; a [`Content`] is one file's bytes, a [`Cursor`]
-//! where one reader stands. Reads come from blocks shared per version (`cache`, `fetch`), ahead
-//! of the reader as `readahead` decides. Writes stay in an overlay (`extents`) until a commit
-//! stores them by the cheapest plan (`plan`), or leave as parts while they are written
-//! (`stream`). A copy from one content to another (`lend`) shares what is in memory and refers to what
-//! is stored, so that B2 copies it. Small files that were just stored stay cached (`keep`). Everything that holds bytes is paid for from one `budget`.
+//! where one reader stands. The rooms:
+//!
+//! - `memory`: everything that holds bytes is paid for from one `budget`.
+//! - `read`: blocks shared per version (`cache`, `fetch`), ahead of the reader as `readahead` decides, compared with
+//!   the stored hash by the `cursor`. Small files that were just stored stay cached (`keep`).
+//! - `write`: a `content`'s unsent changes stay in an overlay (`extents`). A copy from one content to another (`lend`)
+//!   shares what is in memory and refers to what is stored, so that B2 copies it.
+//! - `commit`: stores a `snapshot` by the cheapest `plan`; what is written in one run leaves as parts before (`stream`).
 //!
 //! Lock order: cursor, content, cache, budget; each is held for map work only, never across an
 //! `.await` and never while an [`Owner`] is called. Reads, writes and truncations that memory
 //! can answer are ready at their first poll, on any thread. Everything that talks to B2 runs in
 //! tasks of its own: a future that is dropped leaves nothing half done. Callers: `vfs`.
 
-mod budget;
-mod cache;
 mod commit;
-mod content;
-mod cursor;
 mod engine;
-mod extents;
-mod fetch;
-mod keep;
-mod lend;
-mod plan;
-mod readahead;
-mod records;
-mod remote;
-mod snapshot;
+mod memory;
+mod read;
 mod stamp;
-mod stream;
-mod sum;
 mod write;
 
 use std::fmt;
@@ -39,10 +29,10 @@ use std::time::Duration;
 use crate::b2::{Client, Error as B2Error, FileId, FileVersion, NewFile, Sha1};
 use engine::Engine;
 
-pub use content::Content;
-pub use cursor::Cursor;
-pub use lend::CopyError;
+pub use read::cursor::Cursor;
 pub use stamp::{Moved, Stamp};
+pub use write::content::Content;
+pub use write::lend::CopyError;
 
 /// Limits and sizes; all sizes in bytes.
 #[derive(Debug, Clone)]

@@ -5,21 +5,27 @@
 //! the overlay, later ones stay on top. Until B2 has acknowledged everything nothing changes, so
 //! a failed commit, or one whose caller went away, leaves the content as it was.
 
+pub(in crate::io) mod plan;
+pub(in crate::io) mod remote;
+pub(in crate::io) mod snapshot;
+pub(in crate::io) mod stream;
+pub(in crate::io) mod sum;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use sha1::{Digest, Sha1 as Hasher};
 
-use super::content::{Content, Misplaced, State};
-use super::engine::{Engine, STRIDE};
-use super::plan::{self, Limits, MAX_PARTS, Plan, Step};
-use super::remote::small_target;
-use super::snapshot::Snapshot;
-use super::stream::{PartState, Streaming, id_of};
-use super::{Committed, Error, Version};
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Lost, NewFile, Sha1};
+use crate::io::commit::plan::{Limits, MAX_PARTS, Plan, Step};
+use crate::io::commit::remote::small_target;
+use crate::io::commit::snapshot::Snapshot;
+use crate::io::commit::stream::{PartState, Streaming, id_of};
+use crate::io::engine::{Engine, STRIDE};
+use crate::io::write::content::{Content, Misplaced, State};
+use crate::io::{Committed, Error, Version};
 
 /// Content in memory up to this size is hashed before it goes up in parts, because a large
 /// file's SHA-1 can only be stored at its start (API §6).
@@ -302,7 +308,7 @@ impl Content {
                 .boxed()
             })
             .collect();
-        stream::iter(sends)
+        futures_util::stream::iter(sends)
             .buffer_unordered(self.engine.settings.uploads.max(1))
             .try_collect()
             .await
@@ -416,7 +422,7 @@ impl Content {
 
 impl Engine {
     /// Sends and copies the parts of a snapshot, `first` and following; their hashes in order.
-    pub(super) async fn send_parts(
+    pub(in crate::io) async fn send_parts(
         self: &Arc<Self>,
         large: &FileId,
         first: u32,
@@ -432,7 +438,7 @@ impl Engine {
                 async move { engine.send_part(&large, number, &step, &snapshot).await }.boxed()
             })
             .collect();
-        stream::iter(sends)
+        futures_util::stream::iter(sends)
             .buffered(self.settings.uploads.max(1))
             .try_collect()
             .await

@@ -15,49 +15,49 @@ use hashlink::LruCache;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::budget::{Budget, Reservation, Want};
-use super::cache::{self, BLOCK, Cache, Found};
-use super::content::Content;
-use super::fetch::{self, Fetch, read_error};
-use super::records::{Record, Records, Stored};
-use super::{Error, Settings};
 use crate::b2::{Client, FileId};
+use crate::io::memory::budget::{Budget, Reservation, Want};
+use crate::io::read::cache::{self, BLOCK, Cache, Found};
+use crate::io::read::fetch::{self, Fetch, read_error};
+use crate::io::read::records::{Record, Records, Stored};
+use crate::io::write::content::Content;
+use crate::io::{Error, Settings};
 
 /// How often a waiter looks again whether something can be done.
-pub(super) const TICK: Duration = Duration::from_millis(100);
+pub(in crate::io) const TICK: Duration = Duration::from_millis(100);
 /// Ids of own versions remembered, to tell them from other clients' in conflict checks.
 const OWN_VERSIONS: usize = 4096;
 /// Bytes of a version that are read at once by whoever reads all of it.
-pub(super) const STRIDE: u64 = 1 << 20;
+pub(in crate::io) const STRIDE: u64 = 1 << 20;
 
-pub(super) struct Engine {
-    pub(super) client: Client,
-    pub(super) settings: Settings,
-    pub(super) rt: Handle,
-    pub(super) budget: Arc<Budget>,
-    pub(super) cache: Cache,
-    pub(super) records: Records,
+pub(in crate::io) struct Engine {
+    pub(in crate::io) client: Client,
+    pub(in crate::io) settings: Settings,
+    pub(in crate::io) rt: Handle,
+    pub(in crate::io) budget: Arc<Budget>,
+    pub(in crate::io) cache: Cache,
+    pub(in crate::io) records: Records,
     /// Readers with an open read-ahead window.
-    pub(super) readers: Arc<AtomicUsize>,
+    pub(in crate::io) readers: Arc<AtomicUsize>,
     /// One commit at a time fills parts from the reserve, so that reads find room beside it.
     filling: Arc<Semaphore>,
     /// Read-ahead under way: as many as streams are wanted, so that it never stands in a queue
     /// before a read that somebody waits for.
-    pub(super) ahead: Semaphore,
-    pub(super) contents: Mutex<Vec<Weak<Content>>>,
+    pub(in crate::io) ahead: Semaphore,
+    pub(in crate::io) contents: Mutex<Vec<Weak<Content>>>,
     /// When enough was last seen leaving for those who wait for memory (`now_ms`), and whether any of
     /// it was on its way.
-    pub(super) enough: Mutex<Option<(u64, bool)>>,
+    pub(in crate::io) enough: Mutex<Option<(u64, bool)>>,
     /// Uploads that failed; waiting writers see by it that waiting may not help.
-    pub(super) failures: AtomicU64,
+    pub(in crate::io) failures: AtomicU64,
     /// Large files under way here: never taken for abandoned ones.
-    pub(super) large: Mutex<HashSet<FileId>>,
-    pub(super) own: Mutex<LruCache<FileId, ()>>,
-    pub(super) started: Instant,
+    pub(in crate::io) large: Mutex<HashSet<FileId>>,
+    pub(in crate::io) own: Mutex<LruCache<FileId, ()>>,
+    pub(in crate::io) started: Instant,
 }
 
 impl Engine {
-    pub(super) fn new(client: Client, settings: Settings) -> Arc<Self> {
+    pub(in crate::io) fn new(client: Client, settings: Settings) -> Arc<Self> {
         let budget = Budget::new(settings.memory);
         Arc::new(Self {
             ahead: Semaphore::new(settings.downloads.max(1)),
@@ -79,7 +79,7 @@ impl Engine {
     }
 
     /// Takes memory if it is there, or is held by cached blocks only.
-    pub(super) fn reserve_now(&self, want: Want, bytes: u64) -> Option<Reservation> {
+    pub(in crate::io) fn reserve_now(&self, want: Want, bytes: u64) -> Option<Reservation> {
         // Blocks in use give their memory back later than they are evicted: try a few times.
         for _ in 0..3 {
             match self.budget.try_reserve(want, bytes) {
@@ -96,7 +96,7 @@ impl Engine {
     }
 
     /// Takes memory for a read that somebody waits for.
-    pub(super) async fn reserve(&self, bytes: u64) -> Result<Reservation, Error> {
+    pub(in crate::io) async fn reserve(&self, bytes: u64) -> Result<Reservation, Error> {
         if let Some(room) = self.reserve_now(Want::Demand, bytes) {
             return Ok(room);
         }
@@ -120,7 +120,7 @@ impl Engine {
     }
 
     /// Evicts what stands in the way of whoever is first in line.
-    pub(super) fn relieve_waiters(&self) {
+    pub(in crate::io) fn relieve_waiters(&self) {
         let short = self.budget.shortage();
         if short > 0 {
             self.cache.evict(short, true);
@@ -129,14 +129,14 @@ impl Engine {
     }
 
     /// The bytes of a range (not empty, within the version) if all are cached.
-    pub(super) fn cached(&self, record: &Record, range: Range<u64>) -> Option<Vec<Bytes>> {
+    pub(in crate::io) fn cached(&self, record: &Record, range: Range<u64>) -> Option<Vec<Bytes>> {
         let blocks = cache::blocks_of(&range);
         let found = self.cache.get_all(record, blocks.clone())?;
         Some(trim(found, blocks.start * BLOCK, range))
     }
 
     /// The bytes of a range (not empty, within the version), as soon as they are all there.
-    pub(super) async fn read(
+    pub(in crate::io) async fn read(
         self: &Arc<Self>,
         record: &Arc<Record>,
         range: Range<u64>,
@@ -145,7 +145,11 @@ impl Engine {
     }
 
     /// Sets the fetches of a read going; it waits nowhere.
-    pub(super) fn begin_read(self: &Arc<Self>, record: &Arc<Record>, range: Range<u64>) -> Reading {
+    pub(in crate::io) fn begin_read(
+        self: &Arc<Self>,
+        record: &Arc<Record>,
+        range: Range<u64>,
+    ) -> Reading {
         let blocks = cache::blocks_of(&range);
         let (found, new) = self.cache.look(record, blocks.clone());
         if !new.is_empty() {
@@ -187,7 +191,7 @@ impl Engine {
     }
 
     /// Starts to fetch what nobody waits for yet; `None` when there is no memory for it.
-    pub(super) fn read_ahead(
+    pub(in crate::io) fn read_ahead(
         self: &Arc<Self>,
         record: &Arc<Record>,
         range: Range<u64>,
@@ -210,13 +214,13 @@ impl Engine {
     }
 
     /// Downloads that one reader needs at once: many readers use the line with one each.
-    pub(super) fn streams(&self) -> u64 {
+    pub(in crate::io) fn streams(&self) -> u64 {
         let readers = self.readers.load(Ordering::Relaxed).max(1);
         (self.settings.downloads / readers).max(1) as u64
     }
 
     /// The largest window of one reader now.
-    pub(super) fn window(&self) -> u64 {
+    pub(in crate::io) fn window(&self) -> u64 {
         let readers = self.readers.load(Ordering::Relaxed).max(1) as u64;
         let streams = self.settings.downloads.max(1) as u64;
         (self.budget.write_limit() * 3 / 4 / readers).min(2 * streams * (16 << 20))
@@ -224,7 +228,10 @@ impl Engine {
 
     /// Ranges of versions as whole buffers beside the cache, all in one reservation: what a
     /// commit needs to fill parts. What is not all cached is downloaded.
-    pub(super) async fn read_for_commit(&self, ranges: &[Stored]) -> Result<Vec<Bytes>, Error> {
+    pub(in crate::io) async fn read_for_commit(
+        &self,
+        ranges: &[Stored],
+    ) -> Result<Vec<Bytes>, Error> {
         let total = ranges.iter().map(Stored::len).sum();
         let _permit;
         let mut room = if let Some(room) = self.reserve_now(Want::Ahead, total) {
@@ -255,14 +262,14 @@ impl Engine {
         futures_util::future::try_join_all(parts).await
     }
 
-    pub(super) fn note_own(&self, id: &FileId) {
+    pub(in crate::io) fn note_own(&self, id: &FileId) {
         self.own
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id.clone(), ());
     }
 
-    pub(super) fn is_own(&self, id: &FileId) -> bool {
+    pub(in crate::io) fn is_own(&self, id: &FileId) -> bool {
         self.own
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -270,19 +277,19 @@ impl Engine {
     }
 
     /// Milliseconds since this engine was made.
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(in crate::io) fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
 
     /// A timer that may be made on a thread outside the runtime.
-    pub(super) fn sleep(&self, time: Duration) -> tokio::time::Sleep {
+    pub(in crate::io) fn sleep(&self, time: Duration) -> tokio::time::Sleep {
         let _inside = self.rt.enter();
         tokio::time::sleep(time)
     }
 }
 
 /// A read whose bytes are there or on their way.
-pub(super) struct Reading {
+pub(in crate::io) struct Reading {
     found: Vec<Found>,
     /// Where the first block starts.
     start: u64,
@@ -290,7 +297,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) async fn finish(self) -> Result<Vec<Bytes>, Error> {
+    pub(in crate::io) async fn finish(self) -> Result<Vec<Bytes>, Error> {
         let mut data = Vec::with_capacity(self.found.len());
         for block in self.found {
             data.push(match block {

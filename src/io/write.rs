@@ -5,6 +5,10 @@
 //! the contents with the most unsent bytes; its own turn among them means `NeedsCommit`. It waits
 //! as long as uploads go on, and at most `timeout` once they fail or none is under way.
 
+pub(in crate::io) mod content;
+pub(in crate::io) mod extents;
+pub(in crate::io) mod lend;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,13 +16,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Error;
-use super::budget::{Reservation, Want};
-use super::content::{Content, State};
-use super::engine::{Engine, TICK};
-use super::extents::{CONTENT_COST, EXTENT_COST, OpenBuffer};
-use super::plan::{MAX_FILE, MIN_PART};
-use super::stream::Streaming;
+use crate::io::Error;
+use crate::io::commit::plan::{MAX_FILE, MIN_PART};
+use crate::io::commit::stream::Streaming;
+use crate::io::engine::{Engine, TICK};
+use crate::io::memory::budget::{Reservation, Want};
+use crate::io::write::content::{Content, State};
+use crate::io::write::extents::{CONTENT_COST, EXTENT_COST, OpenBuffer};
 
 /// A write of this size is kept as it came; smaller ones are gathered.
 const LARGE_WRITE: usize = 64 << 10;
@@ -234,7 +238,7 @@ impl Content {
         .ok_or(EXTENT_COST)
     }
 
-    pub(super) fn changed(self: &Arc<Self>, state: &mut State) {
+    pub(in crate::io) fn changed(self: &Arc<Self>, state: &mut State) {
         self.closed.store(false, Ordering::Relaxed);
         if !state.listed {
             state.listed = true;
@@ -244,7 +248,10 @@ impl Content {
     }
 
     /// Waits for memory for a write.
-    pub(super) async fn make_room(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Error> {
+    pub(in crate::io) async fn make_room(
+        self: &Arc<Self>,
+        bytes: u64,
+    ) -> Result<Reservation, Error> {
         let engine = &self.engine;
         let mut granted = engine.budget.queue(Want::Write, bytes);
         let mut moves = engine.budget.unsent_moves();
@@ -272,7 +279,7 @@ impl Content {
 
 impl State {
     /// Whether bytes from `offset` on may be written: none of them has left as a part.
-    pub(super) fn may_change(&mut self, offset: u64) -> Result<(), Error> {
+    pub(in crate::io) fn may_change(&mut self, offset: u64) -> Result<(), Error> {
         match &self.stream {
             Streaming::Running(stream) if offset < stream.issued => {
                 self.shy = true;
@@ -294,7 +301,7 @@ impl State {
 }
 
 impl Engine {
-    pub(super) fn list(&self, content: &Arc<Content>) {
+    pub(in crate::io) fn list(&self, content: &Arc<Content>) {
         let mut contents = self
             .contents
             .lock()

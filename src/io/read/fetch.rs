@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
-use super::Error;
-use super::budget::{Reservation, Use};
-use super::cache::{self, BLOCK, BLOCK_COST};
-use super::engine::Engine;
-use super::records::Record;
 use crate::b2::{Error as B2Error, ErrorKind};
+use crate::io::Error;
+use crate::io::engine::Engine;
+use crate::io::memory::budget::{Reservation, Use};
+use crate::io::read::cache::{self, BLOCK, BLOCK_COST};
+use crate::io::read::records::Record;
 
-pub(super) struct Fetch {
+pub(in crate::io) struct Fetch {
     record: Arc<Record>,
     blocks: Range<u64>,
     ahead: bool,
@@ -38,7 +38,7 @@ struct Progress {
 }
 
 impl Fetch {
-    pub(super) fn new(record: Arc<Record>, blocks: Range<u64>, ahead: bool) -> Arc<Self> {
+    pub(in crate::io) fn new(record: Arc<Record>, blocks: Range<u64>, ahead: bool) -> Arc<Self> {
         let count = (blocks.end - blocks.start) as usize;
         Arc::new(Self {
             record,
@@ -52,35 +52,35 @@ impl Fetch {
         })
     }
 
-    pub(super) fn record(&self) -> &Arc<Record> {
+    pub(in crate::io) fn record(&self) -> &Arc<Record> {
         &self.record
     }
 
-    pub(super) fn blocks(&self) -> Range<u64> {
+    pub(in crate::io) fn blocks(&self) -> Range<u64> {
         self.blocks.clone()
     }
 
-    pub(super) fn is_ahead(&self) -> bool {
+    pub(in crate::io) fn is_ahead(&self) -> bool {
         self.ahead
     }
 
-    pub(super) fn is_wanted(&self) -> bool {
+    pub(in crate::io) fn is_wanted(&self) -> bool {
         self.waiters.load(Ordering::Acquire) > 0
     }
 
     /// Nobody will read what this fetch reads ahead; it ends unless somebody waits for it.
-    pub(super) fn abandon(&self) {
+    pub(in crate::io) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
         self.leave.notify_one();
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::io) fn is_over(&self) -> bool {
         let progress = self.progress.borrow();
         progress.failed.is_some() || progress.done == self.count()
     }
 
     /// Keeps a block for those who wait; called under the cache's lock. `false`: nobody does.
-    pub(super) fn keep(&self, index: usize, data: &Bytes) -> bool {
+    pub(in crate::io) fn keep(&self, index: usize, data: &Bytes) -> bool {
         let wanted = self.is_wanted();
         if wanted && let Some(slot) = self.kept().get_mut(index) {
             *slot = Some(data.clone());
@@ -89,12 +89,12 @@ impl Fetch {
     }
 
     /// Wakes those who wait for blocks up to `index`.
-    pub(super) fn advance(&self, index: usize) {
+    pub(in crate::io) fn advance(&self, index: usize) {
         self.progress
             .send_modify(|progress| progress.done = index + 1);
     }
 
-    pub(super) fn fail(&self, error: Error) {
+    pub(in crate::io) fn fail(&self, error: Error) {
         self.progress
             .send_modify(|progress| progress.failed = Some(error));
     }
@@ -109,17 +109,17 @@ impl Fetch {
 }
 
 /// A reader's interest in a fetch.
-pub(super) struct Joined(Arc<Fetch>);
+pub(in crate::io) struct Joined(Arc<Fetch>);
 
 impl Joined {
     /// Must be called under the cache's lock, while the fetch's blocks are pending.
-    pub(super) fn new(fetch: &Arc<Fetch>) -> Self {
+    pub(in crate::io) fn new(fetch: &Arc<Fetch>) -> Self {
         fetch.waiters.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(fetch))
     }
 
     /// Waits for one block.
-    pub(super) async fn block(&self, index: usize) -> Result<Bytes, Error> {
+    pub(in crate::io) async fn block(&self, index: usize) -> Result<Bytes, Error> {
         let mut progress = self.0.progress.subscribe();
         loop {
             {
@@ -173,7 +173,7 @@ fn lost(record: &Record) -> Error {
 }
 
 /// What a failed download means to a reader.
-pub(super) fn read_error(error: B2Error) -> Error {
+pub(in crate::io) fn read_error(error: B2Error) -> Error {
     if error.kind == ErrorKind::NotFound {
         Error::Stale
     } else {
@@ -238,7 +238,7 @@ impl Pace {
 }
 
 /// Downloads the blocks of a fetch, paid by `room`.
-pub(super) async fn run(engine: &Arc<Engine>, fetch: &Arc<Fetch>, mut room: Reservation) {
+pub(in crate::io) async fn run(engine: &Arc<Engine>, fetch: &Arc<Fetch>, mut room: Reservation) {
     let mut ending = Ending {
         engine,
         fetch,

@@ -8,12 +8,12 @@
 
 use std::ops::Range;
 
-use super::Version;
-use super::budget::{Use, Want};
-use super::cache::{self, BLOCK};
-use super::engine::Engine;
-use super::snapshot::Snapshot;
 use crate::b2::FileVersion;
+use crate::io::Version;
+use crate::io::commit::snapshot::Snapshot;
+use crate::io::engine::Engine;
+use crate::io::memory::budget::{Use, Want};
+use crate::io::read::cache::{self, BLOCK};
 
 /// Files up to this size are kept as a whole.
 const WHOLE_MAX: u64 = 8 * BLOCK;
@@ -23,7 +23,7 @@ const MOVED_MAX: u64 = 1024;
 
 impl Engine {
     /// `copy` takes the place of `source`: what is cached of the one is the other's.
-    pub(super) fn moved(&self, source: &Version, copy: &FileVersion) {
+    pub(in crate::io) fn moved(&self, source: &Version, copy: &FileVersion) {
         let Some(id) = copy.id.clone() else { return };
         if copy.size != source.size || copy.size > MOVED_MAX * BLOCK {
             return;
@@ -42,7 +42,7 @@ impl Engine {
 
     /// Keeps of a snapshot that is stored as `version` what is worth it: of what was sent, by `bytes`, what is
     /// in memory, and of its base what is cached and has not changed.
-    pub(super) fn keep(
+    pub(in crate::io) fn keep(
         &self,
         snapshot: &Snapshot,
         version: &FileVersion,

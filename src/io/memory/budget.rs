@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// What reserved bytes hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+pub(in crate::io) enum Use {
     /// Writes that B2 has not acknowledged.
     Unsent,
     /// Blocks whose bytes are on their way.
@@ -28,7 +28,7 @@ pub(super) enum Use {
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Want {
+pub(in crate::io) enum Want {
     /// A program's write.
     Write,
     /// A read that a program (or a commit) waits for.
@@ -43,14 +43,14 @@ const MAX_RESERVE: u64 = 64 << 20;
 /// The part that writes leave to read-ahead is one in this many.
 const AHEAD_SHARE: u64 = 4;
 /// Below this nothing works: the reserve and two parts' worth of writes.
-pub(super) const MIN_CEILING: u64 = 24 << 20;
+pub(in crate::io) const MIN_CEILING: u64 = 24 << 20;
 
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(in crate::io) struct Budget {
     ceiling: u64,
     reserve: u64,
     /// Sequential readers: while there are any, writes leave them a part.
-    pub(super) readers: Arc<AtomicUsize>,
+    pub(in crate::io) readers: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
 
@@ -88,7 +88,7 @@ impl State {
 }
 
 impl Budget {
-    pub(super) fn new(ceiling: u64) -> Arc<Self> {
+    pub(in crate::io) fn new(ceiling: u64) -> Arc<Self> {
         let ceiling = ceiling.max(MIN_CEILING);
         Arc::new(Self {
             ceiling,
@@ -99,36 +99,36 @@ impl Budget {
     }
 
     /// The most that unsent writes may take.
-    pub(super) fn write_limit(&self) -> u64 {
+    pub(in crate::io) fn write_limit(&self) -> u64 {
         self.ceiling - self.reserve
     }
 
-    pub(super) fn used(&self) -> u64 {
+    pub(in crate::io) fn used(&self) -> u64 {
         self.lock().used()
     }
 
     /// What unsent writes hold.
-    pub(super) fn unsent(&self) -> u64 {
+    pub(in crate::io) fn unsent(&self) -> u64 {
         self.lock().unsent
     }
 
     /// The most that was ever in use.
-    pub(super) fn peak(&self) -> u64 {
+    pub(in crate::io) fn peak(&self) -> u64 {
         self.lock().peak
     }
 
     /// Changes whenever something was given back.
-    pub(super) fn moves(&self) -> u64 {
+    pub(in crate::io) fn moves(&self) -> u64 {
         self.lock().moves
     }
 
     /// Changes whenever unsent bytes were given back.
-    pub(super) fn unsent_moves(&self) -> u64 {
+    pub(in crate::io) fn unsent_moves(&self) -> u64 {
         self.lock().unsent_moves
     }
 
     /// Cached bytes to evict so that the next in line may go on; 0 when nobody waits for that.
-    pub(super) fn shortage(&self) -> u64 {
+    pub(in crate::io) fn shortage(&self) -> u64 {
         let state = self.lock();
         let lack = |waiter: &Waiter, want| {
             if self.fixed_fits(&state, want, waiter.bytes) {
@@ -144,7 +144,7 @@ impl Budget {
 
     /// Takes the bytes at once, or tells how many cached bytes must go first (0: evicting does
     /// not help now).
-    pub(super) fn try_reserve(
+    pub(in crate::io) fn try_reserve(
         self: &Arc<Self>,
         want: Want,
         bytes: u64,
@@ -166,7 +166,7 @@ impl Budget {
     }
 
     /// Gets in line. Dropping the receiver leaves the line, and gives back what was granted.
-    pub(super) fn queue(
+    pub(in crate::io) fn queue(
         self: &Arc<Self>,
         want: Want,
         bytes: u64,
@@ -185,7 +185,7 @@ impl Budget {
     }
 
     /// Serves whoever can be served: after something was given back, or a waiter has left.
-    pub(super) fn serve(self: &Arc<Self>) {
+    pub(in crate::io) fn serve(self: &Arc<Self>) {
         // Granted outside the lock: a grant that nobody takes comes back through `release`.
         loop {
             let granted = {
@@ -281,19 +281,19 @@ impl Budget {
 
 /// A share of the budget; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub(in crate::io) struct Reservation {
     budget: Arc<Budget>,
     bytes: u64,
     kind: Use,
 }
 
 impl Reservation {
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::io) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Splits off a share of its own; at most all of it.
-    pub(super) fn split(&mut self, bytes: u64) -> Self {
+    pub(in crate::io) fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         Self {
@@ -304,7 +304,7 @@ impl Reservation {
     }
 
     /// The same bytes now hold something else.
-    pub(super) fn turn(&mut self, kind: Use) {
+    pub(in crate::io) fn turn(&mut self, kind: Use) {
         {
             let mut state = self.budget.lock();
             *state.of(self.kind) -= self.bytes;
@@ -315,7 +315,7 @@ impl Reservation {
     }
 
     /// Bytes that carry their reservation with them.
-    pub(super) fn hold(self, data: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+    pub(in crate::io) fn hold(self, data: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Held {
             data,
             _reservation: self,

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::Error;
-use super::budget::{Reservation, Want};
-use super::content::Content;
-use super::extents::EXTENT_COST;
-use super::plan::MAX_FILE;
-use super::snapshot::Span;
+use crate::io::Error;
+use crate::io::commit::plan::MAX_FILE;
+use crate::io::commit::snapshot::Span;
+use crate::io::memory::budget::{Reservation, Want};
+use crate::io::write::content::Content;
+use crate::io::write::extents::EXTENT_COST;
 
 /// Which side of a copy could not go on.
 #[derive(Debug)]

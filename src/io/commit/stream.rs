@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::content::{Content, State};
-use super::engine::Engine;
-use super::plan::{self, MAX_PART, MIN_PART, Run, Step};
-use super::records::{Record, Stored};
-use super::snapshot::Snapshot;
-use super::sum::{Sum, UNHURRIED};
-use super::{Error, Owner};
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Sha1};
+use crate::io::commit::plan::{self, MAX_PART, MIN_PART, Run, Step};
+use crate::io::commit::snapshot::Snapshot;
+use crate::io::commit::sum::{Sum, UNHURRIED};
+use crate::io::engine::Engine;
+use crate::io::read::records::{Record, Stored};
+use crate::io::write::content::{Content, State};
+use crate::io::{Error, Owner};
 
 /// Parts that a stream may make; the rest is for the tail, which may copy 10 TB of base.
 const MAX_STREAMED: usize = 7_000;
@@ -31,7 +31,7 @@ const MAX_STREAMED: usize = 7_000;
 const REST: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-pub(super) enum Streaming {
+pub(in crate::io) enum Streaming {
     #[default]
     Off,
     /// None could be started; not tried again before this moment.
@@ -41,31 +41,31 @@ pub(super) enum Streaming {
     Running(Stream),
 }
 
-pub(super) struct Stream {
-    pub(super) large: FileId,
-    pub(super) parts: Vec<Part>,
+pub(in crate::io) struct Stream {
+    pub(in crate::io) large: FileId,
+    pub(in crate::io) parts: Vec<Part>,
     /// Parts before this one were all launched.
     launched: usize,
     flying: usize,
     flying_bytes: u64,
     failed: usize,
     /// End of the last part made.
-    pub(super) issued: u64,
+    pub(in crate::io) issued: u64,
     /// Where the written run starts; what is stored is copied up to here.
     data_start: u64,
     /// End of what a commit that failed has already sent behind `issued`.
-    pub(super) tail_end: u64,
+    pub(in crate::io) tail_end: u64,
     /// The hash of everything, when nothing of it comes from a base.
-    pub(super) sum: Option<Arc<Sum>>,
+    pub(in crate::io) sum: Option<Arc<Sum>>,
 }
 
-pub(super) struct Part {
-    pub(super) step: Step,
-    pub(super) state: PartState,
+pub(in crate::io) struct Part {
+    pub(in crate::io) step: Step,
+    pub(in crate::io) state: PartState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PartState {
+pub(in crate::io) enum PartState {
     Waiting,
     Flying,
     Done(Sha1),
@@ -83,11 +83,11 @@ struct Launch {
 
 impl Stream {
     /// Bytes on their way that give back memory when they land.
-    pub(super) fn flying_bytes(&self) -> u64 {
+    pub(in crate::io) fn flying_bytes(&self) -> u64 {
         self.flying_bytes
     }
 
-    pub(super) fn is_flying(&self) -> bool {
+    pub(in crate::io) fn is_flying(&self) -> bool {
         self.flying > 0
     }
 
@@ -126,7 +126,7 @@ impl Stream {
     }
 
     /// The SHA-1 of every part if all have landed.
-    pub(super) fn hashes(&self) -> Option<Vec<Sha1>> {
+    pub(in crate::io) fn hashes(&self) -> Option<Vec<Sha1>> {
         self.parts
             .iter()
             .map(|part| match part.state {
@@ -158,7 +158,7 @@ impl Engine {
 impl Content {
     /// Starts a stream, or parts of it, if there is something to send. With `pressure` somebody
     /// waits for memory: shorter parts and earlier starts.
-    pub(super) fn pump(self: &Arc<Self>, pressure: bool) {
+    pub(in crate::io) fn pump(self: &Arc<Self>, pressure: bool) {
         let mut launches = Vec::new();
         let mut start = None;
         {
@@ -384,7 +384,7 @@ impl Content {
     }
 
     /// Notes how a part ended; gives back the memory of one that B2 has.
-    pub(super) fn part_landed(&self, large: &FileId, index: usize, sha1: Option<Sha1>) {
+    pub(in crate::io) fn part_landed(&self, large: &FileId, index: usize, sha1: Option<Sha1>) {
         {
             let mut guard = self.lock();
             let state = &mut *guard;
@@ -424,7 +424,7 @@ impl State {
 
 impl Engine {
     /// Sends or copies one part.
-    pub(super) async fn send_part(
+    pub(in crate::io) async fn send_part(
         &self,
         large: &FileId,
         number: u32,
@@ -456,7 +456,7 @@ impl Engine {
 }
 
 /// What it means that a version could not be copied.
-pub(super) fn source_error(record: &Record, error: B2Error) -> Error {
+pub(in crate::io) fn source_error(record: &Record, error: B2Error) -> Error {
     if error.kind == ErrorKind::NotFound {
         log::warn!(
             "version {}, which unsent content refers to, was deleted in the bucket",
@@ -469,7 +469,7 @@ pub(super) fn source_error(record: &Record, error: B2Error) -> Error {
 }
 
 /// The id of a version that B2 has just made.
-pub(super) fn id_of(version: &FileVersion) -> Result<FileId, Error> {
+pub(in crate::io) fn id_of(version: &FileVersion) -> Result<FileId, Error> {
     version
         .id
         .clone()

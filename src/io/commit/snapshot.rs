@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Error;
-use super::engine::Engine;
-use super::plan::{Run, Source};
-use super::records::{Record, Stored};
 use crate::b2::Payload;
+use crate::io::Error;
+use crate::io::commit::plan::{Run, Source};
+use crate::io::engine::Engine;
+use crate::io::read::records::{Record, Stored};
 
 /// Zeros to send, shared by everybody.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -24,7 +24,7 @@ const IN_VAIN: u64 = 2_000_000;
 
 /// A stretch of one kind.
 #[derive(Debug, Clone)]
-pub(super) enum Span {
+pub(in crate::io) enum Span {
     Bytes(Bytes),
     /// Of the base, or of what was copied from.
     Stored(Stored),
@@ -32,7 +32,7 @@ pub(super) enum Span {
 }
 
 impl Span {
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::io) fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Stored(stored) => stored.len(),
@@ -42,7 +42,7 @@ impl Span {
 }
 
 /// The versions that spans refer to, in order, by their keys.
-pub(super) fn versions(spans: &[Span]) -> Vec<u64> {
+pub(in crate::io) fn versions(spans: &[Span]) -> Vec<u64> {
     spans
         .iter()
         .filter_map(|span| match span {
@@ -72,18 +72,18 @@ fn one_range(spans: &[Span]) -> Option<Stored> {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Snapshot {
+pub(in crate::io) struct Snapshot {
     /// Where the spans start; what is before has left already.
-    pub(super) start: u64,
-    pub(super) size: u64,
+    pub(in crate::io) start: u64,
+    pub(in crate::io) size: u64,
     /// The last change that is in it.
-    pub(super) seq: u64,
-    pub(super) base: Option<Arc<Record>>,
-    pub(super) spans: Vec<Span>,
+    pub(in crate::io) seq: u64,
+    pub(in crate::io) base: Option<Arc<Record>>,
+    pub(in crate::io) spans: Vec<Span>,
 }
 
 /// Pieces of zeros.
-pub(super) fn zeros(mut len: u64) -> impl Iterator<Item = Bytes> {
+pub(in crate::io) fn zeros(mut len: u64) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {
         let take = len.min(ZEROS.len() as u64);
         len -= take;
@@ -92,7 +92,7 @@ pub(super) fn zeros(mut len: u64) -> impl Iterator<Item = Bytes> {
 }
 
 impl Snapshot {
-    pub(super) fn runs(&self) -> Vec<Run> {
+    pub(in crate::io) fn runs(&self) -> Vec<Run> {
         self.spans
             .iter()
             .map(|span| Run {
@@ -110,18 +110,18 @@ impl Snapshot {
     }
 
     /// The stored version that it is, from the first byte to the last.
-    pub(super) fn whole(&self) -> Option<Stored> {
+    pub(in crate::io) fn whole(&self) -> Option<Stored> {
         one_range(&self.spans)
             .filter(|stored| self.start == 0 && stored.range == (0..stored.record.size))
     }
 
     /// Where a range lies in a stored version, if it does so in one piece.
-    pub(super) fn source(&self, range: &Range<u64>) -> Option<Stored> {
+    pub(in crate::io) fn source(&self, range: &Range<u64>) -> Option<Stored> {
         one_range(&self.cut(range))
     }
 
     /// All bytes, if none of them is in a stored version.
-    pub(super) fn in_memory(&self) -> Option<Vec<Bytes>> {
+    pub(in crate::io) fn in_memory(&self) -> Option<Vec<Bytes>> {
         let mut pieces = Vec::new();
         for span in &self.spans {
             match span {
@@ -134,7 +134,7 @@ impl Snapshot {
     }
 
     /// The bytes of a range as they are sent.
-    pub(super) async fn payload(
+    pub(in crate::io) async fn payload(
         &self,
         engine: &Engine,
         range: Range<u64>,
@@ -172,7 +172,7 @@ impl Snapshot {
     }
 
     /// A copy of the bytes of a range, if they are all in memory.
-    pub(super) fn bytes(&self, range: &Range<u64>) -> Option<Vec<u8>> {
+    pub(in crate::io) fn bytes(&self, range: &Range<u64>) -> Option<Vec<u8>> {
         if range.start < self.start {
             return None;
         }
@@ -233,10 +233,10 @@ fn join_near(mut ranges: Vec<Stored>, mut in_vain: u64) -> Vec<Stored> {
 mod tests {
     use std::sync::LazyLock;
 
-    use super::super::Version;
-    use super::super::records::Records;
     use super::*;
     use crate::b2::FileId;
+    use crate::io::Version;
+    use crate::io::read::records::Records;
 
     fn record(name: &str) -> Arc<Record> {
         static RECORDS: LazyLock<Records> = LazyLock::new(Records::new);

@@ -32,26 +32,26 @@ const MEMORY: u64 = 32 << 20;
 
 /// What the surroundings allow.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(in crate::io) struct Limits {
     /// Largest window.
-    pub(super) window: u64,
+    pub(in crate::io) window: u64,
     /// Parallel requests.
-    pub(super) streams: u64,
+    pub(in crate::io) streams: u64,
     /// Chunks start and end at multiples of this.
-    pub(super) block: u64,
+    pub(in crate::io) block: u64,
 }
 
 /// What to do for a read besides answering it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Advice {
+pub(in crate::io) struct Advice {
     /// What was asked for ahead is not wanted any more: the part of it that is still unread.
-    pub(super) abandon: Option<Range<u64>>,
+    pub(in crate::io) abandon: Option<Range<u64>>,
     /// Fetch these, in this order.
-    pub(super) fetch: Vec<Range<u64>>,
+    pub(in crate::io) fetch: Vec<Range<u64>>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct ReadAhead {
+pub(in crate::io) struct ReadAhead {
     run: Option<Run>,
 }
 
@@ -114,7 +114,13 @@ impl Run {
 
 impl ReadAhead {
     /// Tells of a read (not empty) of a file of `size` bytes.
-    pub(super) fn on_read(&mut self, offset: u64, len: u64, size: u64, limits: Limits) -> Advice {
+    pub(in crate::io) fn on_read(
+        &mut self,
+        offset: u64,
+        len: u64,
+        size: u64,
+        limits: Limits,
+    ) -> Advice {
         let mut advice = Advice::default();
         match &mut self.run {
             Some(run) if run.holds(offset) => {
@@ -139,24 +145,24 @@ impl ReadAhead {
     }
 
     /// The chunk that starts here, and all after it, could not be fetched now.
-    pub(super) fn refused(&mut self, at: u64) {
+    pub(in crate::io) fn refused(&mut self, at: u64) {
         if let Some(run) = &mut self.run {
             run.issued = run.issued.min(at);
         }
     }
 
     /// What was asked for and not read yet.
-    pub(super) fn unread(&self) -> Option<Range<u64>> {
+    pub(in crate::io) fn unread(&self) -> Option<Range<u64>> {
         self.run.as_ref().and_then(Run::unread)
     }
 
     /// Up to where a sequential reader is done with the file.
-    pub(super) fn behind(&self) -> Option<u64> {
+    pub(in crate::io) fn behind(&self) -> Option<u64> {
         let run = self.run.as_ref().filter(|run| run.window > 0)?;
         Some(run.frontier.saturating_sub(2 * LATE))
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::io) fn is_open(&self) -> bool {
         self.run.as_ref().is_some_and(|run| run.window > 0)
     }
 }

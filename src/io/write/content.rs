@@ -14,35 +14,35 @@ use bytes::Bytes;
 use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::watch;
 
-use super::budget::Reservation;
-use super::cursor::{Cursor, hash_version};
-use super::engine::{Engine, STRIDE};
-use super::extents::{Overlay, Piece};
-use super::records::{Record, Stored};
-use super::snapshot::{Snapshot, Span, versions, zeros};
-use super::stream::Streaming;
-use super::{Committed, Error, Owner, Version};
 use crate::b2::{FileId, FileVersion, Sha1};
+use crate::io::commit::snapshot::{Snapshot, Span, versions, zeros};
+use crate::io::commit::stream::Streaming;
+use crate::io::engine::{Engine, STRIDE};
+use crate::io::memory::budget::Reservation;
+use crate::io::read::cursor::{Cursor, hash_version};
+use crate::io::read::records::{Record, Stored};
+use crate::io::write::extents::{Overlay, Piece};
+use crate::io::{Committed, Error, Owner, Version};
 
 /// The content of one file: a base version, an overlay of unsent changes, a size.
 ///
 /// Reads and writes may run while a commit runs; what is written meanwhile stays dirty on top of
 /// the version that the commit makes.
 pub struct Content {
-    pub(super) engine: Arc<Engine>,
-    pub(super) state: Mutex<State>,
+    pub(in crate::io) engine: Arc<Engine>,
+    pub(in crate::io) state: Mutex<State>,
     /// One commit at a time.
-    pub(super) turn: tokio::sync::Mutex<()>,
-    pub(super) committing: AtomicBool,
+    pub(in crate::io) turn: tokio::sync::Mutex<()>,
+    pub(in crate::io) committing: AtomicBool,
     /// Memory that a commit gives back, and bytes of it in parts under way; readable without the lock.
-    pub(super) unsent: AtomicU64,
-    pub(super) flying: AtomicU64,
+    pub(in crate::io) unsent: AtomicU64,
+    pub(in crate::io) flying: AtomicU64,
     /// When the owner was asked to commit (`Engine::now_ms`), 0 for never.
-    pub(super) asked: AtomicU64,
+    pub(in crate::io) asked: AtomicU64,
     /// The owner will commit it anyway, and nothing was changed since it said so.
-    pub(super) closed: AtomicBool,
+    pub(in crate::io) closed: AtomicBool,
     /// Changes when a part of the stream has landed.
-    pub(super) landed: watch::Sender<u64>,
+    pub(in crate::io) landed: watch::Sender<u64>,
 }
 
 impl fmt::Debug for Content {
@@ -54,48 +54,48 @@ impl fmt::Debug for Content {
     }
 }
 
-pub(super) struct State {
-    pub(super) base: Option<Arc<Record>>,
+pub(in crate::io) struct State {
+    pub(in crate::io) base: Option<Arc<Record>>,
     /// Bytes of the base that still count; what lies behind was cut off.
-    pub(super) base_len: u64,
-    pub(super) overlay: Overlay,
+    pub(in crate::io) base_len: u64,
+    pub(in crate::io) overlay: Overlay,
     /// Pays for `CONTENT_COST` while something is unsent.
-    pub(super) overhead: Option<Reservation>,
-    pub(super) size: u64,
+    pub(in crate::io) overhead: Option<Reservation>,
+    pub(in crate::io) size: u64,
     /// The last change.
-    pub(super) seq: u64,
+    pub(in crate::io) seq: u64,
     /// The last change that B2 has.
-    pub(super) stored: u64,
+    pub(in crate::io) stored: u64,
     /// While a commit runs: the smallest size since its snapshot.
-    pub(super) low: u64,
-    pub(super) owner: Option<Arc<dyn Owner>>,
-    pub(super) stream: Streaming,
+    pub(in crate::io) low: u64,
+    pub(in crate::io) owner: Option<Arc<dyn Owner>>,
+    pub(in crate::io) stream: Streaming,
     /// Bytes that had left were needed again: do not send parts early without need.
-    pub(super) shy: bool,
-    pub(super) discarded: bool,
+    pub(in crate::io) shy: bool,
+    pub(in crate::io) discarded: bool,
     /// No stream begins: the name is going, or gone.
-    pub(super) held: bool,
+    pub(in crate::io) held: bool,
     /// The base is stored, but not where it should be.
-    pub(super) misplaced: Option<Misplaced>,
+    pub(in crate::io) misplaced: Option<Misplaced>,
     /// What a commit did, until the owner has recorded it; told again to the next caller.
-    pub(super) unrecorded: Option<Committed>,
+    pub(in crate::io) unrecorded: Option<Committed>,
     /// Whether the engine knows this content as one that may hold unsent bytes.
-    pub(super) listed: bool,
+    pub(in crate::io) listed: bool,
     /// Unsent bytes at which the start of a stream is considered again.
-    pub(super) consider: u64,
+    pub(in crate::io) consider: u64,
 }
 
 /// A finished large file under a name that is not the target's, or older than another client's.
 #[derive(Debug, Clone)]
-pub(super) struct Misplaced {
-    pub(super) version: FileVersion,
+pub(in crate::io) struct Misplaced {
+    pub(in crate::io) version: FileVersion,
     /// The version that it was based on.
-    pub(super) superseded: Option<FileId>,
+    pub(in crate::io) superseded: Option<FileId>,
 }
 
 impl State {
     /// What a range (within the size) is made of.
-    pub(super) fn spans(&self, range: Range<u64>) -> Result<Vec<Span>, Error> {
+    pub(in crate::io) fn spans(&self, range: Range<u64>) -> Result<Vec<Span>, Error> {
         let mut spans = Vec::new();
         let mut at = range.start;
         for piece in self.overlay.pieces(range) {
@@ -123,7 +123,7 @@ impl State {
         Ok(spans)
     }
 
-    pub(super) fn snapshot(&mut self, start: u64) -> Result<Snapshot, Error> {
+    pub(in crate::io) fn snapshot(&mut self, start: u64) -> Result<Snapshot, Error> {
         self.overlay.freeze();
         Ok(Snapshot {
             start,
@@ -141,13 +141,13 @@ impl State {
         })
     }
 
-    pub(super) fn is_dirty(&self) -> bool {
+    pub(in crate::io) fn is_dirty(&self) -> bool {
         self.seq > self.stored
     }
 }
 
 impl Content {
-    pub(super) fn new(engine: &Arc<Engine>, base: Option<Arc<Record>>) -> Arc<Self> {
+    pub(in crate::io) fn new(engine: &Arc<Engine>, base: Option<Arc<Record>>) -> Arc<Self> {
         let size = base.as_ref().map_or(0, |base| base.size);
         Arc::new(Self {
             engine: Arc::clone(engine),
@@ -398,7 +398,7 @@ impl Content {
     }
 
     /// Publishes the counts that others read without the lock.
-    pub(super) fn count(&self, state: &State) {
+    pub(in crate::io) fn count(&self, state: &State) {
         let overhead = match &state.stream {
             // What is left of a stream whose parts are on their way is not worth a commit.
             Streaming::Starting(_) | Streaming::Running(_) => 0,
@@ -413,7 +413,7 @@ impl Content {
         self.flying.store(flying, Ordering::Relaxed);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(in crate::io) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use hashlink::LinkedHashMap;
 
-use super::fetch::{Fetch, Joined};
-use super::records::Record;
+use crate::io::read::fetch::{Fetch, Joined};
+use crate::io::read::records::Record;
 
 /// Bytes in a block, but for the last of a version.
-pub(super) const BLOCK: u64 = 32 << 10;
+pub(in crate::io) const BLOCK: u64 = 32 << 10;
 /// What a cached block costs beside its bytes.
-pub(super) const BLOCK_COST: u64 = 256;
+pub(in crate::io) const BLOCK_COST: u64 = 256;
 
 /// Version key and block number.
 type Key = (u64, u64);
@@ -31,7 +31,7 @@ struct Entry {
 }
 
 #[derive(Default)]
-pub(super) struct Cache {
+pub(in crate::io) struct Cache {
     inner: Mutex<Inner>,
 }
 
@@ -43,24 +43,24 @@ struct Inner {
 }
 
 /// A block that somebody asked for.
-pub(super) enum Found {
+pub(in crate::io) enum Found {
     Ready(Bytes),
     /// Number `.1` of a fetch that was under way or has just been made.
     Coming(Joined, usize),
 }
 
 /// The blocks that hold a range.
-pub(super) fn blocks_of(range: &Range<u64>) -> Range<u64> {
+pub(in crate::io) fn blocks_of(range: &Range<u64>) -> Range<u64> {
     range.start / BLOCK..range.end.div_ceil(BLOCK)
 }
 
 /// The bytes of a range of blocks.
-pub(super) fn bytes_of(record: &Record, blocks: &Range<u64>) -> Range<u64> {
+pub(in crate::io) fn bytes_of(record: &Record, blocks: &Range<u64>) -> Range<u64> {
     blocks.start * BLOCK..(blocks.end * BLOCK).min(record.size)
 }
 
 /// What a range of blocks takes of the budget.
-pub(super) fn cost_of(record: &Record, blocks: &Range<u64>) -> u64 {
+pub(in crate::io) fn cost_of(record: &Record, blocks: &Range<u64>) -> u64 {
     let bytes = bytes_of(record, blocks);
     bytes.end - bytes.start + (blocks.end - blocks.start) * BLOCK_COST
 }
@@ -106,7 +106,7 @@ impl Inner {
 
 impl Cache {
     /// All blocks of a range if all are there.
-    pub(super) fn get_all(&self, record: &Record, blocks: Range<u64>) -> Option<Vec<Bytes>> {
+    pub(in crate::io) fn get_all(&self, record: &Record, blocks: Range<u64>) -> Option<Vec<Bytes>> {
         let mut inner = self.lock();
         let mut found = Vec::with_capacity((blocks.end - blocks.start) as usize);
         for block in blocks {
@@ -116,12 +116,12 @@ impl Cache {
     }
 
     /// One block, if it is there.
-    pub(super) fn get(&self, record: &Record, block: u64) -> Option<Bytes> {
+    pub(in crate::io) fn get(&self, record: &Record, block: u64) -> Option<Bytes> {
         self.lock().take((record.key, block))
     }
 
     /// Every block of a range: there, joined, or newly on its way; the new fetches must be run.
-    pub(super) fn look(
+    pub(in crate::io) fn look(
         &self,
         record: &Arc<Record>,
         blocks: Range<u64>,
@@ -146,12 +146,16 @@ impl Cache {
     }
 
     /// What of a range is neither there nor on its way.
-    pub(super) fn missing(&self, record: &Record, blocks: Range<u64>) -> Vec<Range<u64>> {
+    pub(in crate::io) fn missing(&self, record: &Record, blocks: Range<u64>) -> Vec<Range<u64>> {
         self.lock().missing(record, blocks)
     }
 
     /// Starts read-ahead of what is still missing; the fetches must be run.
-    pub(super) fn look_ahead(&self, record: &Arc<Record>, blocks: Range<u64>) -> Vec<Arc<Fetch>> {
+    pub(in crate::io) fn look_ahead(
+        &self,
+        record: &Arc<Record>,
+        blocks: Range<u64>,
+    ) -> Vec<Arc<Fetch>> {
         let mut inner = self.lock();
         inner
             .missing(record, blocks)
@@ -161,7 +165,7 @@ impl Cache {
     }
 
     /// Block `index` of a fetch has come; `Fetch::advance` then wakes who waits for it.
-    pub(super) fn arrived(&self, fetch: &Arc<Fetch>, index: usize, data: Bytes) {
+    pub(in crate::io) fn arrived(&self, fetch: &Arc<Fetch>, index: usize, data: Bytes) {
         let key = (fetch.record().key, fetch.blocks().start + index as u64);
         let entry = Entry {
             data: data.clone(),
@@ -188,13 +192,13 @@ impl Cache {
     }
 
     /// Blocks of a fetch from `index` on will not come.
-    pub(super) fn gone(&self, fetch: &Arc<Fetch>, index: usize) {
+    pub(in crate::io) fn gone(&self, fetch: &Arc<Fetch>, index: usize) {
         let mut inner = self.lock();
         Self::unlist(&mut inner, fetch, index);
     }
 
     /// Stops a fetch that nobody waits for; `false` when somebody does.
-    pub(super) fn cancel(&self, fetch: &Arc<Fetch>, index: usize) -> bool {
+    pub(in crate::io) fn cancel(&self, fetch: &Arc<Fetch>, index: usize) -> bool {
         let mut inner = self.lock();
         if fetch.is_wanted() {
             return false;
@@ -218,7 +222,7 @@ impl Cache {
     }
 
     /// Drops at least `bytes` of cached blocks if there are so many; tells how many it dropped.
-    pub(super) fn evict(&self, bytes: u64, also_ahead: bool) -> u64 {
+    pub(in crate::io) fn evict(&self, bytes: u64, also_ahead: bool) -> u64 {
         let mut dropped = Vec::new();
         let mut sum = 0;
         {
@@ -239,7 +243,7 @@ impl Cache {
     }
 
     /// Blocks that were read ahead and will not be read: first to go.
-    pub(super) fn demote(&self, record: &Record, blocks: Range<u64>) {
+    pub(in crate::io) fn demote(&self, record: &Record, blocks: Range<u64>) {
         let mut inner = self.lock();
         if inner.ahead.is_empty() {
             return;
@@ -253,7 +257,7 @@ impl Cache {
     }
 
     /// Drops blocks that were read and will not be read again.
-    pub(super) fn drop_used(&self, record: &Record, blocks: Range<u64>) {
+    pub(in crate::io) fn drop_used(&self, record: &Record, blocks: Range<u64>) {
         let mut dropped = Vec::new();
         {
             let mut inner = self.lock();
@@ -265,7 +269,7 @@ impl Cache {
     }
 
     /// Takes a block that has not been downloaded.
-    pub(super) fn put(&self, record: &Arc<Record>, block: u64, data: Bytes) {
+    pub(in crate::io) fn put(&self, record: &Arc<Record>, block: u64, data: Bytes) {
         let entry = Entry {
             data,
             _record: Arc::clone(record),
@@ -275,7 +279,7 @@ impl Cache {
     }
 
     /// Blocks of one version that are cached are those of another, which has the same bytes there.
-    pub(super) fn rename(
+    pub(in crate::io) fn rename(
         &self,
         from: &Record,
         to: &Arc<Record>,
@@ -300,7 +304,7 @@ impl Cache {
     }
 
     /// Drops all cached blocks of a version.
-    pub(super) fn forget(&self, record: &Record) {
+    pub(in crate::io) fn forget(&self, record: &Record) {
         let mut dropped = Vec::new();
         {
             let mut inner = self.lock();

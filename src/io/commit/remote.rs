@@ -8,14 +8,14 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::engine::Engine;
-use super::plan::{self, MAX_PART, MAX_PARTS, MIN_PART};
-use super::records::{Record, Stored};
-use super::snapshot::{Snapshot, Span};
-use super::stamp::Stamp;
-use super::stream::{id_of, source_error};
-use super::{Error, Version};
 use crate::b2::{Action, CopyMetadata, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
+use crate::io::commit::plan::{self, MAX_PART, MAX_PARTS, MIN_PART};
+use crate::io::commit::snapshot::{Snapshot, Span};
+use crate::io::commit::stream::{id_of, source_error};
+use crate::io::engine::Engine;
+use crate::io::read::records::{Record, Stored};
+use crate::io::stamp::Stamp;
+use crate::io::{Error, Version};
 
 /// The convention for the SHA-1 of a large file (API §6).
 const SHA1_KEY: &str = "large_file_sha1";
@@ -23,7 +23,7 @@ const SHA1_KEY: &str = "large_file_sha1";
 const LOOK: u32 = 100;
 
 /// The target of changed content: what its info says of an earlier content is gone.
-pub(super) fn small_target(target: &NewFile) -> NewFile {
+pub(in crate::io) fn small_target(target: &NewFile) -> NewFile {
     let mut target = target.clone();
     target.info.remove(SHA1_KEY);
     Stamp::change(&mut target.info, |stamp| stamp.begun = None);
@@ -47,7 +47,7 @@ fn now_ms() -> u64 {
 
 impl Engine {
     /// Begins a large file.
-    pub(super) async fn start_large(
+    pub(in crate::io) async fn start_large(
         &self,
         target: &NewFile,
         sha1: Option<Sha1>,
@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// A large file was finished.
-    pub(super) fn forget_large(&self, large: &FileId) {
+    pub(in crate::io) fn forget_large(&self, large: &FileId) {
         self.large
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -73,7 +73,7 @@ impl Engine {
     }
 
     /// Gives up a large file, in the background.
-    pub(super) fn cancel_large(&self, large: FileId) {
+    pub(in crate::io) fn cancel_large(&self, large: FileId) {
         self.forget_large(&large);
         let client = self.client.clone();
         self.rt.spawn(async move {
@@ -85,7 +85,7 @@ impl Engine {
 
     /// Cancels large files under `prefix` that were begun by an earlier mount at least
     /// `older_than` ago; tells how many.
-    pub(super) async fn cancel_abandoned(
+    pub(in crate::io) async fn cancel_abandoned(
         &self,
         prefix: &str,
         older_than: Duration,
@@ -112,7 +112,7 @@ impl Engine {
     }
 
     /// A server-side copy of any size.
-    pub(super) async fn copy(
+    pub(in crate::io) async fn copy(
         self: &Arc<Self>,
         source: &Version,
         target: &NewFile,
@@ -140,7 +140,7 @@ impl Engine {
     }
 
     /// What a commit does when all of a content is one version.
-    pub(super) async fn copy_whole(
+    pub(in crate::io) async fn copy_whole(
         self: &Arc<Self>,
         record: &Arc<Record>,
         target: &NewFile,
@@ -189,7 +189,7 @@ impl Engine {
     }
 
     /// Whether a version just finished is what its name shows.
-    pub(super) async fn is_newest(&self, version: &FileVersion) -> Result<bool, Error> {
+    pub(in crate::io) async fn is_newest(&self, version: &FileVersion) -> Result<bool, Error> {
         let rows = self.versions_of(&version.name).await?;
         Ok(match rows.first() {
             Some(newest) if newest.id != version.id => {
@@ -208,7 +208,7 @@ impl Engine {
 
     /// Removes a version that was made here and has been copied to its place, as soon as nobody
     /// refers to it.
-    pub(super) fn delete_twin(&self, version: &FileVersion) {
+    pub(in crate::io) fn delete_twin(&self, version: &FileVersion) {
         let Some(id) = version.id.clone() else { return };
         let (client, name) = (self.client.clone(), version.name.clone());
         let runtime = self.rt.clone();

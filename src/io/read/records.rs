@@ -15,22 +15,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hashlink::LruCache;
 
-use super::Version;
 use crate::b2::{FileId, Sha1};
+use crate::io::Version;
 
 /// Computed hashes kept, about 200 bytes each.
 const HASHES: usize = 4096;
 
 /// One immutable version.
-pub(super) struct Record {
-    pub(super) id: FileId,
+pub(in crate::io) struct Record {
+    pub(in crate::io) id: FileId,
     /// Stands for the id in the keys of cached blocks.
-    pub(super) key: u64,
-    pub(super) size: u64,
+    pub(in crate::io) key: u64,
+    pub(in crate::io) size: u64,
     sha1: Mutex<Option<Sha1>>,
     holds: Mutex<Holds>,
     /// Sequential readers with an open window.
-    pub(super) readers: AtomicUsize,
+    pub(in crate::io) readers: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -60,10 +60,10 @@ impl Eq for Record {}
 
 /// Keeps this mount from deleting a version.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Hold(Arc<Record>);
+pub(in crate::io) struct Hold(Arc<Record>);
 
 impl Hold {
-    pub(super) fn new(record: &Arc<Record>) -> Self {
+    pub(in crate::io) fn new(record: &Arc<Record>) -> Self {
         record.holds().count += 1;
         Self(Arc::clone(record))
     }
@@ -93,15 +93,15 @@ impl Drop for Hold {
 
 /// Bytes of a stored version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) record: Arc<Record>,
-    pub(super) range: Range<u64>,
+pub(in crate::io) struct Stored {
+    pub(in crate::io) record: Arc<Record>,
+    pub(in crate::io) range: Range<u64>,
     /// Where the version is not the own base of whoever refers to it.
     hold: Option<Hold>,
 }
 
 impl Stored {
-    pub(super) fn new(record: &Arc<Record>, range: Range<u64>) -> Self {
+    pub(in crate::io) fn new(record: &Arc<Record>, range: Range<u64>) -> Self {
         Self {
             record: Arc::clone(record),
             range,
@@ -109,12 +109,12 @@ impl Stored {
         }
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::io) fn len(&self) -> u64 {
         self.range.end - self.range.start
     }
 
     /// The bytes `from..to` of these.
-    pub(super) fn slice(&self, from: u64, to: u64) -> Self {
+    pub(in crate::io) fn slice(&self, from: u64, to: u64) -> Self {
         Self {
             range: self.range.start + from..self.range.start + to,
             ..self.clone()
@@ -122,7 +122,7 @@ impl Stored {
     }
 
     /// The same, kept from being deleted.
-    pub(super) fn held(mut self) -> Self {
+    pub(in crate::io) fn held(mut self) -> Self {
         if self.hold.is_none() {
             self.hold = Some(Hold::new(&self.record));
         }
@@ -130,7 +130,7 @@ impl Stored {
     }
 
     /// Takes in what comes next in the same version.
-    pub(super) fn join(&mut self, next: &Self) -> bool {
+    pub(in crate::io) fn join(&mut self, next: &Self) -> bool {
         let follows = self.record == next.record && self.range.end == next.range.start;
         if follows {
             self.range.end = next.range.end;
@@ -144,11 +144,11 @@ impl Record {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn sha1(&self) -> Option<Sha1> {
+    pub(in crate::io) fn sha1(&self) -> Option<Sha1> {
         *self.sha1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn version(&self) -> Version {
+    pub(in crate::io) fn version(&self) -> Version {
         Version {
             id: self.id.clone(),
             size: self.size,
@@ -158,14 +158,14 @@ impl Record {
 }
 
 #[derive(Debug)]
-pub(super) struct Records {
+pub(in crate::io) struct Records {
     live: Mutex<HashMap<FileId, Weak<Record>>>,
     hashes: Mutex<LruCache<FileId, Sha1>>,
     next: AtomicU64,
 }
 
 impl Records {
-    pub(super) fn new() -> Self {
+    pub(in crate::io) fn new() -> Self {
         Self {
             live: Mutex::default(),
             hashes: Mutex::new(LruCache::new(HASHES)),
@@ -175,12 +175,12 @@ impl Records {
 
     /// The record of a version; the same one for the same id.
     /// The record of a version that some content or cached block uses.
-    pub(super) fn known(&self, id: &FileId) -> Option<Arc<Record>> {
+    pub(in crate::io) fn known(&self, id: &FileId) -> Option<Arc<Record>> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.get(id).and_then(Weak::upgrade)
     }
 
-    pub(super) fn intern(&self, version: Version) -> Arc<Record> {
+    pub(in crate::io) fn intern(&self, version: Version) -> Arc<Record> {
         let computed = self
             .hashes
             .lock()
@@ -213,7 +213,11 @@ impl Records {
 
     /// While somebody holds the version, keeps `last` for the moment when nobody does any more, and
     /// returns true. It is called wherever the last hold ends, so it must take no lock.
-    pub(super) fn when_free(&self, id: &FileId, last: impl FnOnce() + Send + 'static) -> bool {
+    pub(in crate::io) fn when_free(
+        &self,
+        id: &FileId,
+        last: impl FnOnce() + Send + 'static,
+    ) -> bool {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(record) = live.get(id).and_then(Weak::upgrade) else {
             return false;
@@ -228,7 +232,7 @@ impl Records {
     }
 
     /// Remembers a hash that was computed from the version's bytes.
-    pub(super) fn learn(&self, record: &Record, sha1: Sha1) {
+    pub(in crate::io) fn learn(&self, record: &Record, sha1: Sha1) {
         *record.sha1.lock().unwrap_or_else(PoisonError::into_inner) = Some(sha1);
         self.hashes
             .lock()

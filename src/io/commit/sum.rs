@@ -13,14 +13,14 @@ use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::Notify;
 
 /// How long a part is on its way before there is time to hash it.
-pub(super) const UNHURRIED: Duration = Duration::from_millis(100);
+pub(in crate::io) const UNHURRIED: Duration = Duration::from_millis(100);
 
 /// Bytes hashed at once.
 const STEP: usize = 1 << 20;
 
 /// The hash of parts 0, 1, 2 … in order, whatever the order they are offered in.
 #[derive(Default)]
-pub(super) struct Sum {
+pub(in crate::io) struct Sum {
     state: Mutex<State>,
     idle: Notify,
 }
@@ -45,7 +45,7 @@ impl State {
 
 impl Sum {
     /// A part is on its way and its bytes are in memory: hashes it when its turn comes.
-    pub(super) fn offer(self: &Arc<Self>, index: usize, pieces: Vec<Bytes>) {
+    pub(in crate::io) fn offer(self: &Arc<Self>, index: usize, pieces: Vec<Bytes>) {
         let mut state = self.lock();
         if state.given_up || index < state.next {
             return;
@@ -63,7 +63,7 @@ impl Sum {
     }
 
     /// A part's bytes are gone before they were offered.
-    pub(super) fn give_up(&self) {
+    pub(in crate::io) fn give_up(&self) {
         let mut state = self.lock();
         state.given_up = true;
         let waiting = std::mem::take(&mut state.waiting);
@@ -73,7 +73,7 @@ impl Sum {
     }
 
     /// The hash so far if it is of exactly the first `parts` parts; waits for what was offered.
-    pub(super) async fn of(&self, parts: usize) -> Option<Hasher> {
+    pub(in crate::io) async fn of(&self, parts: usize) -> Option<Hasher> {
         loop {
             let idle = self.idle.notified();
             {

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sha1::{Digest, Sha1 as Hasher};
 
-use super::Error;
-use super::cache::{BLOCK, blocks_of};
-use super::engine::{Engine, STRIDE};
-use super::fetch::Fetch;
-use super::readahead::{Limits, ReadAhead};
-use super::records::Record;
 use crate::b2::Sha1;
+use crate::io::Error;
+use crate::io::engine::{Engine, STRIDE};
+use crate::io::read::cache::{BLOCK, blocks_of};
+use crate::io::read::fetch::Fetch;
+use crate::io::read::readahead::{Limits, ReadAhead};
+use crate::io::read::records::Record;
 
 /// How far hashing may lag behind before the read does not count as sequential: more than the
 /// kernel keeps in flight, reordered.
@@ -118,7 +118,12 @@ impl Drop for State {
 
 impl Cursor {
     /// Tells of a read, before it is answered.
-    pub(super) fn on_read(&self, engine: &Arc<Engine>, record: &Arc<Record>, range: &Range<u64>) {
+    pub(in crate::io) fn on_read(
+        &self,
+        engine: &Arc<Engine>,
+        record: &Arc<Record>,
+        range: &Range<u64>,
+    ) {
         let mut guard = self.lock();
         if guard.as_ref().is_some_and(|s| s.record.key != record.key) {
             *guard = None;
@@ -160,7 +165,7 @@ impl Cursor {
     }
 
     /// Hashes what is about to be handed out; what comes back may be handed out.
-    pub(super) async fn check(
+    pub(in crate::io) async fn check(
         &self,
         engine: &Arc<Engine>,
         record: &Arc<Record>,
@@ -310,7 +315,7 @@ async fn recheck(
 }
 
 /// Reads and hashes all of a version; `at` sees the hash at the position it names (and others).
-pub(super) async fn hash_version(
+pub(in crate::io) async fn hash_version(
     engine: &Arc<Engine>,
     record: &Arc<Record>,
     mut at: impl FnMut(u64, &Hasher) -> u64,

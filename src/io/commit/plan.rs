@@ -8,13 +8,13 @@
 use std::ops::Range;
 
 /// The smallest part that is not the last (API §6).
-pub(super) const MIN_PART: u64 = 5_000_000;
+pub(in crate::io) const MIN_PART: u64 = 5_000_000;
 /// The largest part, and the largest single upload (API §5.2, §6).
-pub(super) const MAX_PART: u64 = 5_000_000_000;
+pub(in crate::io) const MAX_PART: u64 = 5_000_000_000;
 /// Parts in one large file.
-pub(super) const MAX_PARTS: u64 = 10_000;
+pub(in crate::io) const MAX_PARTS: u64 = 10_000;
 /// The largest file (API §6): 10 TB.
-pub(super) const MAX_FILE: u64 = 10_000_000_000_000;
+pub(in crate::io) const MAX_FILE: u64 = 10_000_000_000_000;
 /// A copied range is at most this long as long as the number of parts allows, so that many run
 /// side by side and no single call takes minutes.
 const COPY_PART: u64 = 500_000_000;
@@ -23,7 +23,7 @@ const PARTS_COST: u64 = 1 << 20;
 
 /// What a run of bytes is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(in crate::io) enum Source {
     /// Bytes of the version with this key, from this offset in it on: the base, at the same offset,
     /// or what was copied from anywhere.
     Stored { version: u64, at: u64 },
@@ -34,16 +34,16 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn is_stored(self) -> bool {
+    pub(in crate::io) fn is_stored(self) -> bool {
         matches!(self, Self::Stored { .. })
     }
 }
 
 /// A run of the new content; runs follow one another without holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) source: Source,
-    pub(super) len: u64,
+pub(in crate::io) struct Run {
+    pub(in crate::io) source: Source,
+    pub(in crate::io) len: u64,
 }
 
 impl Run {
@@ -63,7 +63,7 @@ impl Run {
 }
 
 /// Runs without those that only continue the one before.
-pub(super) fn joined(runs: &[Run]) -> Vec<Run> {
+pub(in crate::io) fn joined(runs: &[Run]) -> Vec<Run> {
     let mut joined: Vec<Run> = Vec::new();
     for run in runs.iter().filter(|run| run.len > 0) {
         match joined.last_mut() {
@@ -76,16 +76,16 @@ pub(super) fn joined(runs: &[Run]) -> Vec<Run> {
 
 /// Sizes that the plan must keep to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(in crate::io) struct Limits {
     /// Content up to this size goes up in one call if nothing must be downloaded for it.
-    pub(super) large_file: u64,
+    pub(in crate::io) large_file: u64,
     /// Wanted size of a sent part.
-    pub(super) part_size: u64,
+    pub(in crate::io) part_size: u64,
 }
 
 /// One part of a large file; ranges are offsets in the new content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(in crate::io) enum Step {
     /// A range that lies in one piece in a stored version, copied on the server.
     Copy(Range<u64>),
     /// Sent from here; stored bytes within are downloaded first.
@@ -93,7 +93,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) fn range(&self) -> &Range<u64> {
+    pub(in crate::io) fn range(&self) -> &Range<u64> {
         match self {
             Self::Copy(range) | Self::Send(range) => range,
         }
@@ -101,14 +101,14 @@ impl Step {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(in crate::io) enum Plan {
     /// Everything in one call.
     Upload,
     Parts(Vec<Step>),
 }
 
 /// The cheapest way to store the content that `runs` describe from offset 0 on.
-pub(super) fn plan(runs: &[Run], limits: Limits) -> Plan {
+pub(in crate::io) fn plan(runs: &[Run], limits: Limits) -> Plan {
     let size: u64 = runs.iter().map(|run| run.len).sum();
     let stored: u64 = stored(runs);
     if size <= MIN_PART || (size <= limits.large_file && stored == 0) {
@@ -126,7 +126,13 @@ pub(super) fn plan(runs: &[Run], limits: Limits) -> Plan {
 }
 
 /// Parts for the content from `start` on, at most `max` and at least `min` (1 or 2) of them.
-pub(super) fn parts(start: u64, runs: &[Run], part_size: u64, max: u64, min: u64) -> Vec<Step> {
+pub(in crate::io) fn parts(
+    start: u64,
+    runs: &[Run],
+    part_size: u64,
+    max: u64,
+    min: u64,
+) -> Vec<Step> {
     let mut part = part_size.clamp(MIN_PART, MAX_PART);
     let mut copy = COPY_PART;
     let mut worth = MIN_PART;
@@ -299,7 +305,7 @@ fn halve(steps: &mut Vec<Step>) {
 
 /// The size of parts, at most `part_size`, that `streams` uploads at once finish `len` bytes with
 /// at the same time.
-pub(super) fn even(len: u64, part_size: u64, streams: usize) -> u64 {
+pub(in crate::io) fn even(len: u64, part_size: u64, streams: usize) -> u64 {
     let streams = streams.max(1) as u64;
     let rounds = len.div_ceil(part_size.max(1) * streams).max(1);
     len.div_ceil(rounds * streams)

@@ -12,28 +12,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::budget::Reservation;
-use super::records::Stored;
+use crate::io::memory::budget::Reservation;
+use crate::io::read::records::Stored;
 
 /// What a content with unsent changes costs beside its bytes and extents: itself, its first map node, the
 /// inode and the places in lists that it keeps alive. Thousands of small files are counted for what
 /// they take.
-pub(super) const CONTENT_COST: u64 = 3072;
+pub(in crate::io) const CONTENT_COST: u64 = 3072;
 
 /// What one extent costs beside its bytes (map node, headers), so that a million one-byte writes
 /// are counted for what they take.
-pub(super) const EXTENT_COST: u64 = 160;
+pub(in crate::io) const EXTENT_COST: u64 = 160;
 
 /// A buffer that small writes fill; its capacity is reserved and never grows.
 #[derive(Debug)]
-pub(super) struct OpenBuffer {
+pub(in crate::io) struct OpenBuffer {
     data: Vec<u8>,
     room: Reservation,
 }
 
 impl OpenBuffer {
     /// An empty buffer of `capacity` bytes, paid by `room`.
-    pub(super) fn new(capacity: usize, room: Reservation) -> Self {
+    pub(in crate::io) fn new(capacity: usize, room: Reservation) -> Self {
         Self {
             data: Vec::with_capacity(capacity),
             room,
@@ -88,7 +88,7 @@ struct Extent {
 
 /// What a range is made of, in order and without holes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(in crate::io) enum Piece {
     /// Changed bytes.
     Data(Bytes),
     /// Changed bytes that have left memory.
@@ -102,7 +102,7 @@ pub(super) enum Piece {
 }
 
 impl Piece {
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::io) fn len(&self) -> u64 {
         match self {
             Self::Data(bytes) => bytes.len() as u64,
             Self::Stored(stored) => stored.len(),
@@ -112,7 +112,7 @@ impl Piece {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Overlay {
+pub(in crate::io) struct Overlay {
     map: BTreeMap<u64, Extent>,
     /// Where the open buffer starts.
     open: Option<u64>,
@@ -123,22 +123,22 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::io) fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
 
     /// Changed bytes still in memory.
-    pub(super) fn unsent(&self) -> u64 {
+    pub(in crate::io) fn unsent(&self) -> u64 {
         self.unsent
     }
 
     /// Memory that is given back when all changes are stored.
-    pub(super) fn weight(&self) -> u64 {
+    pub(in crate::io) fn weight(&self) -> u64 {
         self.unsent + self.references * EXTENT_COST
     }
 
     /// Where the first changed bytes in memory start.
-    pub(super) fn first_unsent(&self) -> Option<u64> {
+    pub(in crate::io) fn first_unsent(&self) -> Option<u64> {
         let mut unsent = self
             .map
             .iter()
@@ -147,14 +147,20 @@ impl Overlay {
     }
 
     /// Takes bytes as they are.
-    pub(super) fn put(&mut self, offset: u64, data: Bytes, seq: u64) {
+    pub(in crate::io) fn put(&mut self, offset: u64, data: Bytes, seq: u64) {
         let len = data.len() as u64;
         self.cut(offset..offset + len);
         self.insert(offset, len, seq, Kind::Data(data));
     }
 
     /// Puts bytes of a stored version in place; copies that follow one another become one.
-    pub(super) fn put_stored(&mut self, offset: u64, stored: Stored, seq: u64, room: Reservation) {
+    pub(in crate::io) fn put_stored(
+        &mut self,
+        offset: u64,
+        stored: Stored,
+        seq: u64,
+        room: Reservation,
+    ) {
         let len = stored.len();
         self.cut(offset..offset + len);
         if let Some(start) = self.joinable
@@ -172,7 +178,7 @@ impl Overlay {
     }
 
     /// Puts zeros in place; such as follow one another become one.
-    pub(super) fn put_zeros(&mut self, offset: u64, len: u64, seq: u64, room: Reservation) {
+    pub(in crate::io) fn put_zeros(&mut self, offset: u64, len: u64, seq: u64, room: Reservation) {
         self.cut(offset..offset + len);
         if let Some(start) = self.joinable
             && let Some(before) = self.map.get_mut(&start)
@@ -188,7 +194,7 @@ impl Overlay {
     }
 
     /// Writes into the open buffer, over its bytes or right behind them. `false` when it does not fit there.
-    pub(super) fn put_open(&mut self, offset: u64, data: &[u8], seq: u64) -> bool {
+    pub(in crate::io) fn put_open(&mut self, offset: u64, data: &[u8], seq: u64) -> bool {
         let added = data.len() as u64;
         let Some(start) = self.open else { return false };
         let Some(Extent {
@@ -221,7 +227,7 @@ impl Overlay {
     }
 
     /// Capacity of the open buffer if a write at `offset` would follow it.
-    pub(super) fn open_before(&self, offset: u64) -> Option<usize> {
+    pub(in crate::io) fn open_before(&self, offset: u64) -> Option<usize> {
         let start = self.open?;
         let extent = self.map.get(&start)?;
         match &extent.kind {
@@ -231,7 +237,13 @@ impl Overlay {
     }
 
     /// Starts a new open buffer with `data` in it.
-    pub(super) fn open(&mut self, offset: u64, data: &[u8], mut buffer: OpenBuffer, seq: u64) {
+    pub(in crate::io) fn open(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        mut buffer: OpenBuffer,
+        seq: u64,
+    ) {
         let len = data.len() as u64;
         self.freeze();
         self.cut(offset..offset + len);
@@ -241,7 +253,7 @@ impl Overlay {
     }
 
     /// Closes the open buffer: what is in it will not change in place any more.
-    pub(super) fn freeze(&mut self) {
+    pub(in crate::io) fn freeze(&mut self) {
         self.joinable = None;
         let Some(start) = self.open.take() else {
             return;
@@ -256,12 +268,12 @@ impl Overlay {
     }
 
     /// Forgets everything from `size` on.
-    pub(super) fn truncate(&mut self, size: u64) {
+    pub(in crate::io) fn truncate(&mut self, size: u64) {
         self.cut(size..u64::MAX);
     }
 
     /// What a range is made of.
-    pub(super) fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
+    pub(in crate::io) fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut at = range.start;
         let from = self.start_at_or_before(range.start);
@@ -292,7 +304,7 @@ impl Overlay {
     }
 
     /// End of the changed bytes in memory that lie without a hole from `offset` on.
-    pub(super) fn run_end(&self, offset: u64) -> u64 {
+    pub(in crate::io) fn run_end(&self, offset: u64) -> u64 {
         let mut at = offset;
         for (&start, extent) in self.map.range(self.start_at_or_before(offset)..) {
             if start > at {
@@ -310,7 +322,7 @@ impl Overlay {
     }
 
     /// True when all changes lie in one run without a hole.
-    pub(super) fn is_one_run(&self) -> bool {
+    pub(in crate::io) fn is_one_run(&self) -> bool {
         let mut at = None;
         for (&start, extent) in &self.map {
             if at.is_some_and(|at| at != start) {
@@ -323,7 +335,7 @@ impl Overlay {
 
     /// The range was acknowledged as a part: its memory is given back, the change stays known, and
     /// no newer than it was.
-    pub(super) fn mark_sent(&mut self, range: Range<u64>) {
+    pub(in crate::io) fn mark_sent(&mut self, range: Range<u64>) {
         let from = self.start_at_or_before(range.start);
         let changes = self.map.range(from..range.end.max(from));
         let seq = changes
@@ -340,7 +352,7 @@ impl Overlay {
     }
 
     /// Drops every change that is not newer than `seq`: a commit has stored them.
-    pub(super) fn drop_stored(&mut self, seq: u64) {
+    pub(in crate::io) fn drop_stored(&mut self, seq: u64) {
         self.map.retain(|_, extent| extent.seq > seq);
         if self
             .open
@@ -424,11 +436,11 @@ impl Overlay {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Version;
-    use super::super::budget::{Budget, Want};
-    use super::super::records::{Record, Records};
     use super::*;
     use crate::b2::FileId;
+    use crate::io::Version;
+    use crate::io::memory::budget::{Budget, Want};
+    use crate::io::read::records::{Record, Records};
     use proptest::prelude::*;
 
     #[derive(Debug, Clone)]
