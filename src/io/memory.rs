@@ -1,3 +1,4 @@
 //! Memory: one ceiling over everything that holds bytes.
 
 pub(in crate::io) mod budget;
+pub(in crate::io) mod pressure;
