@@ -395,7 +395,11 @@ impl World {
             };
             for name in names {
                 let full = format!("{directory}/{name}");
-                if shown.get(&*full).copied().flatten().is_none() {
+                let unstored = || {
+                    self.deleted
+                        && matches!(self.runtime.block_on(mount.get(&full)), Err(Error::Stale))
+                };
+                if shown.get(&*full).copied().flatten().is_none() && !unstored() {
                     return Err(format!(
                         "{who} lists {full:?}, which the bucket does not show"
                     ));
