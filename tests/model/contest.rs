@@ -30,6 +30,8 @@ pub(crate) fn sequences(count: u64) {
         Some(text.parse::<u64>().expect(name))
     };
     if let Some(seed) = number("B2FUSE_MODEL_SEED") {
+        // One sequence alone can be followed: RUST_LOG=b2fuse=debug.
+        env_logger::try_init().ok();
         if let Some(failure) = one(seed) {
             panic!("{failure}");
         }

@@ -85,6 +85,8 @@ struct Slot {
     /// Its name; more than one after a rename that failed.
     names: Vec<String>,
     written: bool,
+    /// B has changed its name: who renames it may rename B's file, and this one takes its name again when it is written.
+    contested: bool,
 }
 
 impl World {
@@ -201,6 +203,7 @@ impl World {
                 self.slot = done.is_ok().then(|| Slot {
                     names: vec![(*name).to_owned()],
                     written: false,
+                    contested: false,
                 });
                 self.truth.unsettled(name);
             }
@@ -275,7 +278,11 @@ impl World {
             self.truth.renamed(from, to, content, purged);
             self.slot_leaves(to);
             if let Some(slot) = &mut self.slot {
-                for name in slot.names.iter_mut().filter(|name| *name == from) {
+                if slot.contested && slot.names.iter().any(|at| at == from) {
+                    slot.names.push(to.to_owned());
+                }
+                let certain = !slot.contested;
+                for name in slot.names.iter_mut().filter(|at| certain && *at == from) {
                     to.clone_into(name);
                 }
             }
@@ -296,6 +303,11 @@ impl World {
     }
 
     fn note_theirs(&mut self, what: &Theirs, found: Found) {
+        if self.slot_is(name_of(what))
+            && let Some(slot) = &mut self.slot
+        {
+            slot.contested = true;
+        }
         let Found::Newest(content) = found else {
             return;
         };
