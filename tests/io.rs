@@ -10,6 +10,8 @@ mod copying;
 mod holes;
 #[path = "io/keeping.rs"]
 mod keeping;
+#[path = "io/large.rs"]
+mod large;
 #[path = "io/model.rs"]
 mod model;
 #[path = "io/reading.rs"]

@@ -5,6 +5,7 @@
 //! the overlay, later ones stay on top. Until B2 has acknowledged everything nothing changes, so
 //! a failed commit, or one whose caller went away, leaves the content as it was.
 
+pub(in crate::io) mod large;
 pub(in crate::io) mod plan;
 pub(in crate::io) mod remote;
 pub(in crate::io) mod snapshot;
@@ -15,14 +16,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use sha1::{Digest, Sha1 as Hasher};
 
-use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Lost, NewFile, Sha1};
+use crate::b2::{Action, Error as B2Error, ErrorKind, FileId, FileVersion, Lost, NewFile, Sha1};
+use crate::io::commit::large::{End, Large};
 use crate::io::commit::plan::{Limits, MAX_PARTS, Plan, Step};
 use crate::io::commit::remote::small_target;
 use crate::io::commit::snapshot::Snapshot;
-use crate::io::commit::stream::{PartState, Streaming, id_of};
+use crate::io::commit::stream::{Launch, Stream, Streaming, id_of};
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::write::content::{Content, Misplaced, State};
 use crate::io::{Committed, Error, Version};
@@ -30,6 +33,17 @@ use crate::io::{Committed, Error, Version};
 /// Content in memory up to this size is hashed before it goes up in parts, because a large
 /// file's SHA-1 can only be stored at its start (API §6).
 const HASH_FIRST: u64 = 4 << 30;
+
+/// What an earlier call, or an earlier commit, has left of a large file.
+enum Begun {
+    Nothing,
+    /// Started, and B2 has no part of it.
+    Unused(FileId),
+    Growing,
+    Closed,
+    /// B2 was asked to finish it.
+    Asked(FileId, End),
+}
 
 /// Marks a content as committing, whatever happens.
 struct Committing<'a>(&'a Content);
@@ -64,19 +78,7 @@ impl Content {
             .engine
             .rt
             .spawn(async move { this.commit_now(&target).await });
-        let outcome = task.await.unwrap_or_else(|error| {
-            Err(Error::B2(B2Error {
-                kind: ErrorKind::Unavailable,
-                call: "commit",
-                subject: String::new(),
-                status: 0,
-                code: String::new(),
-                detail: format!("the task ended early: {error}"),
-                attempts: 1,
-                elapsed: std::time::Duration::ZERO,
-                lost: None,
-            }))
-        });
+        let outcome = task.await.unwrap_or_else(|error| Err(ended_early(&error)));
         let committed = outcome?;
         Ok(committed.or_else(|| self.lock().unrecorded.clone()))
     }
@@ -102,7 +104,7 @@ impl Content {
         };
         if let Some(stream) = abandoned {
             if let Streaming::Running(stream) = stream {
-                self.engine.cancel_large(stream.large);
+                self.engine.cancel_large(stream.large.id().clone());
             }
             return outcome.or(Ok(None));
         }
@@ -118,37 +120,55 @@ impl Content {
     }
 
     async fn store(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
-        let abandoned = {
-            let mut state = self.lock();
-            if !state.is_dirty() || state.discarded {
-                return Ok(None);
-            }
-            match &state.stream {
-                // Nothing has left yet: the ordinary way is as short.
-                Streaming::Running(stream) if stream.parts.is_empty() => {
-                    match std::mem::take(&mut state.stream) {
-                        Streaming::Running(stream) => Some(stream.large),
-                        _ => None,
+        loop {
+            let begun = {
+                let mut state = self.lock();
+                if !state.is_dirty() || state.discarded {
+                    return Ok(None);
+                }
+                match &mut state.stream {
+                    Streaming::Running(stream) => {
+                        let large = &stream.large;
+                        match large.finishing() {
+                            Some(end) => Begun::Asked(large.id().clone(), end),
+                            None if large.is_closing() => Begun::Closed,
+                            // Nothing has left yet: the ordinary way is as short.
+                            None if large.is_unused() => Begun::Unused(large.id().clone()),
+                            None => Begun::Growing,
+                        }
+                    }
+                    _ => Begun::Nothing,
+                }
+            };
+            match begun {
+                Begun::Asked(large, end) => {
+                    if let Some((snapshot, version)) = self.ask(&large, end).await? {
+                        let done = self.settle(target, &snapshot, &version, None).await?;
+                        if !self.lock().is_dirty() {
+                            return Ok(Some(done));
+                        }
+                        // What has changed since is for this commit, too.
                     }
                 }
-                Streaming::Running(_) => None,
-                _ => {
-                    state.stream = Streaming::Off;
-                    None
+                // A commit that ended in the middle, by a panic say.
+                Begun::Closed => self.reopen(),
+                Begun::Unused(large) => {
+                    self.lock().stream = Streaming::Off;
+                    self.engine.cancel_large(large);
+                }
+                Begun::Nothing => {
+                    self.lock().stream = Streaming::Off;
+                    return self.store_plain(target).await.map(Some);
+                }
+                Begun::Growing => {
+                    let (snapshot, version, sha1) = self.finish_stream().await?;
+                    return self
+                        .settle(target, &snapshot, &version, sha1)
+                        .await
+                        .map(Some);
                 }
             }
-        };
-        if let Some(large) = abandoned {
-            self.engine.cancel_large(large);
         }
-        let streaming = matches!(self.lock().stream, Streaming::Running(_));
-        if !streaming {
-            return self.store_plain(target).await.map(Some);
-        }
-        let (snapshot, version, sha1) = self.finish_stream().await?;
-        self.settle(target, &snapshot, &version, sha1)
-            .await
-            .map(Some)
     }
 
     /// Stores a snapshot that nothing has left of yet.
@@ -181,19 +201,28 @@ impl Content {
             }
             Plan::Parts(steps) => {
                 let sha1 = hash_in_memory(&snapshot).await;
-                let large = engine.start_large(target, sha1).await?;
-                let stored = async {
-                    let hashes = engine.send_parts(&large, 1, &steps, &snapshot).await?;
-                    Ok(engine.client.finish_large_file(&large, &hashes).await?)
-                };
-                let version = match stored.await {
-                    Ok(version) => version,
-                    Err(error) => {
-                        engine.cancel_large(large);
-                        return Err(error);
+                let id = engine.start_large(target, sha1).await?;
+                let mut large = Large::growing(id.clone(), Vec::new(), 0);
+                large.close(steps, snapshot.size, snapshot.seq);
+                let wanted = {
+                    let mut state = self.lock();
+                    if state.discarded {
+                        false
+                    } else {
+                        state.stream = Streaming::Running(Box::new(Stream {
+                            large,
+                            sum: None,
+                            fixed: true,
+                        }));
+                        true
                     }
                 };
-                engine.forget_large(&large);
+                if !wanted {
+                    engine.cancel_large(id);
+                    return Err(Error::Stale);
+                }
+                let snapshot = Arc::new(snapshot);
+                let version = self.finish_closed(&snapshot).await?;
                 self.settle(target, &snapshot, &version, sha1).await
             }
         }
@@ -203,115 +232,253 @@ impl Content {
     /// finishes the large file.
     async fn finish_stream(
         self: &Arc<Self>,
-    ) -> Result<(Snapshot, FileVersion, Option<Sha1>), Error> {
+    ) -> Result<(Arc<Snapshot>, FileVersion, Option<Sha1>), Error> {
         let engine = &self.engine;
-        let (large, snapshot, parts, sum) = {
+        let (snapshot, grown, sum) = {
             let mut state = self.lock();
             state.must_be_wanted()?;
             state.low = state.size;
-            let size = state.size;
+            let issued = match &state.stream {
+                Streaming::Running(stream) => stream.large.issued(),
+                _ => return Err(Error::NeedsCommit),
+            };
+            let snapshot = state.snapshot(issued)?;
             let Streaming::Running(stream) = &mut state.stream else {
                 return Err(Error::NeedsCommit);
             };
-            stream.tail_end = stream.tail_end.max(size);
-            let (large, issued) = (stream.large.clone(), stream.issued);
-            let (parts, sum) = (stream.parts.len(), stream.sum.clone());
-            (large, state.snapshot(issued)?, parts, sum)
+            let tail = snapshot.size - snapshot.start;
+            let grown = stream.large.len();
+            let steps = plan::parts(
+                snapshot.start,
+                &snapshot.runs(),
+                plan::even(tail, engine.settings.part_size, engine.settings.uploads),
+                MAX_PARTS - grown as u64,
+                stream.large.lacking(),
+            );
+            stream.large.close(steps, snapshot.size, snapshot.seq);
+            (Arc::new(snapshot), grown, stream.sum.clone())
         };
-        let tail = snapshot.size - snapshot.start;
-        let steps = plan::parts(
-            snapshot.start,
-            &snapshot.runs(),
-            plan::even(tail, engine.settings.part_size, engine.settings.uploads),
-            MAX_PARTS - parts as u64,
-            1,
-        );
-        let landing = async {
-            let hashes = self.land(&large).await?;
-            let sum = async { hash_after(sum?.of(parts).await?, &snapshot).await };
-            Ok((hashes, sum.await))
+        let hashing = async {
+            let sum = sum?.of(grown).await?;
+            hash_after(sum, &snapshot).await
         };
-        let sending = engine.send_parts(&large, parts as u32 + 1, &steps, &snapshot);
-        let ((mut hashes, sha1), tail) = futures_util::future::try_join(landing, sending).await?;
-        hashes.extend(tail);
-        let version = engine.client.finish_large_file(&large, &hashes).await?;
-        engine.forget_large(&large);
-        self.lock().stream = Streaming::Off;
-        Ok((snapshot, version, sha1))
+        let (version, sha1) = tokio::join!(self.finish_closed(&snapshot), hashing);
+        Ok((snapshot, version?, sha1))
     }
 
-    /// Waits for the parts under way and sends those again that failed; the hashes of all of them.
-    async fn land(self: &Arc<Self>, large: &FileId) -> Result<Vec<Sha1>, Error> {
-        let mut landed = self.landed.subscribe();
-        let missing = loop {
-            landed.mark_unchanged();
-            {
-                let mut state = self.lock();
-                state.must_be_wanted()?;
-                let Streaming::Running(stream) = &state.stream else {
-                    return Err(Error::NeedsCommit);
-                };
-                if !stream.is_flying() {
-                    let missing: Vec<(usize, Step)> = stream
-                        .parts
-                        .iter()
-                        .enumerate()
-                        .filter(|(_, part)| !matches!(part.state, PartState::Done(_)))
-                        .map(|(index, part)| (index, part.step.clone()))
-                        .collect();
-                    let seq = state.seq;
-                    state.overlay.freeze();
-                    let with_bytes = missing.into_iter().map(|(index, step)| {
-                        let range = step.range().clone();
-                        let snapshot = Snapshot {
-                            start: range.start,
-                            size: range.end,
-                            seq,
-                            base: state.base.clone(),
-                            spans: state.spans(range)?,
-                        };
-                        Ok((index, step, snapshot))
-                    });
-                    break with_bytes.collect::<Result<Vec<_>, Error>>()?;
+    /// Sends what is missing of a large file that is closed, and has B2 finish it.
+    async fn finish_closed(self: &Arc<Self>, tail: &Arc<Snapshot>) -> Result<FileVersion, Error> {
+        let sent = self.send_missing(tail).await;
+        let asked = match sent {
+            Ok(()) => match &mut self.lock().stream {
+                Streaming::Running(stream) => {
+                    let hashes = stream.large.finish();
+                    hashes.map(|hashes| (stream.large.id().clone(), hashes))
                 }
+                _ => None,
             }
-            if landed.changed().await.is_err() {
-                return Err(Error::NeedsCommit);
+            .ok_or(Error::NeedsCommit),
+            Err(error) => Err(error),
+        };
+        let (large, hashes) = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                self.reopen();
+                return Err(error);
             }
         };
-        self.send_missing(large, missing).await?;
-        match &self.lock().stream {
-            Streaming::Running(stream) => stream.hashes().ok_or(Error::NeedsCommit),
-            _ => Err(Error::NeedsCommit),
+        let error = match self.engine.client.finish_large_file(&large, &hashes).await {
+            Ok(version) => {
+                self.finished(&large);
+                return Ok(version);
+            }
+            Err(error) => error,
+        };
+        // A refusal, too, may be the answer to an earlier try that has worked.
+        if error.lost.is_none() && error.status != 400 {
+            self.reopen();
+        } else if let Ok(version) = self.engine.client.get_file_info(&large).await {
+            if version.action == Action::Upload {
+                self.finished(&large);
+                return Ok(version);
+            }
+            self.reopen();
+        }
+        Err(Error::B2(error))
+    }
+
+    /// Whether a large file that B2 was asked to finish is finished; `None`: it is not, and is open again.
+    async fn ask(
+        self: &Arc<Self>,
+        large: &FileId,
+        end: End,
+    ) -> Result<Option<(Arc<Snapshot>, FileVersion)>, Error> {
+        match self.engine.client.get_file_info(large).await {
+            Ok(version) if version.action == Action::Upload => {
+                log::info!(
+                    "{}: large file {large} was finished after all",
+                    version.name
+                );
+                let base = self.lock().base.clone();
+                self.finished(large);
+                let snapshot = Snapshot {
+                    start: end.size,
+                    size: end.size,
+                    seq: end.seq,
+                    base,
+                    spans: Vec::new(),
+                };
+                Ok(Some((Arc::new(snapshot), version)))
+            }
+            Ok(_) => {
+                self.reopen();
+                Ok(None)
+            }
+            Err(mut error) if error.kind == ErrorKind::NotFound => {
+                let mut state = self.lock();
+                if let Streaming::Running(stream) = &state.stream
+                    && stream.fixed
+                {
+                    // Somebody has cancelled or deleted it; all of it is still here.
+                    state.stream = Streaming::Off;
+                    return Ok(None);
+                }
+                error.detail = format!(
+                    "somebody else has cancelled or deleted it, and with it what was sent of the file: {}",
+                    error.detail
+                );
+                Err(Error::B2(error))
+            }
+            Err(mut error) => {
+                error.lost = Some(Box::new(Lost {
+                    id: Some(large.clone()),
+                    ..Lost::default()
+                }));
+                Err(Error::B2(error))
+            }
         }
     }
 
-    async fn send_missing(
-        self: &Arc<Self>,
-        large: &FileId,
-        missing: Vec<(usize, Step, Snapshot)>,
-    ) -> Result<(), Error> {
-        let sends: Vec<BoxFuture<'static, Result<(), Error>>> = missing
-            .into_iter()
-            .map(|(index, step, snapshot)| {
-                let (this, large) = (Arc::clone(self), large.clone());
-                async move {
-                    let number = index as u32 + 1;
-                    let sha1 = this
-                        .engine
-                        .send_part(&large, number, &step, &snapshot)
-                        .await?;
-                    drop(snapshot);
-                    this.part_landed(&large, index, Some(sha1));
-                    Ok(())
+    /// The large file is a version now.
+    fn finished(&self, large: &FileId) {
+        self.engine.forget_large(large);
+        self.lock().stream = Streaming::Off;
+    }
+
+    /// A commit has failed: what it has sent is for the next one, or begins anew.
+    fn reopen(&self) {
+        let cancelled = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            let Streaming::Running(stream) = &mut state.stream else {
+                return;
+            };
+            if stream.fixed {
+                match std::mem::take(&mut state.stream) {
+                    Streaming::Running(stream) => Some(stream.large.id().clone()),
+                    _ => None,
                 }
-                .boxed()
-            })
-            .collect();
-        futures_util::stream::iter(sends)
-            .buffer_unordered(self.engine.settings.uploads.max(1))
-            .try_collect()
-            .await
+            } else {
+                let overlay = &state.overlay;
+                let grown = stream.large.len();
+                let sent = stream
+                    .large
+                    .reopen(|range, seq| overlay.changed_since(range, seq));
+                if stream.large.len() != grown {
+                    stream.sum = None;
+                }
+                for range in sent {
+                    state.overlay.mark_sent(range);
+                }
+                self.count(state);
+                None
+            }
+        };
+        if let Some(large) = cancelled {
+            self.engine.cancel_large(large);
+        }
+    }
+
+    /// Waits for the parts under way and sends what is missing. All that is begun is waited for, so that no part
+    /// comes when its number has got another meaning.
+    async fn send_missing(self: &Arc<Self>, tail: &Arc<Snapshot>) -> Result<(), Error> {
+        let mut landed = self.landed.subscribe();
+        let mut sending = FuturesUnordered::new();
+        let mut failed = None;
+        loop {
+            landed.mark_unchanged();
+            if failed.is_none() {
+                match self.launch_missing(tail) {
+                    Ok(launches) => sending.extend(launches.into_iter().map(|launch| {
+                        let this = Arc::clone(self);
+                        self.engine.rt.spawn(async move { this.send(launch).await })
+                    })),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            let flying = match &self.lock().stream {
+                Streaming::Running(stream) => stream.large.flying(),
+                _ => 0,
+            };
+            if flying == 0 && sending.is_empty() {
+                return failed.map_or(Ok(()), Err);
+            }
+            tokio::select! {
+                Some(sent) = sending.next() => {
+                    let sent = sent.unwrap_or_else(|error| Err(ended_early(&error)));
+                    failed = failed.or(sent.err());
+                }
+                changed = landed.changed() => {
+                    if changed.is_err() {
+                        return Err(Error::NeedsCommit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// As many of the missing parts as may be under way; those of the tail hold what the commit has found.
+    fn launch_missing(&self, tail: &Arc<Snapshot>) -> Result<Vec<Launch>, Error> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.must_be_wanted()?;
+        let Streaming::Running(stream) = &state.stream else {
+            return Err(Error::NeedsCommit);
+        };
+        let free = self
+            .engine
+            .settings
+            .uploads
+            .max(1)
+            .saturating_sub(stream.large.flying());
+        let issued = stream.large.issued();
+        let mut missing = stream.large.missing();
+        missing.truncate(free);
+        let mut launches = Vec::new();
+        for index in missing {
+            let launch = match &mut state.stream {
+                Streaming::Running(stream)
+                    if stream
+                        .large
+                        .step(index)
+                        .is_some_and(|step| step.range().start >= issued) =>
+                {
+                    let step = stream.large.step(index).ok_or(Error::NeedsCommit)?.clone();
+                    stream.large.launch(index);
+                    Launch {
+                        large: stream.large.id().clone(),
+                        index,
+                        step,
+                        snapshot: Arc::clone(tail),
+                        sum: None,
+                    }
+                }
+                _ => self.launch(state, index)?,
+            };
+            launches.push(launch);
+        }
+        self.count(state);
+        Ok(launches)
     }
 
     /// Takes over a finished large file; if it is not what its name shows (started under another
@@ -443,6 +610,21 @@ impl Engine {
             .try_collect()
             .await
     }
+}
+
+/// A task of a commit has panicked, or the runtime is ending.
+fn ended_early(error: &tokio::task::JoinError) -> Error {
+    Error::B2(B2Error {
+        kind: ErrorKind::Unavailable,
+        call: "commit",
+        subject: String::new(),
+        status: 0,
+        code: String::new(),
+        detail: format!("the task ended early: {error}"),
+        attempts: 1,
+        elapsed: std::time::Duration::ZERO,
+        lost: None,
+    })
 }
 
 impl State {

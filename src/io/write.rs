@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use crate::b2::FileId;
 use crate::io::Error;
 use crate::io::commit::plan::MAX_FILE;
 use crate::io::commit::stream::Streaming;
@@ -161,20 +162,27 @@ impl Content {
         if size > MAX_FILE {
             return Err(Error::TooLarge);
         }
-        let mut state = self.lock();
-        if size == state.size {
-            return Ok(());
+        let mut cancelled = None;
+        {
+            let mut state = self.lock();
+            if size == state.size {
+                return Ok(());
+            }
+            if size < state.size {
+                cancelled = state.end_stream_before(size);
+                // The last part of a stream must keep a byte behind what has left.
+                state.may_cut(size)?;
+                state.overlay.truncate(size);
+                state.base_len = state.base_len.min(size);
+                state.low = state.low.min(size);
+            }
+            state.size = size;
+            state.seq += 1;
+            self.changed(&mut state);
         }
-        if size < state.size {
-            // The last part of a stream must keep a byte behind what has left.
-            state.may_cut(size)?;
-            state.overlay.truncate(size);
-            state.base_len = state.base_len.min(size);
-            state.low = state.low.min(size);
+        if let Some(large) = cancelled {
+            self.engine.cancel_large(large);
         }
-        state.size = size;
-        state.seq += 1;
-        self.changed(&mut state);
         Ok(())
     }
 
@@ -244,7 +252,7 @@ impl State {
     /// Whether bytes from `offset` on may be written: none of them has left as a part.
     pub(in crate::io) fn may_change(&mut self, offset: u64) -> Result<(), Error> {
         match &self.stream {
-            Streaming::Running(stream) if offset < stream.issued => {
+            Streaming::Running(stream) if offset < stream.large.issued() => {
                 self.shy = true;
                 Err(Error::NeedsCommit)
             }
@@ -252,9 +260,26 @@ impl State {
         }
     }
 
+    /// A stream of which nothing is left once the file is cut to `size` is given up: what stays is in memory, or stored.
+    fn end_stream_before(&mut self, size: u64) -> Option<FileId> {
+        let idle = match &self.stream {
+            Streaming::Running(stream) => {
+                stream.large.is_growing()
+                    && size <= stream.large.least_size()
+                    && !self.overlay.has_sent_before(size)
+            }
+            // It goes on with what is there by then, if that is still long enough.
+            Streaming::Starting(_) | Streaming::Resting(_) | Streaming::Off => false,
+        };
+        match idle.then(|| std::mem::take(&mut self.stream)) {
+            Some(Streaming::Running(stream)) => Some(stream.large.id().clone()),
+            _ => None,
+        }
+    }
+
     fn may_cut(&mut self, size: u64) -> Result<(), Error> {
         match &self.stream {
-            Streaming::Running(stream) if size <= stream.issued.max(stream.tail_end) => {
+            Streaming::Running(stream) if !stream.fixed && size <= stream.large.least_size() => {
                 self.shy = true;
                 Err(Error::NeedsCommit)
             }

@@ -98,6 +98,10 @@ impl Step {
             Self::Copy(range) | Self::Send(range) => range,
         }
     }
+
+    fn len(&self) -> u64 {
+        self.range().end - self.range().start
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +129,8 @@ pub(in crate::io) fn plan(runs: &[Run], limits: Limits) -> Plan {
     Plan::Parts(parts)
 }
 
-/// Parts for the content from `start` on, at most `max` and at least `min` (1 or 2) of them.
+/// Parts for the content from `start` on, at most `max` and at least `min` of them (for which it must be long enough:
+/// all but the last have the smallest size at least, and that has a byte).
 pub(in crate::io) fn parts(
     start: u64,
     runs: &[Run],
@@ -138,15 +143,13 @@ pub(in crate::io) fn parts(
     let mut worth = MIN_PART;
     loop {
         let spans = spans(start, runs, worth);
-        let mut steps: Vec<Step> = spans
+        let steps: Vec<Step> = spans
             .iter()
             .flat_map(|span| span.split(part, copy))
             .collect();
         if steps.len() as u64 <= max || worth >= MAX_PART {
-            if (steps.len() as u64) < min {
-                halve(&mut steps);
-            }
-            return steps;
+            let size: u64 = runs.iter().map(|run| run.len).sum();
+            return at_least(min, steps, start..start + size);
         }
         // Too many: larger pieces, and short copies are not worth a part any more.
         copy = MAX_PART;
@@ -288,19 +291,44 @@ fn swallow(spans: &mut Vec<Span>, at: usize) {
     }
 }
 
-/// B2 wants two parts: splits the only one so that the first keeps the minimum.
-fn halve(steps: &mut Vec<Step>) {
-    let Some(step) = steps.pop() else { return };
-    let Range { start, end } = step.range().clone();
-    let middle = start + ((end - start) / 2).max(MIN_PART);
-    if middle >= end {
-        steps.push(step);
-        return;
+/// B2 wants two parts, and as many as it has already: splits the longest until there are enough, or all anew.
+fn at_least(min: u64, mut steps: Vec<Step>, range: Range<u64>) -> Vec<Step> {
+    while (steps.len() as u64) < min {
+        let longest = (0..steps.len()).max_by_key(|i| steps[*i].len());
+        let Some(longest) = longest.filter(|i| {
+            let spare = u64::from(*i + 1 < steps.len()) * (MIN_PART - 1);
+            steps[*i].len() > MIN_PART + spare
+        }) else {
+            return evenly(min, range);
+        };
+        let step = steps.remove(longest);
+        let Range { start, end } = step.range().clone();
+        let middle = start + ((end - start) / 2).max(MIN_PART);
+        let halves = match step {
+            Step::Copy(_) => [Step::Copy(start..middle), Step::Copy(middle..end)],
+            Step::Send(_) => [Step::Send(start..middle), Step::Send(middle..end)],
+        };
+        steps.splice(longest..longest, halves);
     }
-    match step {
-        Step::Copy(_) => steps.extend([Step::Copy(start..middle), Step::Copy(middle..end)]),
-        Step::Send(_) => steps.extend([Step::Send(start..middle), Step::Send(middle..end)]),
+    steps
+}
+
+/// Parts of the same size as far as that is allowed, all of them sent.
+fn evenly(count: u64, range: Range<u64>) -> Vec<Step> {
+    let len = range.end - range.start;
+    let size = (len / count.max(1)).max(MIN_PART);
+    let mut steps = Vec::new();
+    let mut at = range.start;
+    for _ in 1..count {
+        let end = (at + size).min(range.end);
+        if end == range.end {
+            break;
+        }
+        steps.push(Step::Send(at..end));
+        at = end;
     }
+    steps.push(Step::Send(at..range.end));
+    steps
 }
 
 /// The size of parts, at most `part_size`, that `streams` uploads at once finish `len` bytes with
@@ -485,6 +513,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn as_many_parts_as_b2_has_already(runs in runs(), spare in 1u64..20_000_000, min in 1u64..40) {
+            let runs = placed(runs);
+            let size: u64 = runs.iter().map(|r| r.len).sum();
+            // As long as that many parts need.
+            let min = min.min(1 + size.saturating_sub(1) / MIN_PART);
+            let steps = super::parts(0, &runs, spare.max(MIN_PART), 10_000, min);
+            prop_assert!(steps.len() as u64 >= min);
+            let mut at = 0;
+            for (i, step) in steps.iter().enumerate() {
+                prop_assert_eq!(step.range().start, at);
+                prop_assert!(step.len() >= MIN_PART || i + 1 == steps.len() && step.len() > 0);
+                at = step.range().end;
+            }
+            prop_assert_eq!(at, size);
+        }
+
         #[test]
         fn a_plan_covers_everything_once_within_the_limits(runs in runs(), part_size in MIN_PART..64_000_000) {
             let limits = Limits { part_size, ..LIMITS };

@@ -1,25 +1,20 @@
 //! Sending parts of a large file while it is still being written.
 //!
 //! A content that is written in one run (new, cut to nothing, or appended to) starts a large file
-//! once the run is long enough, and sends full parts in order of file offset. What was copied on the
-//! server in the middle of a run ends the stream: the rest is for the commit. What a part holds
-//! must not change any more: `issued` is the offset up to which parts were made, and a change
-//! before it needs a commit first. A part that has landed gives back its memory; one that failed
-//! keeps it and is tried again by the commit. At least one byte stays behind what was issued, so
-//! that the last part is never empty and there are always two.
+//! once the run is long enough, and sends full parts in order of file offset; `large` keeps account of
+//! them. What was copied on the server in the middle of a run ends the growth: the rest is for the commit. A part
+//! that has landed gives back its memory; one that failed keeps it and is tried again by the commit.
 
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
-
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Sha1};
+use crate::io::commit::large::Large;
 use crate::io::commit::plan::{self, MAX_PART, MIN_PART, Run, Step};
 use crate::io::commit::snapshot::Snapshot;
-use crate::io::commit::sum::{Sum, UNHURRIED};
+use crate::io::commit::sum::Sum;
 use crate::io::engine::Engine;
 use crate::io::read::records::{Record, Stored};
 use crate::io::write::content::{Content, State};
@@ -38,103 +33,25 @@ pub(in crate::io) enum Streaming {
     Resting(Instant),
     /// `start_large_file` is under way; the number tells this start from a later one.
     Starting(u64),
-    Running(Stream),
+    Running(Box<Stream>),
 }
 
+/// A large file that has begun.
 pub(in crate::io) struct Stream {
-    pub(in crate::io) large: FileId,
-    pub(in crate::io) parts: Vec<Part>,
-    /// Parts before this one were all launched.
-    launched: usize,
-    flying: usize,
-    flying_bytes: u64,
-    failed: usize,
-    /// End of the last part made.
-    pub(in crate::io) issued: u64,
-    /// Where the written run starts; what is stored is copied up to here.
-    data_start: u64,
-    /// End of what a commit that failed has already sent behind `issued`.
-    pub(in crate::io) tail_end: u64,
+    pub(in crate::io) large: Large,
     /// The hash of everything, when nothing of it comes from a base.
     pub(in crate::io) sum: Option<Arc<Sum>>,
+    /// Its hash was told at its start, so that nothing of it may change: a commit that fails begins another.
+    pub(in crate::io) fixed: bool,
 }
 
-pub(in crate::io) struct Part {
+/// A part about to be sent.
+pub(in crate::io) struct Launch {
+    pub(in crate::io) large: FileId,
+    pub(in crate::io) index: usize,
     pub(in crate::io) step: Step,
-    pub(in crate::io) state: PartState,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::io) enum PartState {
-    Waiting,
-    Flying,
-    Done(Sha1),
-    Failed,
-}
-
-/// A part about to fly.
-struct Launch {
-    large: FileId,
-    index: usize,
-    step: Step,
-    snapshot: Snapshot,
-    sum: Option<Arc<Sum>>,
-}
-
-impl Stream {
-    /// Bytes on their way that give back memory when they land.
-    pub(in crate::io) fn flying_bytes(&self) -> u64 {
-        self.flying_bytes
-    }
-
-    pub(in crate::io) fn is_flying(&self) -> bool {
-        self.flying > 0
-    }
-
-    fn set(&mut self, index: usize, now: PartState) {
-        let Some(part) = self.parts.get_mut(index) else {
-            return;
-        };
-        let bytes = match &part.step {
-            Step::Send(range) => range.end - range.start,
-            Step::Copy(_) => 0,
-        };
-        match std::mem::replace(&mut part.state, now) {
-            PartState::Flying => {
-                self.flying -= 1;
-                self.flying_bytes -= bytes;
-            }
-            PartState::Failed => self.failed -= 1,
-            PartState::Waiting | PartState::Done(_) => {}
-        }
-        match now {
-            PartState::Flying => {
-                self.flying += 1;
-                self.flying_bytes += bytes;
-            }
-            PartState::Failed => self.failed += 1,
-            PartState::Waiting | PartState::Done(_) => {}
-        }
-    }
-
-    /// The next part that was made and never launched.
-    fn waiting(&mut self) -> Option<usize> {
-        while self.parts.get(self.launched)?.state != PartState::Waiting {
-            self.launched += 1;
-        }
-        Some(self.launched)
-    }
-
-    /// The SHA-1 of every part if all have landed.
-    pub(in crate::io) fn hashes(&self) -> Option<Vec<Sha1>> {
-        self.parts
-            .iter()
-            .map(|part| match part.state {
-                PartState::Done(sha1) => Some(sha1),
-                _ => None,
-            })
-            .collect()
-    }
+    pub(in crate::io) snapshot: Arc<Snapshot>,
+    pub(in crate::io) sum: Option<Arc<Sum>>,
 }
 
 impl Engine {
@@ -236,7 +153,7 @@ impl Content {
             match started {
                 Some(large) if mine && !state.discarded => {
                     state.stream = match Self::run_from(&state, large.clone()) {
-                        Some(stream) => Streaming::Running(stream),
+                        Some(stream) => Streaming::Running(Box::new(stream)),
                         None => Streaming::Off,
                     };
                     matches!(state.stream, Streaming::Off).then_some(large)
@@ -258,31 +175,16 @@ impl Content {
     /// A stream for what is written now; `None` when it is not one run behind the base any more.
     fn run_from(state: &State, large: FileId) -> Option<Stream> {
         let (first, head) = state.head()?;
-        let mut parts = Vec::new();
-        let mut issued = 0;
         // A shorter head is downloaded and sent with the first part.
-        if first >= MIN_PART {
-            let steps = plan::parts(0, &head, MIN_PART, MAX_STREAMED as u64, 1);
-            parts = steps
-                .into_iter()
-                .map(|step| Part {
-                    step,
-                    state: PartState::Waiting,
-                })
-                .collect();
-            issued = first;
-        }
+        let steps = if first >= MIN_PART {
+            plan::parts(0, &head, MIN_PART, MAX_STREAMED as u64, 1)
+        } else {
+            Vec::new()
+        };
         Some(Stream {
-            large,
-            parts,
-            launched: 0,
-            flying: 0,
-            flying_bytes: 0,
-            failed: 0,
-            issued,
-            data_start: first,
-            tail_end: 0,
+            large: Large::growing(large, steps, first),
             sum: (first == 0).then(Arc::default),
+            fixed: false,
         })
     }
 
@@ -291,46 +193,48 @@ impl Content {
         let Streaming::Running(stream) = &mut state.stream else {
             return None;
         };
-        if stream.flying >= uploads {
+        if !stream.large.is_growing() || stream.large.flying() >= uploads {
             return None;
         }
-        let waiting = stream.waiting();
-        // Copies take nothing from here; what is sent is held by the snapshot until it landed.
-        let (index, range, spans) = if let Some(index) = waiting {
-            let range = stream.parts[index].step.range().clone();
-            let spans = state.spans(range.clone()).ok()?;
-            (index, range, spans)
-        } else {
-            let range = self.next_range(state, pressure)?;
-            state.overlay.freeze();
-            let spans = state.spans(range.clone()).ok()?;
-            let Streaming::Running(stream) = &mut state.stream else {
-                return None;
-            };
-            stream.issued = range.end;
-            stream.parts.push(Part {
-                step: Step::Send(range.clone()),
-                state: PartState::Waiting,
-            });
-            (stream.parts.len() - 1, range, spans)
+        let index = match stream.large.waiting() {
+            Some(index) => index,
+            None => {
+                let range = self.next_range(state, pressure)?;
+                let Streaming::Running(stream) = &mut state.stream else {
+                    return None;
+                };
+                stream.large.add(range)
+            }
         };
+        self.launch(state, index).ok()
+    }
+
+    /// Takes what a part holds as it is now, and notes that it is on its way.
+    pub(in crate::io) fn launch(&self, state: &mut State, index: usize) -> Result<Launch, Error> {
+        let Streaming::Running(stream) = &state.stream else {
+            return Err(Error::NeedsCommit);
+        };
+        let step = stream.large.step(index).ok_or(Error::NeedsCommit)?.clone();
+        let range = step.range().clone();
+        state.overlay.freeze();
+        // Copies take nothing from here; what is sent is held by the snapshot until it landed.
         let snapshot = Snapshot {
             start: range.start,
             size: range.end,
             seq: state.seq,
             base: state.base.clone(),
-            spans,
+            spans: state.spans(range)?,
         };
         let Streaming::Running(stream) = &mut state.stream else {
-            return None;
+            return Err(Error::NeedsCommit);
         };
-        stream.set(index, PartState::Flying);
-        Some(Launch {
-            large: stream.large.clone(),
+        stream.large.launch(index);
+        Ok(Launch {
+            large: stream.large.id().clone(),
             index,
-            step: stream.parts[index].step.clone(),
+            step,
             sum: stream.sum.clone(),
-            snapshot,
+            snapshot: Arc::new(snapshot),
         })
     }
 
@@ -339,17 +243,37 @@ impl Content {
         let Streaming::Running(stream) = &state.stream else {
             return None;
         };
-        if stream.failed > 0 || stream.parts.len() >= MAX_STREAMED {
+        let large = &stream.large;
+        if !large.may_grow() || large.len() >= MAX_STREAMED {
             return None;
         }
-        let written = state.overlay.run_end(stream.issued.max(stream.data_start));
-        let ready = written.saturating_sub(stream.issued + 1);
-        let full = self.engine.part_size(stream.parts.len());
+        let issued = large.issued();
+        let written = state.overlay.run_end(issued.max(large.run_start()));
+        // One byte at least stays behind, so that the last part is never empty and there are always two.
+        let ready = written.saturating_sub(issued + 1);
+        let full = self.engine.part_size(large.len());
         let least = if pressure { MIN_PART } else { full };
-        (ready >= least).then(|| stream.issued..stream.issued + ready.min(full))
+        (ready >= least).then(|| issued..issued + ready.min(full))
     }
 
+    /// Sends a part while the file is being written.
     async fn fly(self: Arc<Self>, launch: Launch) {
+        let number = launch.index + 1;
+        let large = launch.large.clone();
+        let sent = self.send(launch).await;
+        // A file that was cut, or has gone, has given up its large file under way.
+        let wanted = matches!(&self.lock().stream, Streaming::Running(s) if *s.large.id() == large);
+        if let Err(error) = sent
+            && wanted
+        {
+            self.engine.failures.fetch_add(1, Ordering::Relaxed);
+            log::warn!("part {number} of large file {large} will be tried again: {error}");
+        }
+        self.pump(false);
+    }
+
+    /// Sends a part and notes how that ended, also if it ends in the middle.
+    pub(in crate::io) async fn send(self: &Arc<Self>, launch: Launch) -> Result<(), Error> {
         let Launch {
             large,
             index,
@@ -357,50 +281,63 @@ impl Content {
             snapshot,
             sum,
         } = launch;
-        let number = index as u32 + 1;
-        let sent = {
-            let mut sending = pin!(self.engine.send_part(&large, number, &step, &snapshot));
-            match (timeout(UNHURRIED, &mut sending).await, &sum) {
-                (Ok(sent), Some(sum)) => {
-                    sum.give_up();
-                    sent
-                }
-                (Ok(sent), None) => sent,
-                (Err(_), sum) => {
-                    if let (Some(sum), Some(pieces)) = (sum, snapshot.in_memory()) {
-                        sum.offer(index, pieces);
-                    }
-                    sending.await
-                }
-            }
+        let landing = Landing {
+            content: self,
+            large: &large,
+            index,
         };
-        drop(snapshot);
-        if let Err(error) = &sent {
-            self.engine.failures.fetch_add(1, Ordering::Relaxed);
-            log::warn!("part {number} of large file {large} will be tried again: {error}");
+        let number = index as u32 + 1;
+        if let (Some(sum), Some(pieces)) = (sum, snapshot.in_memory()) {
+            sum.offer(index, pieces);
         }
-        self.part_landed(&large, index, sent.ok());
-        self.pump(false);
+        let sent = self
+            .engine
+            .send_part(&large, number, &step, &snapshot)
+            .await;
+        drop(snapshot);
+        let (sha1, result) = match sent {
+            Ok(sha1) => (Some(sha1), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        landing.ended(sha1);
+        result
     }
 
     /// Notes how a part ended; gives back the memory of one that B2 has.
-    pub(in crate::io) fn part_landed(&self, large: &FileId, index: usize, sha1: Option<Sha1>) {
+    fn part_landed(&self, large: &FileId, index: usize, sha1: Option<Sha1>) {
         {
             let mut guard = self.lock();
             let state = &mut *guard;
             if let Streaming::Running(stream) = &mut state.stream
-                && stream.large == *large
+                && stream.large.id() == large
             {
-                stream.set(index, sha1.map_or(PartState::Failed, PartState::Done));
-                if let (Step::Send(range), Some(_)) = (&stream.parts[index].step, sha1) {
-                    // The base bytes in front of the run can still be read from the base.
-                    let from = range.start.max(stream.data_start);
-                    state.overlay.mark_sent(from..range.end);
+                if let Some(range) = stream.large.landed(index, sha1) {
+                    state.overlay.mark_sent(range);
                 }
                 self.count(state);
             }
         }
         self.landed.send_modify(|count| *count += 1);
+    }
+}
+
+/// A part on its way: one whose task ends early, by a panic or at the end of the runtime, has failed.
+struct Landing<'a> {
+    content: &'a Content,
+    large: &'a FileId,
+    index: usize,
+}
+
+impl Landing<'_> {
+    fn ended(self, sha1: Option<Sha1>) {
+        self.content.part_landed(self.large, self.index, sha1);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.content.part_landed(self.large, self.index, None);
     }
 }
 

@@ -1,19 +1,15 @@
 //! The SHA-1 of a whole file that leaves in parts, computed beside the sending.
 //!
-//! B2 knows only the hashes of the parts. Hashing the bytes once more must not slow anybody down:
-//! a part is hashed only when it has been on its way for a while, that is when the line is the
-//! limit and not this machine. As soon as one part has landed unhashed the sum is given up.
+//! B2 knows only the hashes of the parts, and is told that of the whole at the start or never (API §6). It is known
+//! here all the same, and goes along with the next copy that stores attributes. Bytes that wait for their turn keep
+//! their memory: parts are offered in the order in which they leave, so it is little.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::Notify;
-
-/// How long a part is on its way before there is time to hash it.
-pub(in crate::io) const UNHURRIED: Duration = Duration::from_millis(100);
 
 /// Bytes hashed at once.
 const STEP: usize = 1 << 20;
@@ -32,7 +28,6 @@ struct State {
     next: usize,
     waiting: BTreeMap<usize, Vec<Bytes>>,
     running: bool,
-    given_up: bool,
 }
 
 impl State {
@@ -47,7 +42,7 @@ impl Sum {
     /// A part is on its way and its bytes are in memory: hashes it when its turn comes.
     pub(in crate::io) fn offer(self: &Arc<Self>, index: usize, pieces: Vec<Bytes>) {
         let mut state = self.lock();
-        if state.given_up || index < state.next {
+        if index < state.next {
             return;
         }
         state.waiting.insert(index, pieces);
@@ -62,24 +57,14 @@ impl Sum {
         tokio::task::spawn_blocking(move || this.run(first));
     }
 
-    /// A part's bytes are gone before they were offered.
-    pub(in crate::io) fn give_up(&self) {
-        let mut state = self.lock();
-        state.given_up = true;
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        drop(waiting);
-        self.idle.notify_waiters();
-    }
-
     /// The hash so far if it is of exactly the first `parts` parts; waits for what was offered.
     pub(in crate::io) async fn of(&self, parts: usize) -> Option<Hasher> {
         loop {
             let idle = self.idle.notified();
             {
                 let state = self.lock();
-                if state.given_up || !state.running {
-                    let whole = !state.given_up && state.next == parts;
+                if !state.running {
+                    let whole = state.next == parts;
                     return whole.then(|| state.hash.clone());
                 }
             }
@@ -152,9 +137,5 @@ mod tests {
         sum.offer(0, part(0));
         sum.offer(2, part(2));
         assert!(sum.of(3).await.is_none());
-        sum.give_up();
-        sum.offer(1, part(1));
-        assert!(sum.of(3).await.is_none());
-        assert!(sum.lock().waiting.is_empty());
     }
 }

@@ -359,12 +359,12 @@ impl Content {
             let mut state = self.lock();
             state.held = true;
             match &state.stream {
-                Streaming::Running(stream) if !stream.parts.is_empty() => return true,
+                Streaming::Running(stream) if !stream.large.is_unused() => return true,
                 _ => std::mem::take(&mut state.stream),
             }
         };
         if let Streaming::Running(stream) = idle {
-            self.engine.cancel_large(stream.large);
+            self.engine.cancel_large(stream.large.id().clone());
         }
         false
     }
@@ -393,7 +393,7 @@ impl Content {
         };
         drop(old);
         if let Streaming::Running(stream) = stream {
-            self.engine.cancel_large(stream.large);
+            self.engine.cancel_large(stream.large.id().clone());
         }
     }
 
@@ -407,7 +407,7 @@ impl Content {
         let unsent = state.overlay.weight() + overhead;
         self.unsent.store(unsent, Ordering::Relaxed);
         let flying = match &state.stream {
-            Streaming::Running(stream) => stream.flying_bytes(),
+            Streaming::Running(stream) => stream.large.flying_bytes(),
             _ => 0,
         };
         self.flying.store(flying, Ordering::Relaxed);
@@ -422,7 +422,7 @@ impl Drop for Content {
     fn drop(&mut self) {
         let stream = std::mem::take(&mut self.lock().stream);
         if let Streaming::Running(stream) = stream {
-            self.engine.cancel_large(stream.large);
+            self.engine.cancel_large(stream.large.id().clone());
         }
     }
 }

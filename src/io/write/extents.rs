@@ -333,22 +333,49 @@ impl Overlay {
         at.is_some()
     }
 
-    /// The range was acknowledged as a part: its memory is given back, the change stays known, and
-    /// no newer than it was.
+    /// The range was acknowledged as a part: memory that it takes is given back, the changes stay known, and no
+    /// newer than they were. What is not in memory can be read from where it is.
     pub(in crate::io) fn mark_sent(&mut self, range: Range<u64>) {
         let from = self.start_at_or_before(range.start);
         let changes = self.map.range(from..range.end.max(from));
-        let seq = changes
-            .filter(|(start, extent)| **start + extent.len > range.start)
-            .map(|(_, extent)| extent.seq)
-            .max();
-        self.cut(range.clone());
-        self.insert(
-            range.start,
-            range.end - range.start,
-            seq.unwrap_or_default(),
-            Kind::Sent,
-        );
+        let held: Vec<(Range<u64>, u64)> = changes
+            .filter(|(start, extent)| extent.kind.is_unsent() && **start + extent.len > range.start)
+            .map(|(start, extent)| {
+                let end = (start + extent.len).min(range.end);
+                ((*start).max(range.start)..end, extent.seq)
+            })
+            .collect();
+        let mut sent: Option<(Range<u64>, u64)> = None;
+        for (next, seq) in held {
+            self.cut(next.clone());
+            match &mut sent {
+                Some((run, last)) if run.end == next.start => {
+                    run.end = next.end;
+                    *last = (*last).max(seq);
+                }
+                _ => {
+                    if let Some((run, seq)) = sent.replace((next, seq)) {
+                        self.insert(run.start, run.end - run.start, seq, Kind::Sent);
+                    }
+                }
+            }
+        }
+        if let Some((run, seq)) = sent {
+            self.insert(run.start, run.end - run.start, seq, Kind::Sent);
+        }
+    }
+
+    /// Whether something in a range was changed after `seq`.
+    pub(in crate::io) fn changed_since(&self, range: &Range<u64>, seq: u64) -> bool {
+        let from = self.start_at_or_before(range.start);
+        let mut changes = self.map.range(from..range.end.max(from));
+        changes.any(|(start, extent)| extent.seq > seq && start + extent.len > range.start)
+    }
+
+    /// Whether bytes before `size` have left memory.
+    pub(in crate::io) fn has_sent_before(&self, size: u64) -> bool {
+        let mut before = self.map.range(..size);
+        before.any(|(_, extent)| matches!(extent.kind, Kind::Sent))
     }
 
     /// Drops every change that is not newer than `seq`: a commit has stored them.

@@ -336,7 +336,7 @@ pub(super) fn shown(bucket: &[Row]) -> BTreeMap<&str, Option<&Content>> {
 }
 
 /// Whether the last token of a content is that writer's.
-fn last_by(content: &[u8], writer: u8) -> bool {
+pub(super) fn last_by(content: &[u8], writer: u8) -> bool {
     let letters = content.iter().rev();
     let mut letters = letters.filter(|byte| byte.is_ascii_alphabetic());
     letters.next() == Some(&writer)

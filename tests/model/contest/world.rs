@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::mount::{Content, Mount};
 use super::steps::{DIRECTORIES, Manner, NAMES, Ours, Step, Theirs};
-use super::truth::{Row, Truth, parent, rows, shown, words};
+use super::truth::{Row, Truth, last_by, parent, rows, shown, words};
 use crate::support::bucket::Bucket;
 use crate::support::emulator::Emulator;
 
@@ -184,7 +184,11 @@ impl World {
     fn note(&mut self, what: &Ours, told: Told, before: &[(String, Option<Content>)]) {
         if self.manner.delete == Delete::Purge {
             for (name, content) in before {
-                self.truth.may_be_purged(name, content.as_ref());
+                // What is stored later may come to lie over what B has uploaded since, which is older then.
+                let since = content
+                    .as_ref()
+                    .filter(|content| self.manner.write_back.is_none() || !last_by(content, b'A'));
+                self.truth.may_be_purged(name, since);
             }
         }
         let of = |name: &str| {
