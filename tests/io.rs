@@ -6,6 +6,8 @@ mod rig;
 
 #[path = "io/copying.rs"]
 mod copying;
+#[path = "io/damage.rs"]
+mod damage;
 #[path = "io/holes.rs"]
 mod holes;
 #[path = "io/keeping.rs"]

@@ -18,7 +18,8 @@ use tokio::sync::Semaphore;
 use crate::b2::{Client, FileId};
 use crate::io::memory::budget::{Budget, Reservation, Want};
 use crate::io::read::cache::{self, BLOCK, Cache, Found};
-use crate::io::read::fetch::{self, Fetch, read_error};
+use crate::io::read::check::Compared;
+use crate::io::read::fetch::{self, Fetch};
 use crate::io::read::records::{Record, Records, Stored};
 use crate::io::write::content::Content;
 use crate::io::{Error, Settings};
@@ -48,6 +49,10 @@ pub(in crate::io) struct Engine {
     /// When enough was last seen leaving for those who wait for memory (`now_ms`), and whether any of
     /// it was on its way.
     pub(in crate::io) enough: Mutex<Option<(u64, bool)>>,
+    /// Bytes given to programs, compared with stored hashes and not.
+    pub(in crate::io) reads: Arc<Compared>,
+    /// Bytes of stored versions that were sent again as part of new content without a hash to compare them with.
+    pub(in crate::io) unchecked: AtomicU64,
     /// Uploads that failed; waiting writers see by it that waiting may not help.
     pub(in crate::io) failures: AtomicU64,
     /// Large files under way here: never taken for abandoned ones.
@@ -71,6 +76,8 @@ impl Engine {
             filling: Arc::new(Semaphore::new(1)),
             contents: Mutex::default(),
             enough: Mutex::default(),
+            reads: Arc::default(),
+            unchecked: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             large: Mutex::default(),
             own: Mutex::new(LruCache::new(OWN_VERSIONS)),
@@ -226,40 +233,38 @@ impl Engine {
         (self.budget.write_limit() * 3 / 4 / readers).min(2 * streams * (16 << 20))
     }
 
-    /// Ranges of versions as whole buffers beside the cache, all in one reservation: what a
-    /// commit needs to fill parts. What is not all cached is downloaded.
+    /// Ranges of versions (ordered by version) as whole buffers beside the cache, all in one reservation: what a
+    /// commit needs to fill parts, checked as `proof` says.
     pub(in crate::io) async fn read_for_commit(
         &self,
         ranges: &[Stored],
     ) -> Result<Vec<Bytes>, Error> {
         let total = ranges.iter().map(Stored::len).sum();
-        let _permit;
+        let mut turn = None;
         let mut room = if let Some(room) = self.reserve_now(Want::Ahead, total) {
             room
         } else {
-            _permit = Arc::clone(&self.filling).acquire_owned().await;
+            // Kept as long as the bytes are: else the next one stood in line before every reader.
+            turn = Some(Arc::new(self.filling().await?));
             self.reserve(total).await?
         };
         let mut parts = Vec::with_capacity(ranges.len());
-        for stored in ranges {
-            let share = room.split(stored.len());
-            parts.push(async move {
-                if let Some(cached) = self.cached(&stored.record, stored.range.clone()) {
-                    return Ok(share.hold(cached.concat()));
-                }
-                let mut data = Vec::with_capacity(stored.len() as usize);
-                let mut download = self
-                    .client
-                    .download(&stored.record.id, stored.range.clone())
-                    .await
-                    .map_err(read_error)?;
-                while let Some(chunk) = download.chunk().await.map_err(read_error)? {
-                    data.extend_from_slice(&chunk);
-                }
-                Ok(share.hold(data))
-            });
+        for of_one in ranges.chunk_by(|one, next| one.record == next.record) {
+            let wanted: Vec<_> = of_one.iter().map(|stored| stored.range.clone()).collect();
+            for data in self.read_checked(&of_one[0].record, &wanted).await? {
+                let share = room.split(data.len() as u64);
+                parts.push(share.hold(Filled {
+                    data,
+                    _turn: turn.clone(),
+                }));
+            }
         }
-        futures_util::future::try_join_all(parts).await
+        Ok(parts)
+    }
+
+    async fn filling(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
+        let turn = Arc::clone(&self.filling).acquire_owned().await;
+        turn.map_err(|_| Error::NoMemory)
     }
 
     pub(in crate::io) fn note_own(&self, id: &FileId) {
@@ -288,6 +293,18 @@ impl Engine {
     }
 }
 
+/// Bytes that were fetched for a commit, and the turn in which it was done.
+struct Filled {
+    data: Vec<u8>,
+    _turn: Option<Arc<tokio::sync::OwnedSemaphorePermit>>,
+}
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
 /// A read whose bytes are there or on their way.
 pub(in crate::io) struct Reading {
     found: Vec<Found>,
@@ -310,7 +327,7 @@ impl Reading {
 }
 
 /// Cuts whole blocks, the first of which starts at `start`, down to a range.
-fn trim(mut blocks: Vec<Bytes>, start: u64, range: Range<u64>) -> Vec<Bytes> {
+pub(in crate::io) fn trim(mut blocks: Vec<Bytes>, start: u64, range: Range<u64>) -> Vec<Bytes> {
     let mut at = start;
     for block in &mut blocks {
         let end = at + block.len() as u64;

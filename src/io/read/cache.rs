@@ -115,11 +115,6 @@ impl Cache {
         Some(found)
     }
 
-    /// One block, if it is there.
-    pub(in crate::io) fn get(&self, record: &Record, block: u64) -> Option<Bytes> {
-        self.lock().take((record.key, block))
-    }
-
     /// Every block of a range: there, joined, or newly on its way; the new fetches must be run.
     pub(in crate::io) fn look(
         &self,

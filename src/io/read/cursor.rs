@@ -1,8 +1,6 @@
-//! Where one reader stands: drives read-ahead and checks whole sequential reads.
+//! Where one reader stands: drives read-ahead, and reads again what was not as it was stored.
 //!
-//! The check hashes bytes in file order as they are handed out; requests that the kernel sends
-//! out of order make it lag behind and catch up from cached blocks. Before the last byte is
-//! handed out, the hash is complete. Lock order: check, then state, then cache.
+//! Lock order: state, then cache.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,19 +14,16 @@ use crate::b2::Sha1;
 use crate::io::Error;
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::read::cache::{BLOCK, blocks_of};
+use crate::io::read::check::{Check, Ticket, Verdict};
 use crate::io::read::fetch::Fetch;
 use crate::io::read::readahead::{Limits, ReadAhead};
 use crate::io::read::records::Record;
-
-/// How far hashing may lag behind before the read does not count as sequential: more than the
-/// kernel keeps in flight, reordered.
-const LAG: u64 = 16 << 20;
 
 /// Where one reader stands (one per open handle); drives read-ahead.
 #[derive(Default)]
 pub struct Cursor {
     state: Mutex<Option<State>>,
-    check: tokio::sync::Mutex<Check>,
+    check: Arc<Check>,
 }
 
 impl fmt::Debug for Cursor {
@@ -63,16 +58,6 @@ impl Drop for OpenWindow {
         self.0.fetch_sub(1, Ordering::Relaxed);
         self.1.readers.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-#[derive(Default)]
-enum Check {
-    #[default]
-    Off,
-    /// The first `pos` bytes of the version with this key are hashed.
-    Running { key: u64, pos: u64, hash: Hasher },
-    /// The version with this key was not, or what was handed out of it.
-    Bad(u64, Error),
 }
 
 impl State {
@@ -164,80 +149,52 @@ impl Cursor {
         state.drop_behind();
     }
 
-    /// Hashes what is about to be handed out; what comes back may be handed out.
-    pub(in crate::io) async fn check(
+    /// A read has come that is to be compared with what is stored; before it is answered.
+    pub(in crate::io) fn comes(
+        &self,
+        engine: &Engine,
+        record: &Record,
+        range: &Range<u64>,
+    ) -> Result<Option<Ticket<'_>>, Error> {
+        if record.sha1().is_none() {
+            return Ok(None);
+        }
+        self.check.comes(engine, record, range)
+    }
+
+    /// What is about to be given out; what comes back may be given out.
+    pub(in crate::io) async fn gives(
         &self,
         engine: &Arc<Engine>,
         record: &Arc<Record>,
+        ticket: Option<Ticket<'_>>,
         offset: u64,
         data: Vec<Bytes>,
     ) -> Result<Vec<Bytes>, Error> {
+        let verdict = self.check.gives(engine, record, ticket, &data).await;
+        let Verdict::Wrong {
+            found,
+            before,
+            differs,
+        } = verdict
+        else {
+            return Ok(data);
+        };
         let Some(stored) = record.sha1() else {
             return Ok(data);
         };
-        let end = offset + data.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        let last = end == record.size;
-        let mut check = if last {
-            self.check.lock().await
-        } else if let Ok(check) = self.check.try_lock() {
-            check
-        } else {
-            // Another request of this reader is being hashed; this one is caught up with later.
-            return Ok(data);
-        };
-        match &*check {
-            Check::Running { key, .. } if *key == record.key => {}
-            Check::Bad(key, error) if *key == record.key && offset > 0 => {
-                return if last { Err(error.clone()) } else { Ok(data) };
-            }
-            _ if offset == 0 => {
-                *check = Check::Running {
-                    key: record.key,
-                    pos: 0,
-                    hash: Hasher::new(),
-                }
-            }
-            _ => return Ok(data),
-        }
-        let Check::Running { pos, hash, .. } = &mut *check else {
-            return Ok(data);
-        };
-        if *pos < offset {
-            if offset - *pos > LAG {
-                *check = Check::Off;
-                return Ok(data);
-            }
-            if last {
-                let gap = engine.read(record, *pos..offset).await?;
-                update(hash, pos, &gap);
-            } else {
-                catch_up(engine, record, hash, pos, offset);
-            }
-        }
-        if *pos < offset || *pos >= end {
-            return Ok(data);
-        }
-        let before = (*pos, hash.clone());
-        update_from(hash, pos, offset, &data);
-        if *pos < record.size {
-            return Ok(data);
-        }
-        let found = Sha1(hash.clone().finalize().into());
-        *check = Check::Off;
-        if found == stored {
-            return Ok(data);
-        }
         log::warn!(
             "{}: SHA-1 is {found}, stored is {stored}; reading it again",
             record.id
         );
         engine.cache.forget(record);
-        if let Err(error) = recheck(engine, record, stored, before).await {
+        if let Err(error) = recheck(engine, record, stored, before, differs).await {
             if let Error::Corrupt(_) = &error {
-                *check = Check::Bad(record.key, error.clone());
+                self.check.is_bad(record, error.clone());
             }
             return Err(error);
         }
+        let end = offset + data.iter().map(|piece| piece.len() as u64).sum::<u64>();
         engine.read(record, offset..end).await
     }
 
@@ -253,40 +210,14 @@ fn update(hash: &mut Hasher, pos: &mut u64, pieces: &[Bytes]) {
     }
 }
 
-/// Hashes what of `pieces`, which start at `offset`, lies at `pos` and behind it.
-fn update_from(hash: &mut Hasher, pos: &mut u64, offset: u64, pieces: &[Bytes]) {
-    let mut at = offset;
-    for piece in pieces {
-        let end = at + piece.len() as u64;
-        if end > *pos {
-            hash.update(&piece[(*pos - at) as usize..]);
-            *pos = end;
-        }
-        at = end;
-    }
-}
-
-/// Hashes cached blocks from `pos` on, as far as `offset`.
-fn catch_up(engine: &Engine, record: &Record, hash: &mut Hasher, pos: &mut u64, offset: u64) {
-    while *pos < offset {
-        let block = *pos / BLOCK;
-        let Some(data) = engine.cache.get(record, block) else {
-            return;
-        };
-        let start = block * BLOCK;
-        let to = data.len().min((offset - start) as usize);
-        hash.update(&data[(*pos - start) as usize..to]);
-        *pos = start + to as u64;
-    }
-}
-
 /// Reads everything again. `Ok` when the version is right, and what had been handed out before
-/// (`before`: how many bytes, and their hash) was right as well.
+/// (`before`: how many bytes, and their hash; `differs`: some were not the same a second time) was right as well.
 async fn recheck(
     engine: &Arc<Engine>,
     record: &Arc<Record>,
     stored: Sha1,
     before: (u64, Hasher),
+    differs: bool,
 ) -> Result<(), Error> {
     let corrupt = |what: &str| {
         Err(Error::Corrupt(format!(
@@ -308,7 +239,7 @@ async fn recheck(
         engine.cache.forget(record);
         return corrupt("the content is not what was stored, also after reading it again");
     }
-    if sum > 0 && handed_out != Some(true) {
+    if differs || sum > 0 && handed_out != Some(true) {
         return corrupt("bytes already read were damaged on their way, read the file again");
     }
     Ok(())

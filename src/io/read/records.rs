@@ -17,6 +17,7 @@ use hashlink::LruCache;
 
 use crate::b2::{FileId, Sha1};
 use crate::io::Version;
+use crate::io::read::proof::Proof;
 
 /// Computed hashes kept, about 200 bytes each.
 const HASHES: usize = 4096;
@@ -31,6 +32,8 @@ pub(in crate::io) struct Record {
     holds: Mutex<Holds>,
     /// Sequential readers with an open window.
     pub(in crate::io) readers: AtomicUsize,
+    /// What is known of its blocks since all of it was compared with its SHA-1.
+    pub(in crate::io) proof: tokio::sync::Mutex<Option<Arc<Proof>>>,
 }
 
 #[derive(Default)]
@@ -206,6 +209,7 @@ impl Records {
             sha1: Mutex::new(known),
             holds: Mutex::default(),
             readers: AtomicUsize::new(0),
+            proof: tokio::sync::Mutex::default(),
         });
         live.insert(version.id, Arc::downgrade(&record));
         record

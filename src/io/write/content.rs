@@ -260,6 +260,11 @@ impl Content {
         pristine: Option<Arc<Record>>,
     ) -> Result<Vec<Bytes>, Error> {
         let engine = &self.engine;
+        let mut ticket = None;
+        if let Some(base) = pristine.as_ref().filter(|_| engine.settings.verify_reads) {
+            let len: u64 = spans.iter().map(Span::len).sum();
+            ticket = cursor.comes(engine, base, &(offset..offset + len))?;
+        }
         let mut data = Vec::new();
         for span in spans {
             match span {
@@ -289,7 +294,7 @@ impl Content {
         }
         match pristine {
             Some(base) if engine.settings.verify_reads => {
-                cursor.check(engine, &base, offset, data).await
+                cursor.gives(engine, &base, ticket, offset, data).await
             }
             _ => Ok(data),
         }
@@ -318,7 +323,6 @@ impl Content {
     }
 
     async fn hash_snapshot(&self, snapshot: Snapshot) -> Result<Sha1, Error> {
-        let cursor = Cursor::default();
         let mut hash = Hasher::new();
         for span in &snapshot.spans {
             match span {
@@ -327,8 +331,8 @@ impl Content {
                     while at < range.end {
                         let part = at..range.end.min(at + STRIDE);
                         at = part.end;
-                        cursor.on_read(&self.engine, record, &part);
-                        for piece in self.engine.read(record, part).await? {
+                        let part = Stored::new(record, part);
+                        for piece in self.engine.read_for_commit(&[part]).await? {
                             hash.update(&piece);
                         }
                     }

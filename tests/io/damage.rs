@@ -1,0 +1,215 @@
+//! Bytes that are damaged on their way: never stored again, never given out as right.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use b2fuse::emulator;
+use b2fuse::io::{Cursor, Error, Settings, Version};
+
+use super::rig::{File, MIB, Rig, noise, settings};
+
+async fn rig(memory: u64) -> Rig {
+    Rig::with(
+        Settings {
+            memory,
+            ..settings()
+        },
+        Duration::from_secs(20),
+        emulator::Options {
+            faults: vec!["no-md5".to_owned()],
+            ..emulator::Options::default()
+        },
+    )
+    .await
+}
+
+/// A stored version whose SHA-1 is known, of which nothing is cached.
+async fn stored(rig: &Rig, name: &str, size: usize) -> (Version, Vec<u8>) {
+    let bytes = noise(size as u64, size);
+    // By another client, so that nothing of it is kept here.
+    let payload = b2fuse::b2::Payload::from(bytes::Bytes::from(bytes.clone()));
+    let target = super::rig::target(name);
+    let version = rig
+        .client
+        .upload_file(&target, payload)
+        .await
+        .expect("stored");
+    let version = Version {
+        id: version.id.expect("an id"),
+        size: size as u64,
+        sha1: version.sha1.known(),
+    };
+    assert!(version.sha1.is_some());
+    (version, bytes)
+}
+
+/// Changes of a stored file, each of which has bytes of it sent again.
+async fn change(file: &File, model: &mut Vec<u8>, how: usize) {
+    let size = model.len();
+    match how {
+        0 => {
+            file.write(size as u64, vec![1; 1000])
+                .await
+                .expect("written");
+            model.extend_from_slice(&[1; 1000]);
+        }
+        1 => {
+            let at = size / 2;
+            file.write(at as u64, vec![2; 1000]).await.expect("written");
+            model[at..at + 1000].fill(2);
+        }
+        _ => {
+            file.truncate(size as u64 - 100).await.expect("cut");
+            file.write(10, vec![3; 10]).await.expect("written");
+            model.truncate(size - 100);
+            model[10..20].fill(3);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_damaged_on_its_way_is_never_stored() {
+    for size in [5_000, 300_000, 8_000_000, 40_000_000] {
+        for how in 0..3 {
+            let rig = rig(64 * MIB).await;
+            let (version, mut model) = stored(&rig, "base", size).await;
+            let base = version.id.clone();
+            let file = rig.open("base", version);
+            rig.server
+                .set_faults(&["no-md5", "download:corrupt"])
+                .expect("valid");
+            change(&file, &mut model, how).await;
+            let sent = file.commit().await;
+            if sent.is_ok() {
+                // All of it was copied on the server, or was in memory.
+                rig.server.set_faults(&["no-md5"]).expect("valid");
+                rig.stores(&file, &model).await;
+                continue;
+            }
+            assert!(matches!(sent, Err(Error::Corrupt(_))), "{sent:?}");
+            assert!(file.content.is_dirty());
+            let finished = rig.versions("base").await;
+            assert_eq!(finished[0].1, base, "nothing was stored: {finished:?}");
+            // Once the way is good again.
+            rig.server.set_faults(&["no-md5"]).expect("valid");
+            file.commit().await.expect("stored");
+            rig.stores(&file, &model).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_way_is_tried_again_and_part_by_part() {
+    let rig = rig(64 * MIB).await;
+    let (version, mut model) = stored(&rig, "base", 30_000_000).await;
+    let file = rig.open("base", version);
+    rig.server
+        .set_faults(&["no-md5", "download:corrupt:1"])
+        .expect("valid");
+    for at in [100, 11_000_000, 22_000_000] {
+        file.write(at, vec![9; 100]).await.expect("written");
+        model[at as usize..at as usize + 100].fill(9);
+    }
+    file.commit().await.expect("the second try is right");
+    rig.stores(&file, &model).await;
+    // All of it once for the comparison and once more; then only what the other parts need.
+    let read = rig.server.counters().bytes_out - model.len() as u64;
+    assert!(read < 80_000_000, "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_damaged_bytes_is_not_stored() {
+    let rig = rig(64 * MIB).await;
+    let (version, _) = stored(&rig, "source", 300_000).await;
+    let source = rig.open("source", version);
+    let copy = rig.create("copy");
+    copy.copy_from(&source, 1000, 0, 200_000)
+        .await
+        .expect("noted");
+    rig.server
+        .set_faults(&["no-md5", "download:corrupt"])
+        .expect("valid");
+    let error = copy.commit().await.expect_err("damaged");
+    assert!(matches!(error, Error::Corrupt(_)), "{error}");
+    let hash = copy.content.sha1().await.expect_err("damaged");
+    assert!(matches!(hash, Error::Corrupt(_)), "{hash}");
+    assert!(rig.versions("copy").await.is_empty());
+}
+
+/// Reads all of a file as the kernel does: requests side by side, answered in any order.
+async fn read_as_the_kernel_does(
+    file: &Arc<File>,
+    cursor: &Arc<Cursor>,
+    size: u64,
+    step: u64,
+    at_once: usize,
+) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; size as usize];
+    let mut coming = std::collections::VecDeque::new();
+    let mut at = 0;
+    while at < size || !coming.is_empty() {
+        while at < size && coming.len() < at_once {
+            let (file, cursor) = (Arc::clone(file), Arc::clone(cursor));
+            let from = at;
+            coming.push_back((
+                from,
+                tokio::spawn(async move { file.read(&cursor, from, step).await }),
+            ));
+            at += step;
+        }
+        let (from, read) = coming.pop_front().expect("one is coming");
+        let read = read.await.expect("no panic")?;
+        bytes[from as usize..from as usize + read.len()].copy_from_slice(&read);
+    }
+    Ok(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_whole_read_ends_well_with_a_wrong_byte() {
+    let cases = [
+        (32, 8, 128 << 10, 8),
+        (24, 8, 128 << 10, 4),
+        (64, 3, 256 << 10, 16),
+        (64, 4, 1 << 20, 4),
+    ];
+    let (wrong, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    for (memory, readers, step, at_once) in cases {
+        let rig = Arc::new(rig(memory * MIB).await);
+        let size = 9_000_000;
+        let mut files = Vec::new();
+        for reader in 0..readers {
+            files.push(stored(&rig, &format!("f{reader}"), size + reader).await);
+        }
+        rig.server
+            .set_faults(&["no-md5", "download:corrupt/0.1"])
+            .expect("valid");
+        let mut tasks = Vec::new();
+        for (reader, (version, model)) in files.into_iter().enumerate() {
+            let (rig, wrong, refused) =
+                (Arc::clone(&rig), Arc::clone(&wrong), Arc::clone(&refused));
+            tasks.push(tokio::spawn(async move {
+                let file = rig.open(&format!("f{reader}"), version.clone());
+                for _ in 0..3 {
+                    let cursor = Arc::new(Cursor::default());
+                    match read_as_the_kernel_does(&file, &cursor, version.size, step, at_once).await
+                    {
+                        Ok(bytes) => {
+                            wrong.fetch_add(u64::from(bytes != model), Ordering::Relaxed);
+                        }
+                        Err(Error::Corrupt(_)) => {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+        assert!(rig.io.memory_peak() <= memory * MIB);
+    }
+    assert_eq!(wrong.load(Ordering::Relaxed), 0);
+    assert!(refused.load(Ordering::Relaxed) > 0, "no damage was met");
+}
