@@ -9,8 +9,8 @@ use std::sync::{MutexGuard, PoisonError};
 use futures_util::{StreamExt as _, stream};
 use log::warn;
 
+use super::between::is_lost;
 use super::removal::Leaving;
-use super::supersede::is_lost;
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::{Error, Vfs};
