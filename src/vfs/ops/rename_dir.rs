@@ -22,12 +22,11 @@ use crate::vfs::state::{Maker, Stored, Why};
 use crate::vfs::versions::removal::Leaving;
 use crate::vfs::{Error, Ino, Vfs};
 
+mod below;
 mod copies;
 
+use below::{Below, PAGE};
 use copies::Copies;
-
-/// Names in a page of what is below a directory.
-const PAGE: u32 = 10_000;
 
 /// One rename of a directory.
 struct Move<'a> {
@@ -122,7 +121,8 @@ impl Vfs {
             Ok(()) => {
                 // It may not have been listed, and what Linux cannot show counts, too.
                 let marker = format!("{}{MARKER}", ends.to);
-                let rows = self.page_below(&ends.to, None, 3).await?.0;
+                let rows = Below::all(self, &ends.to).short(3).page().await?;
+                let rows = rows.unwrap_or_default();
                 let mut names = rows.iter().map(|row| row.name.as_str());
                 names.all(|name| name == ends.to || name == marker)
             }
@@ -150,10 +150,9 @@ impl Vfs {
     async fn cut_off(&self, ends: &Ends) -> Result<Option<u32>, Error> {
         let mut number = None;
         let mut others = 0_u64;
-        let mut start = None;
         let mut found = HashMap::new();
-        loop {
-            let (rows, next) = self.page_below(&ends.to, start, PAGE).await?;
+        let mut copies = Below::all(self, &ends.to);
+        while let Some(rows) = copies.page().await? {
             for row in &rows {
                 match Stamp::of(&row.info).moved {
                     Some(moved) if number.is_none_or(|number| number == moved.rename) => {
@@ -165,17 +164,13 @@ impl Vfs {
                     _ => others += 1,
                 }
             }
-            start = next;
-            if start.is_none() {
-                break;
-            }
         }
-        let (sources, _) = self.page_below(&ends.from, None, PAGE).await?;
+        let sources = Below::all(self, &ends.from).page().await?;
         let same = |row: &FileVersion| {
             let from = found.get(&row.name.as_str()[ends.from.len()..]);
             from.is_some() && from.copied() == row.id.as_ref().map(mark)
         };
-        if !sources.iter().any(same) {
+        if !sources.unwrap_or_default().iter().any(same) {
             return Ok(None);
         }
         if others > 0 {

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::{StreamExt as _, stream};
 use log::warn;
 
-use super::{Move, PAGE, mark};
-use crate::b2::{Action, FileId, FileName, FileVersion, ListNames, NewFile};
+use super::below::Below;
+use super::{Move, mark};
+use crate::b2::{FileId, FileName, FileVersion, NewFile};
 use crate::io::{Moved, Stamp};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::attr;
@@ -30,37 +31,12 @@ pub(super) struct Copies {
 }
 
 impl Vfs {
-    /// A page of everything visible below a prefix, what Linux cannot show included, and where the next one starts.
-    pub(super) async fn page_below(
-        &self,
-        prefix: &str,
-        mut start: Option<String>,
-        max: u32,
-    ) -> Result<(Vec<FileVersion>, Option<String>), Error> {
-        loop {
-            let request = ListNames {
-                prefix: prefix.to_owned(),
-                start,
-                delimiter: false,
-                max,
-            };
-            let mut page = self.shared.client.list_file_names(&request).await?;
-            page.files.retain(|row| row.action == Action::Upload);
-            if page.files.is_empty() && page.next.is_some() {
-                start = page.next;
-                continue;
-            }
-            return Ok((page.files, page.next));
-        }
-    }
-
     /// Copies everything below the old name; tells what files that are known here have become.
     pub(super) async fn copy_below(&self, this: &Move<'_>) -> Result<Copies, Error> {
         let mut copies = Copies::default();
-        let mut start = None;
+        let mut below = Below::all(self, &this.ends.from);
         let mut pages = 0;
-        loop {
-            let (rows, next) = self.page_below(&this.ends.from, start, PAGE).await?;
+        while let Some(rows) = below.page().await? {
             for row in &rows {
                 let carried = attr::carried_info(&row.info, self.settings());
                 name::check_renamed(row.name.as_str(), &this.new_name(row), &carried)?;
@@ -72,12 +48,9 @@ impl Vfs {
             };
             pages += 1;
             let copied = self.copy_page(this, rows, there, &mut copies).await?;
-            start = next;
-            if start.is_none() {
-                copies.sources = (pages == 1).then_some(copied);
-                return Ok(copies);
-            }
+            copies.sources = (pages == 1).then_some(copied);
         }
+        Ok(copies)
     }
 
     async fn copy_page(
@@ -181,26 +154,24 @@ impl Vfs {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(found);
         };
-        let last = this.new_name(last);
-        let mut start = Some(this.new_name(first));
-        while let Some(from) = start {
-            let (page, next) = self.page_below(&this.ends.to, Some(from), PAGE).await?;
-            for row in page {
-                if row.name.as_str() <= last.as_str() {
-                    found.insert(row.name.as_str().to_owned(), row);
-                }
-            }
-            start = next.filter(|next| *next <= last);
+        let (first, last) = (this.new_name(first), this.new_name(last));
+        let mut copies = Below::all(self, &this.ends.to).between(first, last);
+        while let Some(page) = copies.page().await? {
+            found.extend(
+                page.into_iter()
+                    .map(|row| (row.name.as_str().to_owned(), row)),
+            );
         }
         Ok(found)
     }
 
     /// A rename has failed: its copies go again.
     pub(super) async fn remove_copies(&self, this: &Move<'_>) {
-        let mut start = None;
+        let mut copies = Below::all(self, &this.ends.to);
         loop {
-            let (rows, next) = match self.page_below(&this.ends.to, start, PAGE).await {
-                Ok(page) => page,
+            let rows = match copies.page().await {
+                Ok(Some(rows)) => rows,
+                Ok(None) => return,
                 Err(error) => {
                     let (from, to) = (self.within(&this.ends.from), self.within(&this.ends.to));
                     warn!(
@@ -220,10 +191,6 @@ impl Vfs {
                     }
                 })
                 .await;
-            start = next;
-            if start.is_none() {
-                return;
-            }
         }
     }
 
@@ -237,10 +204,9 @@ impl Vfs {
         if let Some(rows) = sources {
             return self.remove_page(rows, own).await;
         }
-        let mut start = None;
+        let mut left = Below::all(self, &this.ends.from);
         let mut first = None;
-        loop {
-            let (rows, next) = self.page_below(&this.ends.from, start, PAGE).await?;
+        while let Some(rows) = left.page().await? {
             let mut copies = self.copies_of(this, &rows).await?;
             let mut copied = rows;
             copied.retain(|row| {
@@ -259,11 +225,8 @@ impl Vfs {
             if let Err(error) = self.remove_page(copied, own).await {
                 first = first.or(Some(error));
             }
-            start = next;
-            if start.is_none() {
-                return first.map_or(Ok(()), Err);
-            }
         }
+        first.map_or(Ok(()), Err)
     }
 
     async fn remove_page(
