@@ -6,6 +6,7 @@
 pub(in crate::vfs) mod attributes;
 pub(in crate::vfs) mod between;
 pub(in crate::vfs) mod commit;
+pub(in crate::vfs) mod kept;
 pub(in crate::vfs) mod markers;
 pub(in crate::vfs) mod purge;
 pub(in crate::vfs) mod removal;

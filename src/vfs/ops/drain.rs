@@ -202,6 +202,31 @@ impl Vfs {
             .collect();
         drop(tree);
         unstored.extend(self.unremoved());
+        unstored.extend(self.given_up());
         unstored
+    }
+
+    /// What waited to be done, and was given up because too much did: the log has named each.
+    fn given_up(&self) -> Vec<Unstored> {
+        let shared = &self.shared;
+        let all = [
+            (shared.purges.given_up(), "hidden names that are not purged"),
+            (
+                shared.strays.given_up(),
+                "names at which a failed rename may have left a copy",
+            ),
+            (
+                shared.checks.given_up(),
+                "names at which another client may have come between",
+            ),
+        ];
+        let some = all.into_iter().filter(|(count, _)| *count > 0);
+        some.map(|(count, what)| Unstored {
+            path: format!("{count} {what}"),
+            content: None,
+            removal: true,
+            error: "too many waited; the log names them".to_owned(),
+        })
+        .collect()
     }
 }

@@ -67,6 +67,8 @@ struct Looking {
     under_way: HashMap<u64, String>,
     /// Those that have failed.
     kept: HashMap<u64, Deed>,
+    /// How many of these were too many.
+    given_up: u64,
 }
 
 impl Checks {
@@ -83,8 +85,19 @@ impl Checks {
         let number = state.last;
         if state.kept.len() < Self::KEPT {
             state.kept.insert(number, deed);
+        } else {
+            state.given_up += 1;
+            warn!(
+                "{:?}: whether another client has changed it meanwhile is not looked at any more: too many wait",
+                deed.full
+            );
         }
         number
+    }
+
+    /// How many are not looked at any more, because there were too many.
+    pub(in crate::vfs) fn given_up(&self) -> u64 {
+        self.lock().given_up
     }
 
     fn kept(&self, number: u64) -> Option<Deed> {
