@@ -37,7 +37,7 @@ pub use types::{
     Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
-use crate::b2::{Client, FileId, Lost};
+use crate::b2::{Client, FileId};
 use crate::io::Io;
 use ask::look::Looks;
 use ask::walk;
@@ -49,7 +49,9 @@ use ops::file::Handle;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
 use queue::{Invalidations, Queue, Urgency};
+use versions::kept::Kept;
 use versions::purge::Purge;
+use versions::strays::Strays;
 use versions::supersede::Checks;
 
 /// The filesystem; clones share everything. All methods may run at once from any thread.
@@ -85,9 +87,9 @@ struct Shared {
     /// Versions that are being deleted.
     going: Mutex<HashSet<FileId>>,
     /// Copies that may have been made although their renames have failed.
-    strays: Mutex<Vec<(String, Lost)>>,
+    strays: Strays,
     /// Purges that wait for the last reader.
-    purges: Mutex<Vec<Purge>>,
+    purges: Kept<Purge>,
     /// What directories without a time of their own show.
     mounted: attr::Nanos,
 }
@@ -116,8 +118,8 @@ impl Vfs {
                 removals: remove::Removals::default(),
                 deletions: Mutex::default(),
                 going: Mutex::default(),
-                purges: Mutex::default(),
-                strays: Mutex::default(),
+                purges: Kept::new(Purge::weight),
+                strays: Strays::default(),
                 looks: Looks::default(),
                 checks: Arc::default(),
                 mounted,

@@ -14,13 +14,9 @@ use serde::de::{self, Deserializer, Visitor};
 use crate::b2::Secret;
 use crate::vfs;
 
-const MIB: u64 = 1 << 20;
+mod measures;
 
-/// Less holds neither one part of a large file nor a useful read-ahead.
-const MEMORY_MIN: u64 = 32 * MIB;
-/// B2's bounds of a part (API §6) and of an upload in one call (API §5).
-const PART_MIN: u64 = 5_000_000;
-const UPLOAD_MAX: u64 = 5_000_000_000;
+pub use measures::{LargeFile, Memory, PartSize, Size, Span};
 
 /// What a wrong value should have been, in words that follow the value's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,119 +62,6 @@ macro_rules! read_from_text {
 }
 
 read_from_text!(Size Memory PartSize LargeFile Span Umask Switch Count Id Endpoint Prefix Word Key Removal Rights WriteBack);
-
-/// A number of bytes: `512MiB`, `64K` (1024 each), `100MB` (1000 each), or a plain number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl FromStr for Size {
-    type Err = Wrong;
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        let hint = || {
-            wrong(format!(
-                "{text:?} is not a size: write bytes or a unit, 512MiB say"
-            ))
-        };
-        let (number, unit) = split_unit(text);
-        let factor: u64 = match unit.to_ascii_lowercase().as_str() {
-            "" | "b" => 1,
-            "k" | "kib" => 1 << 10,
-            "m" | "mib" => 1 << 20,
-            "g" | "gib" => 1 << 30,
-            "t" | "tib" => 1 << 40,
-            "kb" => 1_000,
-            "mb" => 1_000_000,
-            "gb" => 1_000_000_000,
-            "tb" => 1_000_000_000_000,
-            _ => return hint(),
-        };
-        match scaled(number, factor) {
-            Some(bytes) => Ok(Self(bytes)),
-            None => hint(),
-        }
-    }
-}
-
-/// Bytes and unit; the unit starts at the first letter.
-fn split_unit(text: &str) -> (&str, &str) {
-    let text = text.trim();
-    let at = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    (text[..at].trim(), &text[at..])
-}
-
-/// `number * factor` for a decimal number with at most one point; `None` on overflow and nonsense.
-fn scaled(number: &str, factor: u64) -> Option<u64> {
-    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return None;
-    }
-    if let Ok(whole) = number.parse::<u64>() {
-        return whole.checked_mul(factor);
-    }
-    let product = number.parse::<f64>().ok()? * factor as f64;
-    (product < u64::MAX as f64).then_some(product as u64)
-}
-
-macro_rules! bounded_size {
-    ($(#[$doc:meta])* $type:ident, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct $type(pub u64);
-        impl FromStr for $type {
-            type Err = Wrong;
-            fn from_str(text: &str) -> Result<Self, Wrong> {
-                let Size(bytes) = text.parse()?;
-                let check: fn(u64) -> Option<&'static str> = $check;
-                match check(bytes) {
-                    None => Ok(Self(bytes)),
-                    Some(rule) => wrong(format!("{text} is out of range: write {rule}")),
-                }
-            }
-        }
-    };
-}
-
-bounded_size!(
-    /// The ceiling of `memory`.
-    Memory,
-    |bytes| (bytes < MEMORY_MIN).then_some("at least 32MiB")
-);
-bounded_size!(
-    /// The size of a large file's parts.
-    PartSize,
-    |bytes| (!(PART_MIN..=UPLOAD_MAX).contains(&bytes)).then_some("5MB to 5GB, B2's bounds")
-);
-bounded_size!(
-    /// The largest file that is sent in one call.
-    LargeFile,
-    |bytes| (!(PART_MIN..=UPLOAD_MAX).contains(&bytes)).then_some("5MB to 5GB, B2's bounds")
-);
-
-/// A time: `30s`, `500ms`, `2m`, `1h`, or a plain number of seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl FromStr for Span {
-    type Err = Wrong;
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        let (number, unit) = split_unit(text);
-        let factor = match unit {
-            "ms" => Some(1),
-            "" | "s" => Some(1_000),
-            "m" | "min" => Some(60_000),
-            "h" => Some(3_600_000),
-            "d" => Some(86_400_000),
-            _ => None,
-        };
-        match factor.and_then(|factor| scaled(number, factor)) {
-            Some(millis) => Ok(Self(Duration::from_millis(millis))),
-            None => wrong(format!(
-                "{text:?} is not a time: write seconds or a unit, 30s say"
-            )),
-        }
-    }
-}
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -392,46 +275,6 @@ impl FromStr for WriteBack {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_take_units_of_1024_and_of_1000() {
-        let read = |text: &str| text.parse::<Size>().map(|s| s.0).ok();
-        assert_eq!(read("0"), Some(0));
-        assert_eq!(read("4096"), Some(4096));
-        assert_eq!(read("512MiB"), Some(512 << 20));
-        assert_eq!(read("512 mib"), Some(512 << 20));
-        assert_eq!(read("64K"), Some(65_536));
-        assert_eq!(read("100MB"), Some(100_000_000));
-        assert_eq!(read("1.5GiB"), Some(3 << 29));
-        for bad in [
-            "",
-            "MiB",
-            "-1",
-            "+1",
-            "1e3",
-            "5 apples",
-            "1.2.3",
-            "99999999999T",
-            "nan",
-            "inf",
-        ] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn times_take_units_and_are_seconds_without() {
-        let read = |text: &str| text.parse::<Span>().map(|s| s.0.as_millis()).ok();
-        assert_eq!(read("30"), Some(30_000));
-        assert_eq!(read("30s"), Some(30_000));
-        assert_eq!(read("250ms"), Some(250));
-        assert_eq!(read("1.5s"), Some(1_500));
-        assert_eq!(read("2m"), Some(120_000));
-        assert_eq!(read("1h"), Some(3_600_000));
-        for bad in ["", "s", "-3s", "1 fortnight"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn write_back_is_off_or_a_time() {

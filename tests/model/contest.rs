@@ -10,11 +10,12 @@ mod steps;
 mod truth;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use steps::{Manner, Step, generate};
+use steps::{Step, generate};
+
+use crate::shorten::{caught, shorten, told};
 
 /// Sequences at once: most of the time is spent waiting for time limits.
 const SIDE_BY_SIDE: usize = 8;
@@ -66,52 +67,8 @@ pub(crate) fn sequences(count: u64) {
 /// Runs one sequence; what fails comes back with the seed and the shortest sequence found that fails.
 fn one(seed: u64) -> Option<String> {
     let (manner, steps) = generate(seed, STEPS);
-    let first = fails(manner, &steps)?;
-    let (steps, failure) = shorten(manner, steps, first);
-    let listed: Vec<String> = (0..)
-        .zip(&steps)
-        .map(|(index, step): (usize, _)| format!("{index:3}: {step:?}"))
-        .collect();
-    Some(format!(
-        "seed {seed} (B2FUSE_MODEL_SEED={seed}) fails: {failure}\n{manner:?}\nshortest sequence:\n{}",
-        listed.join("\n")
-    ))
-}
-
-fn fails(manner: Manner, steps: &[Step]) -> Option<String> {
-    let attempt = catch_unwind(AssertUnwindSafe(|| world::run(manner, steps)));
-    match attempt {
-        Ok(outcome) => outcome.err(),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("a panic without words");
-            Some(format!("panic: {text}"))
-        }
-    }
-}
-
-/// Leaves out what is not needed to fail: halves first, then single steps.
-fn shorten(manner: Manner, mut steps: Vec<Step>, mut failure: String) -> (Vec<Step>, String) {
-    let mut tries = 0;
-    let mut size = steps.len() / 2;
-    while size > 0 && tries < SHORTENING {
-        let mut from = 0;
-        while from < steps.len() && tries < SHORTENING {
-            let mut fewer = steps.clone();
-            fewer.drain(from..steps.len().min(from + size));
-            tries += 1;
-            match fails(manner, &fewer) {
-                Some(still) => {
-                    steps = fewer;
-                    failure = still;
-                }
-                None => from += size,
-            }
-        }
-        size /= 2;
-    }
-    (steps, failure)
+    let mut fails = |steps: &[Step]| caught(|| world::run(manner, steps).err());
+    let first = fails(&steps)?;
+    let (steps, failure) = shorten(steps, first, SHORTENING, &mut fails);
+    Some(told(seed, &format!("{failure}\n{manner:?}"), &steps))
 }

@@ -5,8 +5,6 @@ use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use b2fuse::b2::{self, Client, Secret};
-use b2fuse::io::{self, Io};
 use b2fuse::vfs::{self, Delete, Fh, FileKind, Ino, NewNode, SetAttr, Vfs};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
@@ -14,6 +12,7 @@ use tokio::runtime::Runtime;
 use crate::backend::Backend;
 use crate::operation::{Operation, SLOTS};
 use crate::reference::{Answer, Kind, Outcome, Stat, Xattrs};
+use crate::settings::{Making, new_core};
 use crate::support::bucket::Bucket;
 use crate::support::emulator::Emulator;
 
@@ -102,52 +101,17 @@ impl<'a> Core<'a> {
     }
 
     fn mount(&mut self) {
-        let emulator = &self.account.emulator;
-        let settings = vfs::Settings {
+        let making = Making {
             prefix: self.prefix.clone(),
-            metadata_ttl: self.ttl,
+            ttl: self.ttl,
             delete: Delete::Hide,
-            read_only: false,
-            uid: 0,
-            gid: 0,
-            umask: 0o022,
-            permissions: vfs::Permissions::Keep,
-            enable_hashfiles: false,
-            list_hashfiles: false,
-            parallel: 8,
-            names_max: 1_000_000,
             write_back: self.write_back,
-            timeout: Duration::from_secs(120),
-        };
-        let options = b2::Options {
-            endpoint: emulator.endpoint(),
-            key_id: emulator.key_id().to_owned(),
-            key: Secret::new(emulator.key()),
-            bucket_id: None,
-            bucket_name: Some(emulator.bucket_name().to_owned()),
-            timeout: Duration::from_secs(120),
-            uploads: 8,
-            downloads: 8,
-        };
-        // Small sizes, so that short sequences meet every plan.
-        let sizes = io::Settings {
             memory: 32 << 20,
-            large_file: 6_000_000,
-            part_size: 5_000_000,
-            uploads: 4,
-            downloads: 4,
-            verify_reads: true,
-            timeout: Duration::from_secs(120),
+            patience: Duration::from_secs(120),
+            at_once: 8,
         };
-        let vfs = self.account.runtime.block_on(async {
-            let client = Client::connect(options)
-                .await
-                .expect("the emulator lets us in");
-            let io = Io::new(client.clone(), sizes);
-            Vfs::new(client, io, settings)
-                .await
-                .expect("the bucket can be listed")
-        });
+        let making = new_core(&self.account.emulator, making);
+        let vfs = self.account.runtime.block_on(making);
         self.vfs = Some(vfs);
     }
 

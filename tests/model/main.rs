@@ -18,6 +18,8 @@ mod operation;
 mod path;
 mod reference;
 mod run;
+mod settings;
+mod shorten;
 
 use std::time::Duration;
 

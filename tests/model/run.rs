@@ -1,10 +1,9 @@
-//! Runs sequences on a backend and on the reference, and shortens what fails.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! Runs sequences on a backend and on the reference.
 
 use crate::backend::Backend;
 use crate::operation::{Operation, Scale, generate};
 use crate::reference::{Answer, Kind, Outcome, Reference};
+use crate::shorten::{caught, shorten, told};
 use crate::support::tree::first_difference;
 
 /// What is written to a removed file stays in memory, and may be too much for it.
@@ -36,21 +35,14 @@ pub(crate) fn one<B: Backend>(seed: u64, len: usize, scale: Scale, new: &mut dyn
         return;
     };
     eprintln!("seed {seed} fails, shortening: {first}");
-    let (operations, failure) = shorten(operations, first, new);
-    let listed: Vec<String> = operations
-        .iter()
-        .enumerate()
-        .map(|(index, operation)| format!("{index:3}: {operation:?}"))
-        .collect();
-    panic!(
-        "seed {seed} (B2FUSE_MODEL_SEED={seed}) fails: {failure}\nshortest sequence:\n{}",
-        listed.join("\n")
-    );
+    let mut again = |operations: &[Operation]| fails(operations, new);
+    let (operations, failure) = shorten(operations, first, SHORTENING, &mut again);
+    panic!("{}", told(seed, &failure, &operations));
 }
 
 /// The first disagreement, in words.
 fn fails<B: Backend>(operations: &[Operation], new: &mut dyn FnMut() -> B) -> Option<String> {
-    let attempt = catch_unwind(AssertUnwindSafe(|| {
+    caught(|| {
         let mut backend = new();
         let mut reference = Reference::new();
         for (index, operation) in operations.iter().enumerate() {
@@ -71,14 +63,6 @@ fn fails<B: Backend>(operations: &[Operation], new: &mut dyn FnMut() -> B) -> Op
             }
         }
         None
-    }));
-    attempt.unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("a panic without words");
-        Some(format!("panic: {text}"))
     })
 }
 
@@ -167,36 +151,4 @@ fn brief(outcome: &Outcome) -> String {
         Ok(answer) => format!("{answer:?}"),
         Err(errno) => nix::errno::Errno::from_raw(*errno).to_string(),
     }
-}
-
-/// Leaves out what is not needed to fail: halves first, then single operations.
-fn shorten<B: Backend>(
-    mut operations: Vec<Operation>,
-    mut failure: String,
-    new: &mut dyn FnMut() -> B,
-) -> (Vec<Operation>, String) {
-    let mut tries = 0;
-    let mut size = operations.len() / 2;
-    while size > 0 && tries < SHORTENING {
-        let mut from = 0;
-        let mut shortened = false;
-        while from < operations.len() && tries < SHORTENING {
-            let to = operations.len().min(from + size);
-            let mut fewer = operations.clone();
-            fewer.drain(from..to);
-            tries += 1;
-            match fails(&fewer, new) {
-                Some(still) => {
-                    operations = fewer;
-                    failure = still;
-                    shortened = true;
-                }
-                None => from = to,
-            }
-        }
-        if !shortened || size > 1 {
-            size /= 2;
-        }
-    }
-    (operations, failure)
 }

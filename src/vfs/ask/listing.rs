@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use log::debug;
+
 use crate::b2::{Action, ErrorKind, FileVersion, ListNames, NamesPage};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::flight::{Covers, Flight};
@@ -210,9 +212,17 @@ impl Vfs {
             all.into_iter().filter_map(full).collect()
         };
         let looks = all.into_iter().map(|(ino, full)| async move {
-            // Whoever needs it is told by his own call what went wrong.
-            let Ok(Shows::Theirs(newest)) = self.shows(ino, &full).await else {
-                return;
+            let newest = match self.shows(ino, &full).await {
+                Ok(Shows::Ours) => return,
+                Ok(Shows::Theirs(newest)) => newest,
+                // What was acknowledged here holds, until a listing is asked for again.
+                Err(error) => {
+                    debug!(
+                        "{:?}: whether another client has changed it, or a listing lags behind, is not known yet: {error}",
+                        self.within(&full)
+                    );
+                    return;
+                }
             };
             let mut tree = self.tree();
             if tree.path(ino).is_none_or(|path| self.full(&path) != full) {

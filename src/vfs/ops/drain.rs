@@ -28,9 +28,7 @@ pub(in crate::vfs) fn spawn_flusher(vfs: &Vfs) {
             tokio::spawn(async move {
                 let _place = place;
                 let vfs = Vfs { shared };
-                let work = AssertUnwindSafe(vfs.store_due(task));
-                if work.catch_unwind().await.is_err() {
-                    let error = Error::Io("a fault of b2fuse".to_owned());
+                if let Err(error) = unharmed(vfs.store_due(task)).await {
                     vfs.store_failed(task.ino, task.failures, &error);
                 }
             });
@@ -38,26 +36,36 @@ pub(in crate::vfs) fn spawn_flusher(vfs: &Vfs) {
     });
 }
 
+/// Makes an error of a panic in what goes on in the background: what was to be done is not forgotten by it.
+pub(in crate::vfs) async fn unharmed<T>(
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let result = AssertUnwindSafe(work).catch_unwind().await;
+    result.unwrap_or_else(|_| Err(Error::Io("a fault of b2fuse".to_owned())))
+}
+
 impl Vfs {
-    async fn store_due(&self, task: Task) {
+    /// An error stands for what is to be tried again.
+    async fn store_due(&self, task: Task) -> Result<(), Error> {
         /// A directory that is being renamed is looked at again so soon.
         const MOMENT: Duration = Duration::from_millis(100);
         if self.being_written(task.ino) {
             let delay = self.settings().write_back;
             match (task.urgency, delay) {
-                (Urgency::Idle, _) => return,
-                (Urgency::Closed, Some(delay)) if self.shared.queue.put_off(&task, delay) => return,
+                (Urgency::Idle, _) => return Ok(()),
+                (Urgency::Closed, Some(delay)) if self.shared.queue.put_off(&task, delay) => {
+                    return Ok(());
+                }
                 _ => {}
             }
         }
         let place = self.tree().place(task.ino);
         if place.is_some_and(|place| self.shared.paths.locked_above(&self.full(&place))) {
             // Others can go on meanwhile.
-            return self.shared.queue.again(&task, MOMENT);
+            self.shared.queue.again(&task, MOMENT);
+            return Ok(());
         }
-        if let Err(error) = self.store(task.ino).await {
-            self.store_failed(task.ino, task.failures, &error);
-        }
+        self.store(task.ino).await
     }
 
     /// Stores everything of one node that is pending.
@@ -202,6 +210,46 @@ impl Vfs {
             .collect();
         drop(tree);
         unstored.extend(self.unremoved());
+        unstored.extend(self.given_up());
         unstored
+    }
+
+    /// What waited to be done, and was given up because too much did: the log has named each.
+    fn given_up(&self) -> Vec<Unstored> {
+        let shared = &self.shared;
+        let all = [
+            (shared.purges.given_up(), "hidden names that are not purged"),
+            (
+                shared.strays.given_up(),
+                "names at which a failed rename may have left a copy",
+            ),
+            (
+                shared.checks.given_up(),
+                "names at which another client may have come between",
+            ),
+        ];
+        let some = all.into_iter().filter(|(count, _)| *count > 0);
+        some.map(|(count, what)| Unstored {
+            path: format!("{count} {what}"),
+            content: None,
+            removal: true,
+            error: "too many waited; the log names them".to_owned(),
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_what_it_has_ended() {
+        let fault: Result<(), Error> =
+            unharmed(async { panic!("a fault on purpose, told by this test") }).await;
+        assert!(matches!(&fault, Err(Error::Io(text)) if text == "a fault of b2fuse"));
+        assert!(matches!(unharmed(async { Ok(7) }).await, Ok(7)));
+        let refused: Result<(), Error> = unharmed(async { Err(Error::Access) }).await;
+        assert!(matches!(refused, Err(Error::Access)));
     }
 }

@@ -6,10 +6,8 @@
 //! or else the end of the mount, and until one has succeeded further removals are waited for.
 
 use std::ffi::OsStr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use log::warn;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -17,6 +15,7 @@ use crate::b2::ErrorKind;
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::leaving::{Failures, Leaving};
 use crate::vfs::names::tree::Tree;
+use crate::vfs::ops::drain::unharmed;
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Stored, Why};
 use crate::vfs::versions::removal::{self, Removal};
@@ -210,9 +209,7 @@ impl Vfs {
         let vfs = self.clone();
         self.shared.runtime.spawn(async move {
             let _place = place;
-            let work = AssertUnwindSafe(vfs.carry_out(&gone.full, &gone.removal, Hurry::No));
-            let result = work.catch_unwind().await;
-            match result.unwrap_or_else(|_| Err(Error::Io("a fault of b2fuse".to_owned()))) {
+            match unharmed(vfs.carry_out(&gone.full, &gone.removal, Hurry::No)).await {
                 Ok(()) => vfs.tree().left(&gone.full),
                 Err(error) => vfs.is_there_again(&gone, error),
             }

@@ -13,8 +13,9 @@ use crate::vfs::names::name;
 use crate::vfs::ops::remove::{Departure, Gone};
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Maker, Stored, Superseded};
+use crate::vfs::versions::between::twins_of;
 use crate::vfs::versions::removal::{Leaving, Removal};
-use crate::vfs::versions::supersede::{Act, Deed, twins_of};
+use crate::vfs::versions::supersede::{Act, Deed};
 use crate::vfs::{Error, Ino, Invalidation, Vfs};
 
 /// Both ends of a rename, looked up and locked.

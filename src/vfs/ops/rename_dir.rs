@@ -5,29 +5,28 @@
 //! removed, and a rename that was cut off is finished by asking for it again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use log::warn;
 
 use super::rename::Ends;
-use crate::b2::{Action, FileId, FileInfo, FileName, FileVersion, ListNames, NewFile};
+use crate::b2::{FileId, FileInfo, FileVersion};
 use crate::io::{Moved, Stamp};
 use crate::vfs::ask::look::Hurry;
-use crate::vfs::attr;
 use crate::vfs::names::name::{self, MARKER};
 use crate::vfs::names::node::{Marker, MarkerObject};
 use crate::vfs::ops::remove::Departure;
 use crate::vfs::pathlock::PathGuard;
 use crate::vfs::queue::Urgency;
-use crate::vfs::state::{Hash, Maker, Stored, Why};
-use crate::vfs::versions::removal::{Leaving, Removal};
+use crate::vfs::state::{Maker, Stored, Why};
+use crate::vfs::versions::removal::Leaving;
 use crate::vfs::{Error, Ino, Vfs};
 
-/// Copies, and then removals, of one directory's rename at once: as many as the client makes.
-const AT_ONCE: usize = 64;
-/// Names in a page of what is below a directory.
-const PAGE: u32 = 10_000;
+mod below;
+mod copies;
+
+use below::{Below, PAGE};
+use copies::Copies;
 
 /// One rename of a directory.
 struct Move<'a> {
@@ -36,15 +35,6 @@ struct Move<'a> {
     number: u32,
     /// An earlier try has left some copies.
     resumed: bool,
-}
-
-/// What has been copied.
-#[derive(Default)]
-struct Copies {
-    /// What files that are known here have become: by the version that they had.
-    known: HashMap<FileId, FileVersion>,
-    /// All sources, where they were one page.
-    sources: Option<Vec<FileVersion>>,
 }
 
 impl Move<'_> {
@@ -131,7 +121,8 @@ impl Vfs {
             Ok(()) => {
                 // It may not have been listed, and what Linux cannot show counts, too.
                 let marker = format!("{}{MARKER}", ends.to);
-                let rows = self.page_below(&ends.to, None, 3).await?.0;
+                let rows = Below::all(self, &ends.to).short(3).page().await?;
+                let rows = rows.unwrap_or_default();
                 let mut names = rows.iter().map(|row| row.name.as_str());
                 names.all(|name| name == ends.to || name == marker)
             }
@@ -159,10 +150,9 @@ impl Vfs {
     async fn cut_off(&self, ends: &Ends) -> Result<Option<u32>, Error> {
         let mut number = None;
         let mut others = 0_u64;
-        let mut start = None;
         let mut found = HashMap::new();
-        loop {
-            let (rows, next) = self.page_below(&ends.to, start, PAGE).await?;
+        let mut copies = Below::all(self, &ends.to);
+        while let Some(rows) = copies.page().await? {
             for row in &rows {
                 match Stamp::of(&row.info).moved {
                     Some(moved) if number.is_none_or(|number| number == moved.rename) => {
@@ -174,17 +164,13 @@ impl Vfs {
                     _ => others += 1,
                 }
             }
-            start = next;
-            if start.is_none() {
-                break;
-            }
         }
-        let (sources, _) = self.page_below(&ends.from, None, PAGE).await?;
+        let sources = Below::all(self, &ends.from).page().await?;
         let same = |row: &FileVersion| {
             let from = found.get(&row.name.as_str()[ends.from.len()..]);
             from.is_some() && from.copied() == row.id.as_ref().map(mark)
         };
-        if !sources.iter().any(same) {
+        if !sources.unwrap_or_default().iter().any(same) {
             return Ok(None);
         }
         if others > 0 {
@@ -241,203 +227,6 @@ impl Vfs {
                 self.commit_content_at(ino, &full, Why::Provisional).await
             })
             .await
-    }
-
-    /// A page of everything visible below a prefix, what Linux cannot show included, and where the next one starts.
-    async fn page_below(
-        &self,
-        prefix: &str,
-        mut start: Option<String>,
-        max: u32,
-    ) -> Result<(Vec<FileVersion>, Option<String>), Error> {
-        loop {
-            let request = ListNames {
-                prefix: prefix.to_owned(),
-                start,
-                delimiter: false,
-                max,
-            };
-            let mut page = self.shared.client.list_file_names(&request).await?;
-            page.files.retain(|row| row.action == Action::Upload);
-            if page.files.is_empty() && page.next.is_some() {
-                start = page.next;
-                continue;
-            }
-            return Ok((page.files, page.next));
-        }
-    }
-
-    /// Copies everything below the old name; tells what files that are known here have become.
-    async fn copy_below(&self, this: &Move<'_>) -> Result<Copies, Error> {
-        let mut copies = Copies::default();
-        let mut start = None;
-        let mut pages = 0;
-        loop {
-            let (rows, next) = self.page_below(&this.ends.from, start, PAGE).await?;
-            for row in &rows {
-                let carried = attr::carried_info(&row.info, self.settings());
-                name::check_renamed(row.name.as_str(), &this.new_name(row), &carried)?;
-            }
-            let there = if this.resumed {
-                self.copies_of(this, &rows).await?
-            } else {
-                HashMap::new()
-            };
-            pages += 1;
-            let copied = self.copy_page(this, rows, there, &mut copies).await?;
-            start = next;
-            if start.is_none() {
-                copies.sources = (pages == 1).then_some(copied);
-                return Ok(copies);
-            }
-        }
-    }
-
-    async fn copy_page(
-        &self,
-        this: &Move<'_>,
-        rows: Vec<FileVersion>,
-        mut there: HashMap<String, FileVersion>,
-        copies: &mut Copies,
-    ) -> Result<Vec<FileVersion>, Error> {
-        let failed = AtomicBool::new(false);
-        // One that has begun is never given up: B2 would make the copy, and nobody would know of it.
-        let failed = &failed;
-        let work = rows.into_iter().map(|row| {
-            let made = there.remove(&this.new_name(&row));
-            async move {
-                let Some(stored) = Stored::of(&row, Maker::Other) else {
-                    return Ok(None);
-                };
-                if failed.load(Ordering::Relaxed) {
-                    return Ok(None);
-                }
-                let result = match made.filter(|copy| this.is_copy(copy, &stored.id)) {
-                    Some(copy) => Ok(copy),
-                    None => self.copy_row(this, &row, &stored).await,
-                };
-                failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                result.map(|copy| Some((row, stored.id, copy)))
-            }
-        });
-        let mut copying = stream::iter(work).buffer_unordered(AT_ONCE);
-        let mut copied = Vec::new();
-        let mut first = None;
-        while let Some(result) = copying.next().await {
-            match result {
-                Ok(Some((row, id, copy))) => {
-                    // Only what is known here has to follow; all else is listed when somebody asks.
-                    if self.knows(row.name.as_str()) {
-                        copies.known.insert(id, copy);
-                    }
-                    copied.push(row);
-                }
-                Ok(None) => {}
-                Err(error) => first = first.or(Some(error)),
-            }
-        }
-        first.map_or(Ok(copied), Err)
-    }
-
-    /// Whether there is a node for an object, or for the directory whose marker it is.
-    fn knows(&self, full: &str) -> bool {
-        let path = self.within(full);
-        let path = path.strip_suffix(MARKER).unwrap_or(path);
-        let path = path.trim_end_matches('/');
-        let tree = self.tree();
-        let known = tree
-            .locate(path)
-            .and_then(|(parent, name)| tree.child(parent, &name));
-        known.is_some()
-    }
-
-    async fn copy_row(
-        &self,
-        this: &Move<'_>,
-        row: &FileVersion,
-        stored: &Stored,
-    ) -> Result<FileVersion, Error> {
-        let mut info = row.info.clone();
-        Stamp::change(&mut info, |stamp| {
-            *stamp = Stamp {
-                nonce: Some(fastrand::u64(..)),
-                mtime_ns: stamp.mtime_ns,
-                ctime: stamp.ctime,
-                moved: Some(Moved {
-                    rename: this.number,
-                    from: mark(&stored.id),
-                }),
-                ..Stamp::default()
-            };
-        });
-        if let Hash::Told(sha1) = stored.hash {
-            info.insert("large_file_sha1".to_owned(), sha1.to_string());
-        }
-        let target = NewFile {
-            name: FileName::listed(&this.new_name(row)),
-            content_type: row
-                .content_type
-                .clone()
-                .unwrap_or_else(|| "b2/x-auto".to_owned()),
-            info,
-        };
-        Ok(self.shared.io.copy(&stored.version(), &target).await?)
-    }
-
-    /// Rows below the new name that stand for these below the old one, by their full names.
-    async fn copies_of(
-        &self,
-        this: &Move<'_>,
-        rows: &[FileVersion],
-    ) -> Result<HashMap<String, FileVersion>, Error> {
-        let mut found = HashMap::new();
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-            return Ok(found);
-        };
-        let last = this.new_name(last);
-        let mut start = Some(this.new_name(first));
-        while let Some(from) = start {
-            let (page, next) = self.page_below(&this.ends.to, Some(from), PAGE).await?;
-            for row in page {
-                if row.name.as_str() <= last.as_str() {
-                    found.insert(row.name.as_str().to_owned(), row);
-                }
-            }
-            start = next.filter(|next| *next <= last);
-        }
-        Ok(found)
-    }
-
-    /// A rename has failed: its copies go again.
-    async fn remove_copies(&self, this: &Move<'_>) {
-        let mut start = None;
-        loop {
-            let (rows, next) = match self.page_below(&this.ends.to, start, PAGE).await {
-                Ok(page) => page,
-                Err(error) => {
-                    let (from, to) = (self.within(&this.ends.from), self.within(&this.ends.to));
-                    warn!(
-                        "copies of a rename that failed are left below {to:?}: {error}; `mv -T {from} {to}` makes use of them"
-                    );
-                    return;
-                }
-            };
-            stream::iter(rows)
-                .for_each_concurrent(AT_ONCE, |row| async move {
-                    let moved = Stamp::of(&row.info).moved;
-                    if moved.is_some_and(|moved| moved.rename == this.number)
-                        && let Some(id) = &row.id
-                        && !self.delete_version(row.name.as_str(), id).await
-                    {
-                        warn!("{:?}: left over from a rename that failed", row.name);
-                    }
-                })
-                .await;
-            start = next;
-            if start.is_none() {
-                return;
-            }
-        }
     }
 
     fn has_marker(copies: &Copies, ends: &Ends) -> bool {
@@ -526,73 +315,6 @@ impl Vfs {
             }
         }
         Ok(own)
-    }
-
-    /// Removes the sources whose copies are there; `sources`: all of them, where they were one page.
-    async fn remove_sources(
-        &self,
-        this: &Move<'_>,
-        own: &HashMap<FileId, Stored>,
-        sources: Option<Vec<FileVersion>>,
-    ) -> Result<(), Error> {
-        if let Some(rows) = sources {
-            return self.remove_page(rows, own).await;
-        }
-        let mut start = None;
-        let mut first = None;
-        loop {
-            let (rows, next) = self.page_below(&this.ends.from, start, PAGE).await?;
-            let mut copies = self.copies_of(this, &rows).await?;
-            let mut copied = rows;
-            copied.retain(|row| {
-                let copy = copies.remove(&this.new_name(row));
-                let same = row.id.as_ref().zip(copy);
-                let same = same.is_some_and(|(id, copy)| this.is_copy(&copy, id));
-                if !same {
-                    warn!(
-                        "{:?}: another client has written it while its directory was renamed to {:?}; it stays there",
-                        self.within(row.name.as_str()),
-                        self.within(&this.ends.to)
-                    );
-                }
-                same
-            });
-            if let Err(error) = self.remove_page(copied, own).await {
-                first = first.or(Some(error));
-            }
-            start = next;
-            if start.is_none() {
-                return first.map_or(Ok(()), Err);
-            }
-        }
-    }
-
-    async fn remove_page(
-        &self,
-        rows: Vec<FileVersion>,
-        own: &HashMap<FileId, Stored>,
-    ) -> Result<(), Error> {
-        let work = rows.into_iter().map(|row| async move {
-            let Some(source) = Stored::of(&row, Maker::Other) else {
-                return Ok(());
-            };
-            let removal = Removal::Renamed {
-                stored: own.get(&source.id).cloned().unwrap_or(source),
-                content_lives_on: true,
-                lost: Vec::new(),
-            };
-            match self
-                .carry_out(row.name.as_str(), &removal, Hurry::Look)
-                .await
-            {
-                // Another client's version: it was not asked to go.
-                Err(Error::Stale) => Ok(()),
-                other => other,
-            }
-        });
-        let results: Vec<Result<(), Error>> =
-            stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
-        results.into_iter().collect()
     }
 
     /// A renamed directory without anything in B2 still has to exist there.

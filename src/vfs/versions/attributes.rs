@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
-use super::supersede::{Act, Deed, twins_of};
+use super::between::twins_of;
+use super::supersede::{Act, Deed};
 use crate::b2::{Action, ErrorKind, FileVersion};
 use crate::io::{self, Stamp, Version};
 use crate::vfs::ask::look::Hurry;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use log::{debug, warn};
 
-use super::supersede::{Act, Deed, twins_of};
+use super::between::twins_of;
+use super::supersede::{Act, Deed};
 use crate::b2::{FileId, FileName, FileVersion, Lost, NewFile, Sha1};
 use crate::io::{self, Stamp};
 use crate::vfs::attr::Meta;

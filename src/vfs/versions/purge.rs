@@ -4,13 +4,11 @@
 //! oldest first, several at once; at last the hide marker, if nothing else is left. A version that an open file
 //! still reads, or an unsent copy refers to, stays until the last close, or until the end of the mount.
 
-use std::sync::{MutexGuard, PoisonError};
-
 use futures_util::{StreamExt as _, stream};
 use log::warn;
 
+use super::between::is_lost;
 use super::removal::Leaving;
-use super::supersede::is_lost;
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::{Error, Vfs};
@@ -26,6 +24,13 @@ pub(in crate::vfs) struct Purge {
     marker: Option<FileId>,
     /// What was seen, the oldest first.
     left: Vec<FileId>,
+}
+
+impl Purge {
+    /// What it weighs among those that wait: its versions, and itself.
+    pub(in crate::vfs) fn weight(&self) -> usize {
+        1 + self.left.len()
+    }
 }
 
 /// How a purge ended for now.
@@ -105,12 +110,12 @@ impl Vfs {
                 self.hide(full, &leaving, hurry).await.map(drop)
             }
             Ok(Ended::Later(rest)) => {
-                self.purges().push(rest);
+                self.purge_later(rest);
                 Ok(())
             }
             // Gone it is, all the same: the rest is tried again at the end.
             Err(_) if purge.marker.is_some() => {
-                self.purges().push(purge);
+                self.purge_later(purge);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -119,7 +124,7 @@ impl Vfs {
 
     /// Deletes a version of a hidden name when nobody reads it any more.
     pub(in crate::vfs) fn purge_after_reading(&self, full: &str, id: &FileId) {
-        self.purges().push(Purge {
+        self.purge_later(Purge {
             full: full.to_owned(),
             marker: None,
             left: vec![id.clone()],
@@ -175,18 +180,9 @@ impl Vfs {
 
     /// A file was closed: versions that waited for it may go.
     pub(in crate::vfs) fn resume_purges(&self) {
-        let waiting: Vec<Purge> = {
-            let mut all = self.purges();
-            let (ready, rest) = std::mem::take(&mut *all).into_iter().partition(|purge| {
-                purge
-                    .left
-                    .iter()
-                    .any(|id| !self.is_held(id) && !self.is_read(id))
-            });
-            *all = rest;
-            ready
-        };
-        for purge in waiting {
+        let free = |id: &FileId| !self.is_held(id) && !self.is_read(id);
+        let ready = self.shared.purges.take(|purge| purge.left.iter().any(free));
+        for purge in ready {
             let vfs = self.clone();
             self.delete_later(async move { vfs.purge_again(purge, false).await });
         }
@@ -194,7 +190,7 @@ impl Vfs {
 
     /// The mount ends: nobody reads any more.
     pub(in crate::vfs) async fn finish_purges(&self) {
-        let all = std::mem::take(&mut *self.purges());
+        let all = self.shared.purges.take_all();
         stream::iter(all)
             .for_each_concurrent(AT_ONCE, |purge| self.purge_again(purge, true))
             .await;
@@ -205,18 +201,23 @@ impl Vfs {
         let before = purge.clone();
         match self.go_on_purging(purge, all).await {
             Ok(Ended::Done | Ended::Refused) => {}
-            Ok(Ended::Later(rest)) => self.purges().push(rest),
+            Ok(Ended::Later(rest)) => self.purge_later(rest),
             Err(error) => {
                 warn!("{full:?} stays hidden in the bucket, it could not be purged yet: {error}");
-                self.purges().push(before);
+                self.purge_later(before);
             }
         }
     }
 
-    /// What waits to be purged.
-    fn purges(&self) -> MutexGuard<'_, Vec<Purge>> {
-        let all = self.shared.purges.lock();
-        all.unwrap_or_else(PoisonError::into_inner)
+    /// A purge goes on at the next last close, or at the end of the mount; where too many wait, the oldest is given up.
+    fn purge_later(&self, purge: Purge) {
+        for oldest in self.shared.purges.add(purge) {
+            warn!(
+                "{:?} stays hidden in the bucket with {} of its versions: too many wait to be purged",
+                self.within(&oldest.full),
+                oldest.left.len()
+            );
+        }
     }
 
     /// Whether an unsent copy refers to a version; then the purge goes on when it is stored.

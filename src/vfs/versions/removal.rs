@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::debug;
 use tokio::task::JoinHandle;
 
-use super::supersede::{Act, Deed, is_lost};
+use super::between::is_lost;
+use super::supersede::{Act, Deed};
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost};
 use crate::vfs::ask::look::{Hurry, Versions};
 use crate::vfs::delta::Delta;

@@ -14,8 +14,9 @@ use std::time::Duration;
 use log::{debug, warn};
 use tokio::sync::Notify;
 
-use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost, NewFile};
-use crate::io::{Stamp, Version};
+use super::between::{Between, between, is_lost};
+use crate::b2::{ErrorKind, FileId, FileName, FileVersion, Lost, NewFile};
+use crate::io::Version;
 use crate::vfs::ask::look::{Hurry, Versions};
 use crate::vfs::delta::Delta;
 use crate::vfs::pathlock::Claim;
@@ -51,73 +52,6 @@ pub(in crate::vfs) struct Deed {
     pub(in crate::vfs) delta: Delta,
 }
 
-/// What lies between the version that was made and the one that was believed in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::vfs) enum Between {
-    /// Nothing of others.
-    Nothing,
-    /// Another client's version, which was the newest one.
-    Theirs(Box<FileVersion>),
-    /// Somebody else has removed the file.
-    Removed,
-    /// It lies farther down than was looked.
-    Farther,
-}
-
-/// Decides by ids; `own` tells the versions that this mount has made.
-pub(in crate::vfs) fn between(
-    versions: &Versions,
-    made: &FileId,
-    believed: &[FileId],
-    own: impl Fn(&FileId) -> bool,
-) -> Between {
-    let Some(at) = versions.position(made) else {
-        return Between::Nothing; // superseded, and gone
-    };
-    for row in &versions.rows[at + 1..] {
-        let Some(id) = &row.id else { continue };
-        if believed.contains(id) {
-            return Between::Nothing;
-        }
-        match row.action {
-            Action::Hide => return Between::Removed,
-            Action::Upload if !own(id) => return Between::Theirs(Box::new(row.clone())),
-            _ => {}
-        }
-    }
-    match (versions.complete, believed.is_empty()) {
-        (false, _) => Between::Farther,
-        (true, true) => Between::Nothing,
-        (true, false) => Between::Removed,
-    }
-}
-
-/// Whether a row is what a call of unknown outcome has made, and nothing else.
-pub(in crate::vfs) fn is_lost(row: &FileVersion, lost: &Lost) -> bool {
-    if row.action != Action::Upload {
-        return false;
-    }
-    if lost.id.is_some() {
-        return row.id == lost.id;
-    }
-    let nonce = |info| Stamp::of(info).nonce;
-    nonce(&lost.info).is_some()
-        && nonce(&lost.info) == nonce(&row.info)
-        && row.has_info(&lost.info)
-        && lost.size.is_none_or(|size| size == row.size)
-        && lost.sha1.is_none_or(|sha1| row.whole_sha1() == Some(sha1))
-}
-
-/// What earlier tries of the call that made a version may have made beside it.
-pub(in crate::vfs) fn twins_of(version: &FileVersion) -> Option<Lost> {
-    version.twins.then(|| Lost {
-        id: None,
-        size: Some(version.size),
-        sha1: version.whole_sha1(),
-        info: version.info.clone(),
-    })
-}
-
 /// Looks that follow deeds.
 #[derive(Debug, Default)]
 pub(in crate::vfs) struct Checks {
@@ -133,6 +67,8 @@ struct Looking {
     under_way: HashMap<u64, String>,
     /// Those that have failed.
     kept: HashMap<u64, Deed>,
+    /// How many of these were too many.
+    given_up: u64,
 }
 
 impl Checks {
@@ -149,8 +85,19 @@ impl Checks {
         let number = state.last;
         if state.kept.len() < Self::KEPT {
             state.kept.insert(number, deed);
+        } else {
+            state.given_up += 1;
+            warn!(
+                "{:?}: whether another client has changed it meanwhile is not looked at any more: too many wait",
+                deed.full
+            );
         }
         number
+    }
+
+    /// How many are not looked at any more, because there were too many.
+    pub(in crate::vfs) fn given_up(&self) -> u64 {
+        self.lock().given_up
     }
 
     fn kept(&self, number: u64) -> Option<Deed> {
@@ -325,66 +272,6 @@ impl Vfs {
         }
     }
 
-    /// A call that should have made a copy under a name may have done so: where it has, the copy goes again, as soon as
-    /// B2 answers.
-    pub(in crate::vfs) fn forget_copy_later(&self, full: &str, lost: Lost) {
-        const FIRST: Duration = Duration::from_secs(2);
-        const TRIES: u32 = 8;
-        self.strays().push((full.to_owned(), lost));
-        let vfs = self.clone();
-        self.shared.runtime.spawn(async move {
-            for attempt in 0..TRIES {
-                tokio::time::sleep(FIRST * (1 << attempt)).await;
-                vfs.forget_copies().await;
-                if vfs.strays().is_empty() {
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Looks for the copies that may have been made, once.
-    pub(in crate::vfs) async fn forget_copies(&self) {
-        let all = std::mem::take(&mut *self.strays());
-        for (full, lost) in all {
-            match self.forget_copy(&full, &lost).await {
-                Ok(()) => {}
-                Err(error) => {
-                    debug!("{full:?}: whether a copy was made there is not known yet: {error}");
-                    self.strays().push((full, lost));
-                }
-            }
-        }
-    }
-
-    async fn forget_copy(&self, full: &str, lost: &Lost) -> Result<(), Error> {
-        let guard = self.shared.paths.lock(vec![Claim::name(full)]).await;
-        let seen = self.look_at_all(full, Hurry::Yes).await?;
-        for row in seen.rows.iter().filter(|row| is_lost(row, lost)) {
-            let Some(id) = &row.id else { continue };
-            let name = FileName::listed(full);
-            self.shared.client.delete_file_version(&name, id).await?;
-            let mut tree = self.tree();
-            if let Some((parent, name)) = tree.locate(self.within(full)) {
-                let child = tree.child(parent, &name);
-                let stored = child.and_then(|child| tree.get(child).ok()?.object()?.state.stored());
-                if stored.is_some_and(|stored| stored.id == *id)
-                    && let Some(child) = child
-                {
-                    self.forget_entry(&mut tree, child);
-                }
-                self.shows_again(&mut tree, parent, &name);
-            }
-        }
-        drop(guard);
-        Ok(())
-    }
-
-    fn strays(&self) -> MutexGuard<'_, Vec<(String, Lost)>> {
-        let all = self.shared.strays.lock();
-        all.unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn log_conflict(&self, deed: &Deed, theirs: &FileVersion) {
         let show = |id: Option<&FileId>| id.map_or_else(String::new, FileId::to_string);
         warn!(
@@ -482,121 +369,5 @@ impl Vfs {
         };
         self.shared.io.copy(&version, &target).await?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::b2::{ContentSha1, FileInfo, Sha1};
-
-    fn id(number: u32) -> FileId {
-        FileId::new(&format!("4_z1_f{number}"))
-    }
-
-    fn row(number: u32, action: Action) -> FileVersion {
-        FileVersion {
-            action,
-            id: Some(id(number)),
-            name: FileName::listed("f"),
-            size: 3,
-            sha1: ContentSha1::Verified(Sha1([7; 20])),
-            content_type: None,
-            info: FileInfo::new(),
-            uploaded_ms: 0,
-            twins: false,
-        }
-    }
-
-    fn versions(rows: &[(u32, Action)], complete: bool) -> Versions {
-        let rows = rows
-            .iter()
-            .map(|(number, action)| row(*number, action.clone()));
-        Versions {
-            rows: rows.collect(),
-            complete,
-        }
-    }
-
-    /// Rows, what is believed in, whether they are all, and the verdict.
-    type Case<'a> = (&'a [(u32, Action)], Option<u32>, bool, &'a str);
-
-    #[test]
-    fn ids_decide_who_came_between() {
-        use Action::{Hide, Upload};
-        let verdict = |rows: &[(u32, Action)], believed: Option<u32>, complete| {
-            // Numbers from 100 on are versions of this mount.
-            let own = |one: &FileId| (100..200).any(|number| *one == id(number));
-            match between(
-                &versions(rows, complete),
-                &id(100),
-                &believed.map(id).into_iter().collect::<Vec<_>>(),
-                own,
-            ) {
-                Between::Nothing => "nothing".to_owned(),
-                Between::Theirs(row) => row.id.expect("an id").to_string(),
-                Between::Removed => "removed".to_owned(),
-                Between::Farther => "farther".to_owned(),
-            }
-        };
-        let cases: &[Case<'_>] = &[
-            (&[(100, Upload), (1, Upload)], Some(1), true, "nothing"),
-            (
-                &[(100, Upload), (2, Upload), (1, Upload)],
-                Some(1),
-                true,
-                "4_z1_f2",
-            ),
-            (
-                &[(100, Hide), (101, Upload), (1, Upload)],
-                Some(1),
-                true,
-                "nothing",
-            ),
-            (
-                &[(100, Upload), (2, Hide), (1, Upload)],
-                Some(1),
-                true,
-                "removed",
-            ),
-            (&[(100, Upload)], Some(1), true, "removed"),
-            (&[(100, Upload)], None, true, "nothing"),
-            (&[(100, Upload), (2, Upload)], None, true, "4_z1_f2"),
-            (&[(100, Upload), (101, Upload)], Some(1), false, "farther"),
-            (
-                &[(2, Upload), (100, Upload), (1, Upload)],
-                Some(1),
-                true,
-                "nothing",
-            ),
-            (&[(2, Upload), (1, Upload)], Some(1), true, "nothing"),
-        ];
-        for (rows, believed, complete, wanted) in cases {
-            assert_eq!(
-                verdict(rows, *believed, *complete),
-                *wanted,
-                "{rows:?} {believed:?}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_version_is_lost_only_if_everything_agrees(nonce: u64, other: u64, size in 0u64..5, same: bool) {
-            let mut info = FileInfo::from([("mode".to_owned(), "100600".to_owned())]);
-            Stamp::change(&mut info, |stamp| stamp.nonce = Some(nonce));
-            let lost = Lost { id: None, size: Some(size), sha1: Some(Sha1([7; 20])), info: info.clone() };
-            let mut row = row(1, Action::Upload);
-            row.info = info;
-            prop_assert_eq!(is_lost(&row, &lost), size == 3);
-            if !same {
-                Stamp::change(&mut row.info, |stamp| stamp.nonce = Some(other));
-                prop_assert_eq!(is_lost(&row, &lost), size == 3 && nonce == other);
-            }
-            row.action = Action::Hide;
-            prop_assert!(!is_lost(&row, &lost));
-        }
     }
 }

@@ -4,12 +4,11 @@ use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use b2fuse::b2::{self, Client, Secret};
-use b2fuse::io::{self, Io};
-use b2fuse::vfs::{self, Error, Fh, FileKind, Ino, NewNode, SetAttr, Unstored, Vfs};
+use b2fuse::vfs::{Error, Fh, FileKind, Ino, NewNode, SetAttr, Unstored, Vfs};
 use bytes::Bytes;
 
 use super::steps::Manner;
+use crate::settings::{Making, new_core};
 use crate::support::emulator::Emulator;
 
 /// A call of A's ends within this time.
@@ -25,45 +24,16 @@ pub(super) struct Mount {
 
 impl Mount {
     pub(super) async fn new(emulator: &Emulator, manner: Manner) -> Self {
-        let client = Client::connect(b2::Options {
-            endpoint: emulator.endpoint(),
-            key_id: emulator.key_id().to_owned(),
-            key: Secret::new(emulator.key()),
-            bucket_id: None,
-            bucket_name: Some(emulator.bucket_name().to_owned()),
-            timeout: PATIENCE,
-            uploads: 4,
-            downloads: 4,
-        })
-        .await
-        .expect("the emulator lets us in");
-        let sizes = io::Settings {
-            memory: 16 << 20,
-            large_file: 6_000_000,
-            part_size: 5_000_000,
-            uploads: 4,
-            downloads: 4,
-            verify_reads: true,
-            timeout: PATIENCE,
-        };
-        let settings = vfs::Settings {
+        let making = Making {
             prefix: String::new(),
-            metadata_ttl: manner.ttl,
+            ttl: manner.ttl,
             delete: manner.delete,
-            read_only: false,
-            uid: 0,
-            gid: 0,
-            umask: 0o022,
-            permissions: vfs::Permissions::Keep,
-            enable_hashfiles: false,
-            list_hashfiles: false,
-            parallel: 4,
-            names_max: 1_000_000,
             write_back: manner.write_back,
-            timeout: PATIENCE,
+            memory: 16 << 20,
+            patience: PATIENCE,
+            at_once: 4,
         };
-        let io = Io::new(client.clone(), sizes);
-        let vfs = Vfs::new(client, io, settings).await.expect("a listing");
+        let vfs = new_core(emulator, making).await;
         Self {
             vfs,
             slot: tokio::sync::Mutex::new(None),

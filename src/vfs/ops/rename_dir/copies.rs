@@ -1,0 +1,259 @@
+//! What B2 does for the rename of a directory, page by page: copies of everything below the old name, then the removal
+//! of what was copied, or of the copies where the rename has failed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::{StreamExt as _, stream};
+use log::warn;
+
+use super::below::Below;
+use super::{Move, mark};
+use crate::b2::{FileId, FileName, FileVersion, NewFile};
+use crate::io::{Moved, Stamp};
+use crate::vfs::ask::look::Hurry;
+use crate::vfs::attr;
+use crate::vfs::names::name::{self, MARKER};
+use crate::vfs::state::{Hash, Maker, Stored};
+use crate::vfs::versions::removal::Removal;
+use crate::vfs::{Error, Vfs};
+
+/// Copies, and then removals, of one directory's rename at once: as many as the client makes.
+const AT_ONCE: usize = 64;
+
+/// What has been copied.
+#[derive(Default)]
+pub(super) struct Copies {
+    /// What files that are known here have become: by the version that they had.
+    pub(super) known: HashMap<FileId, FileVersion>,
+    /// All sources, where they were one page.
+    pub(super) sources: Option<Vec<FileVersion>>,
+}
+
+impl Vfs {
+    /// Copies everything below the old name; tells what files that are known here have become.
+    pub(super) async fn copy_below(&self, this: &Move<'_>) -> Result<Copies, Error> {
+        let mut copies = Copies::default();
+        let mut below = Below::all(self, &this.ends.from);
+        let mut pages = 0;
+        while let Some(rows) = below.page().await? {
+            for row in &rows {
+                let carried = attr::carried_info(&row.info, self.settings());
+                name::check_renamed(row.name.as_str(), &this.new_name(row), &carried)?;
+            }
+            let there = if this.resumed {
+                self.copies_of(this, &rows).await?
+            } else {
+                HashMap::new()
+            };
+            pages += 1;
+            let copied = self.copy_page(this, rows, there, &mut copies).await?;
+            copies.sources = (pages == 1).then_some(copied);
+        }
+        Ok(copies)
+    }
+
+    async fn copy_page(
+        &self,
+        this: &Move<'_>,
+        rows: Vec<FileVersion>,
+        mut there: HashMap<String, FileVersion>,
+        copies: &mut Copies,
+    ) -> Result<Vec<FileVersion>, Error> {
+        let failed = AtomicBool::new(false);
+        // One that has begun is never given up: B2 would make the copy, and nobody would know of it.
+        let failed = &failed;
+        let work = rows.into_iter().map(|row| {
+            let made = there.remove(&this.new_name(&row));
+            async move {
+                let Some(stored) = Stored::of(&row, Maker::Other) else {
+                    return Ok(None);
+                };
+                if failed.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                let result = match made.filter(|copy| this.is_copy(copy, &stored.id)) {
+                    Some(copy) => Ok(copy),
+                    None => self.copy_row(this, &row, &stored).await,
+                };
+                failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                result.map(|copy| Some((row, stored.id, copy)))
+            }
+        });
+        let mut copying = stream::iter(work).buffer_unordered(AT_ONCE);
+        let mut copied = Vec::new();
+        let mut first = None;
+        while let Some(result) = copying.next().await {
+            match result {
+                Ok(Some((row, id, copy))) => {
+                    // Only what is known here has to follow; all else is listed when somebody asks.
+                    if self.knows(row.name.as_str()) {
+                        copies.known.insert(id, copy);
+                    }
+                    copied.push(row);
+                }
+                Ok(None) => {}
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        first.map_or(Ok(copied), Err)
+    }
+
+    /// Whether there is a node for an object, or for the directory whose marker it is.
+    fn knows(&self, full: &str) -> bool {
+        let path = self.within(full);
+        let path = path.strip_suffix(MARKER).unwrap_or(path);
+        let path = path.trim_end_matches('/');
+        let tree = self.tree();
+        let known = tree
+            .locate(path)
+            .and_then(|(parent, name)| tree.child(parent, &name));
+        known.is_some()
+    }
+
+    async fn copy_row(
+        &self,
+        this: &Move<'_>,
+        row: &FileVersion,
+        stored: &Stored,
+    ) -> Result<FileVersion, Error> {
+        let mut info = row.info.clone();
+        Stamp::change(&mut info, |stamp| {
+            *stamp = Stamp {
+                nonce: Some(fastrand::u64(..)),
+                mtime_ns: stamp.mtime_ns,
+                ctime: stamp.ctime,
+                moved: Some(Moved {
+                    rename: this.number,
+                    from: mark(&stored.id),
+                }),
+                ..Stamp::default()
+            };
+        });
+        if let Hash::Told(sha1) = stored.hash {
+            info.insert("large_file_sha1".to_owned(), sha1.to_string());
+        }
+        let target = NewFile {
+            name: FileName::listed(&this.new_name(row)),
+            content_type: row
+                .content_type
+                .clone()
+                .unwrap_or_else(|| "b2/x-auto".to_owned()),
+            info,
+        };
+        Ok(self.shared.io.copy(&stored.version(), &target).await?)
+    }
+
+    /// Rows below the new name that stand for these below the old one, by their full names.
+    async fn copies_of(
+        &self,
+        this: &Move<'_>,
+        rows: &[FileVersion],
+    ) -> Result<HashMap<String, FileVersion>, Error> {
+        let mut found = HashMap::new();
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Ok(found);
+        };
+        let (first, last) = (this.new_name(first), this.new_name(last));
+        let mut copies = Below::all(self, &this.ends.to).between(first, last);
+        while let Some(page) = copies.page().await? {
+            found.extend(
+                page.into_iter()
+                    .map(|row| (row.name.as_str().to_owned(), row)),
+            );
+        }
+        Ok(found)
+    }
+
+    /// A rename has failed: its copies go again.
+    pub(super) async fn remove_copies(&self, this: &Move<'_>) {
+        let mut copies = Below::all(self, &this.ends.to);
+        loop {
+            let rows = match copies.page().await {
+                Ok(Some(rows)) => rows,
+                Ok(None) => return,
+                Err(error) => {
+                    let (from, to) = (self.within(&this.ends.from), self.within(&this.ends.to));
+                    warn!(
+                        "copies of a rename that failed are left below {to:?}: {error}; `mv -T {from} {to}` makes use of them"
+                    );
+                    return;
+                }
+            };
+            stream::iter(rows)
+                .for_each_concurrent(AT_ONCE, |row| async move {
+                    let moved = Stamp::of(&row.info).moved;
+                    if moved.is_some_and(|moved| moved.rename == this.number)
+                        && let Some(id) = &row.id
+                        && !self.delete_version(row.name.as_str(), id).await
+                    {
+                        warn!("{:?}: left over from a rename that failed", row.name);
+                    }
+                })
+                .await;
+        }
+    }
+
+    /// Removes the sources whose copies are there; `sources`: all of them, where they were one page.
+    pub(super) async fn remove_sources(
+        &self,
+        this: &Move<'_>,
+        own: &HashMap<FileId, Stored>,
+        sources: Option<Vec<FileVersion>>,
+    ) -> Result<(), Error> {
+        if let Some(rows) = sources {
+            return self.remove_page(rows, own).await;
+        }
+        let mut left = Below::all(self, &this.ends.from);
+        let mut first = None;
+        while let Some(rows) = left.page().await? {
+            let mut copies = self.copies_of(this, &rows).await?;
+            let mut copied = rows;
+            copied.retain(|row| {
+                let copy = copies.remove(&this.new_name(row));
+                let same = row.id.as_ref().zip(copy);
+                let same = same.is_some_and(|(id, copy)| this.is_copy(&copy, id));
+                if !same {
+                    warn!(
+                        "{:?}: another client has written it while its directory was renamed to {:?}; it stays there",
+                        self.within(row.name.as_str()),
+                        self.within(&this.ends.to)
+                    );
+                }
+                same
+            });
+            if let Err(error) = self.remove_page(copied, own).await {
+                first = first.or(Some(error));
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    async fn remove_page(
+        &self,
+        rows: Vec<FileVersion>,
+        own: &HashMap<FileId, Stored>,
+    ) -> Result<(), Error> {
+        let work = rows.into_iter().map(|row| async move {
+            let Some(source) = Stored::of(&row, Maker::Other) else {
+                return Ok(());
+            };
+            let removal = Removal::Renamed {
+                stored: own.get(&source.id).cloned().unwrap_or(source),
+                content_lives_on: true,
+                lost: Vec::new(),
+            };
+            match self
+                .carry_out(row.name.as_str(), &removal, Hurry::Look)
+                .await
+            {
+                // Another client's version: it was not asked to go.
+                Err(Error::Stale) => Ok(()),
+                other => other,
+            }
+        });
+        let results: Vec<Result<(), Error>> =
+            stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        results.into_iter().collect()
+    }
+}

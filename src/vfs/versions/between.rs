@@ -1,0 +1,191 @@
+//! Whose a version is: what lies between the version that was made and the one that was believed in, and what calls of
+//! unknown outcome have made.
+//!
+//! Decided by ids and by everything else that a row says, never by time stamps, and without asking B2.
+
+use crate::b2::{Action, FileId, FileVersion, Lost};
+use crate::io::Stamp;
+use crate::vfs::ask::look::Versions;
+
+/// What lies between the version that was made and the one that was believed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::vfs) enum Between {
+    /// Nothing of others.
+    Nothing,
+    /// Another client's version, which was the newest one.
+    Theirs(Box<FileVersion>),
+    /// Somebody else has removed the file.
+    Removed,
+    /// It lies farther down than was looked.
+    Farther,
+}
+
+/// Decides by ids; `own` tells the versions that this mount has made.
+pub(in crate::vfs) fn between(
+    versions: &Versions,
+    made: &FileId,
+    believed: &[FileId],
+    own: impl Fn(&FileId) -> bool,
+) -> Between {
+    let Some(at) = versions.position(made) else {
+        return Between::Nothing; // superseded, and gone
+    };
+    for row in &versions.rows[at + 1..] {
+        let Some(id) = &row.id else { continue };
+        if believed.contains(id) {
+            return Between::Nothing;
+        }
+        match row.action {
+            Action::Hide => return Between::Removed,
+            Action::Upload if !own(id) => return Between::Theirs(Box::new(row.clone())),
+            _ => {}
+        }
+    }
+    match (versions.complete, believed.is_empty()) {
+        (false, _) => Between::Farther,
+        (true, true) => Between::Nothing,
+        (true, false) => Between::Removed,
+    }
+}
+
+/// Whether a row is what a call of unknown outcome has made, and nothing else.
+pub(in crate::vfs) fn is_lost(row: &FileVersion, lost: &Lost) -> bool {
+    if row.action != Action::Upload {
+        return false;
+    }
+    if lost.id.is_some() {
+        return row.id == lost.id;
+    }
+    let nonce = |info| Stamp::of(info).nonce;
+    nonce(&lost.info).is_some()
+        && nonce(&lost.info) == nonce(&row.info)
+        && row.has_info(&lost.info)
+        && lost.size.is_none_or(|size| size == row.size)
+        && lost.sha1.is_none_or(|sha1| row.whole_sha1() == Some(sha1))
+}
+
+/// What earlier tries of the call that made a version may have made beside it.
+pub(in crate::vfs) fn twins_of(version: &FileVersion) -> Option<Lost> {
+    version.twins.then(|| Lost {
+        id: None,
+        size: Some(version.size),
+        sha1: version.whole_sha1(),
+        info: version.info.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::b2::{ContentSha1, FileInfo, FileName, Sha1};
+
+    fn id(number: u32) -> FileId {
+        FileId::new(&format!("4_z1_f{number}"))
+    }
+
+    fn row(number: u32, action: Action) -> FileVersion {
+        FileVersion {
+            action,
+            id: Some(id(number)),
+            name: FileName::listed("f"),
+            size: 3,
+            sha1: ContentSha1::Verified(Sha1([7; 20])),
+            content_type: None,
+            info: FileInfo::new(),
+            uploaded_ms: 0,
+            twins: false,
+        }
+    }
+
+    fn versions(rows: &[(u32, Action)], complete: bool) -> Versions {
+        let rows = rows
+            .iter()
+            .map(|(number, action)| row(*number, action.clone()));
+        Versions {
+            rows: rows.collect(),
+            complete,
+        }
+    }
+
+    /// Rows, what is believed in, whether they are all, and the verdict.
+    type Case<'a> = (&'a [(u32, Action)], Option<u32>, bool, &'a str);
+
+    #[test]
+    fn ids_decide_who_came_between() {
+        use Action::{Hide, Upload};
+        let verdict = |rows: &[(u32, Action)], believed: Option<u32>, complete| {
+            // Numbers from 100 on are versions of this mount.
+            let own = |one: &FileId| (100..200).any(|number| *one == id(number));
+            match between(
+                &versions(rows, complete),
+                &id(100),
+                &believed.map(id).into_iter().collect::<Vec<_>>(),
+                own,
+            ) {
+                Between::Nothing => "nothing".to_owned(),
+                Between::Theirs(row) => row.id.expect("an id").to_string(),
+                Between::Removed => "removed".to_owned(),
+                Between::Farther => "farther".to_owned(),
+            }
+        };
+        let cases: &[Case<'_>] = &[
+            (&[(100, Upload), (1, Upload)], Some(1), true, "nothing"),
+            (
+                &[(100, Upload), (2, Upload), (1, Upload)],
+                Some(1),
+                true,
+                "4_z1_f2",
+            ),
+            (
+                &[(100, Hide), (101, Upload), (1, Upload)],
+                Some(1),
+                true,
+                "nothing",
+            ),
+            (
+                &[(100, Upload), (2, Hide), (1, Upload)],
+                Some(1),
+                true,
+                "removed",
+            ),
+            (&[(100, Upload)], Some(1), true, "removed"),
+            (&[(100, Upload)], None, true, "nothing"),
+            (&[(100, Upload), (2, Upload)], None, true, "4_z1_f2"),
+            (&[(100, Upload), (101, Upload)], Some(1), false, "farther"),
+            (
+                &[(2, Upload), (100, Upload), (1, Upload)],
+                Some(1),
+                true,
+                "nothing",
+            ),
+            (&[(2, Upload), (1, Upload)], Some(1), true, "nothing"),
+        ];
+        for (rows, believed, complete, wanted) in cases {
+            assert_eq!(
+                verdict(rows, *believed, *complete),
+                *wanted,
+                "{rows:?} {believed:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_version_is_lost_only_if_everything_agrees(nonce: u64, other: u64, size in 0u64..5, same: bool) {
+            let mut info = FileInfo::from([("mode".to_owned(), "100600".to_owned())]);
+            Stamp::change(&mut info, |stamp| stamp.nonce = Some(nonce));
+            let lost = Lost { id: None, size: Some(size), sha1: Some(Sha1([7; 20])), info: info.clone() };
+            let mut row = row(1, Action::Upload);
+            row.info = info;
+            prop_assert_eq!(is_lost(&row, &lost), size == 3);
+            if !same {
+                Stamp::change(&mut row.info, |stamp| stamp.nonce = Some(other));
+                prop_assert_eq!(is_lost(&row, &lost), size == 3 && nonce == other);
+            }
+            row.action = Action::Hide;
+            prop_assert!(!is_lost(&row, &lost));
+        }
+    }
+}
