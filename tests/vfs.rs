@@ -16,6 +16,8 @@ use bytes::Bytes;
 
 #[path = "vfs/attributes.rs"]
 mod attributes;
+#[path = "vfs/broken.rs"]
+mod broken;
 #[path = "vfs/history.rs"]
 mod history;
 #[path = "vfs/holes.rs"]

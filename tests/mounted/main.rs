@@ -10,6 +10,7 @@ mod support;
 
 mod attributes;
 mod bad_lines;
+mod broken;
 mod calls;
 mod contest;
 mod copying;
