@@ -89,8 +89,10 @@ async fn what_was_damaged_on_its_way_is_never_stored() {
             }
             assert!(matches!(sent, Err(Error::Corrupt(_))), "{sent:?}");
             assert!(file.content.is_dirty());
-            let finished = rig.versions("base").await;
-            assert_eq!(finished[0].1, base, "nothing was stored: {finished:?}");
+            let mut finished = rig.versions("base").await;
+            finished.retain(|(_, _, size)| *size > 0); // parts may have left
+            assert_eq!(finished.len(), 1, "nothing was stored: {finished:?}");
+            assert_eq!(finished[0].1, base);
             // Once the way is good again.
             rig.server.set_faults(&["no-md5"]).expect("valid");
             file.commit().await.expect("stored");
@@ -152,10 +154,16 @@ async fn read_as_the_kernel_does(
         while at < size && coming.len() < at_once {
             let (file, cursor) = (Arc::clone(file), Arc::clone(cursor));
             let from = at;
-            coming.push_back((
-                from,
-                tokio::spawn(async move { file.read(&cursor, from, step).await }),
-            ));
+            let mut read = Box::pin(async move { file.read(&cursor, from, step).await });
+            // They come in order, as from the kernel; what is answered first is another matter.
+            let first = futures_util::poll!(&mut read);
+            let rest = async move {
+                match first {
+                    std::task::Poll::Ready(done) => done,
+                    std::task::Poll::Pending => read.await,
+                }
+            };
+            coming.push_back((from, tokio::spawn(rest)));
             at += step;
         }
         let (from, read) = coming.pop_front().expect("one is coming");

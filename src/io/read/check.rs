@@ -30,6 +30,8 @@ use crate::io::read::records::Record;
 
 /// How far a request may lie before others that came earlier: more than the kernel keeps in flight.
 const LAG: u64 = 16 << 20;
+/// Requests that came before their turn, at most.
+const MOST: usize = 512;
 /// Bytes that are given out and not hashed yet; beyond it, replies wait.
 const AHEAD: u64 = 4 << 20;
 
@@ -67,6 +69,8 @@ struct Pass {
     number: u64,
     key: u64,
     size: u64,
+    /// A read at offset 0 has come.
+    begun: bool,
     /// Up to here everything is hashed or in `queue`.
     pos: u64,
     /// What came out of order: by offset, its length and, once it was given out, its short hash.
@@ -138,8 +142,6 @@ impl Check {
         let mut inner = self.lock();
         if range.start == 0 {
             inner.bad = None;
-            inner.passes += 1;
-            inner.pass = Some(Pass::new(inner.passes, record, &engine.reads));
         }
         if let Some((key, error)) = &inner.bad
             && *key == record.key
@@ -147,11 +149,20 @@ impl Check {
         {
             return Err(error.clone());
         }
+        // The first request may come after others that were sent behind it.
+        let goes_on = inner
+            .pass
+            .as_ref()
+            .is_some_and(|pass| pass.key == record.key && !(range.start == 0 && pass.begun));
+        if !goes_on {
+            inner.passes += 1;
+            inner.pass = Some(Pass::new(inner.passes, record, &engine.reads));
+        }
         let Some(pass) = &mut inner.pass else {
             return Ok(None);
         };
-        let far = range.start > pass.pos + LAG;
-        if pass.key != record.key || far {
+        pass.begun |= range.start == 0;
+        if range.start > pass.pos + LAG || pass.early.len() == MOST {
             inner.pass = None;
             drop(inner);
             self.moves();
@@ -388,6 +399,7 @@ impl Pass {
             number,
             key: record.key,
             size: record.size,
+            begun: false,
             pos: 0,
             early: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -410,7 +422,9 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.reads.unverified.fetch_add(self.pos, Relaxed);
+        let early = self.early.values().filter(|(_, given)| given.is_some());
+        let early: u64 = early.map(|(len, _)| len).sum();
+        self.reads.unverified.fetch_add(self.pos + early, Relaxed);
     }
 }
 
