@@ -24,6 +24,7 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::b2::{Client, Error as B2Error, FileId, FileVersion, NewFile, Sha1};
@@ -171,6 +172,21 @@ impl Io {
         older_than: Duration,
     ) -> Result<usize, Error> {
         self.engine.cancel_abandoned(prefix, older_than).await
+    }
+
+    /// Bytes given out that were compared with a stored SHA-1, as part of a whole read.
+    pub fn read_verified(&self) -> u64 {
+        self.engine.reads.verified.load(Ordering::Relaxed)
+    }
+
+    /// Bytes given out that were not; `read::check` says when that is so.
+    pub fn read_unverified(&self) -> u64 {
+        self.engine.reads.unverified.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of stored versions that were sent again as part of new content without a hash to compare them with.
+    pub fn resent_unverified(&self) -> u64 {
+        self.engine.unchecked.load(Ordering::Relaxed)
     }
 
     /// Bytes of the budget.

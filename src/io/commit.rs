@@ -321,13 +321,7 @@ impl Content {
                 );
                 let base = self.lock().base.clone();
                 self.finished(large);
-                let snapshot = Snapshot {
-                    start: end.size,
-                    size: end.size,
-                    seq: end.seq,
-                    base,
-                    spans: Vec::new(),
-                };
+                let snapshot = Snapshot::new(end.size..end.size, end.seq, base, Vec::new());
                 Ok(Some((Arc::new(snapshot), version)))
             }
             Ok(_) => {

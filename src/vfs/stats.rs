@@ -41,6 +41,12 @@ pub struct ReadStats {
     pub from_memory: u64,
     /// Answered after waiting for B2.
     pub waited: u64,
+    /// Bytes read as part of a whole file that was compared with its stored SHA-1.
+    pub verified: u64,
+    /// Bytes that were not: read here and there, or of a file whose SHA-1 nobody has stored.
+    pub unverified: u64,
+    /// Bytes of stored files that were sent again as part of new content and could not be compared.
+    pub resent_unverified: u64,
 }
 
 /// Bytes of cache, read-ahead and unsent writes.
@@ -109,6 +115,9 @@ impl Vfs {
             reads: ReadStats {
                 from_memory: reads.from_memory.load(Relaxed),
                 waited: reads.waited.load(Relaxed),
+                verified: io.read_verified(),
+                unverified: io.read_unverified(),
+                resent_unverified: io.resent_unverified(),
             },
             memory: MemoryStats {
                 limit: io.memory_limit(),

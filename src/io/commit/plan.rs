@@ -5,6 +5,7 @@
 //! to fill a part up to the minimum (API §6: every part but the last has 5,000,000 bytes or
 //! more, at most 10,000 parts, at least two).
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// The smallest part that is not the last (API §6).
@@ -140,19 +141,27 @@ pub(in crate::io) fn parts(
 ) -> Vec<Step> {
     let mut part = part_size.clamp(MIN_PART, MAX_PART);
     let mut copy = COPY_PART;
+    // What must be downloaded is held in memory: short pieces, as far as the number of parts allows.
+    let mut shorter = 16;
     let mut worth = MIN_PART;
     loop {
         let spans = spans(start, runs, worth);
-        let steps: Vec<Step> = spans
-            .iter()
-            .flat_map(|span| span.split(part, copy))
-            .collect();
-        if steps.len() as u64 <= max || worth >= MAX_PART {
+        let pieces = |span: &Span| span.pieces(part, copy, shorter);
+        // Counted before they are made: of a terabyte there may be millions.
+        let steps: u64 = spans.iter().map(pieces).sum();
+        if steps <= max || worth >= MAX_PART {
+            let steps = spans
+                .iter()
+                .flat_map(|span| span.split(pieces(span)))
+                .collect();
             let size: u64 = runs.iter().map(|run| run.len).sum();
             return at_least(min, steps, start..start + size);
         }
         // Too many: larger pieces, and short copies are not worth a part any more.
         copy = MAX_PART;
+        if part == MAX_PART {
+            shorter = (shorter / 2).max(1);
+        }
         part = (part * 2).min(MAX_PART);
         if spans.len() as u64 > max / 2 {
             worth *= 2;
@@ -188,31 +197,33 @@ impl Span {
         self.range.end - self.range.start
     }
 
-    /// Even pieces: each has at least the wanted size if the span has, so none falls short.
-    fn split(&self, part: u64, copy: u64) -> Vec<Step> {
+    /// Into how many parts it is split.
+    fn pieces(&self, part: u64, copy: u64, shorter: u64) -> u64 {
         let len = self.len();
-        let pieces = if self.copy {
+        if self.copy {
             len.div_ceil(copy)
         } else if self.fill {
-            // What must be downloaded is held in memory: short pieces, as far as the number of
-            // parts allows.
-            (len / MIN_PART.max(part / 16)).max(1)
+            (len / MIN_PART.max(part / shorter))
+                .max(1)
+                .max(len.div_ceil(MAX_PART))
         } else {
             (len / part).max(1).max(len.div_ceil(MAX_PART))
-        };
-        let at = |i: u64| {
-            self.range.start + (u128::from(len) * u128::from(i) / u128::from(pieces)) as u64
-        };
-        (0..pieces)
-            .map(|i| {
-                let range = at(i)..at(i + 1);
-                if self.copy {
-                    Step::Copy(range)
-                } else {
-                    Step::Send(range)
-                }
-            })
-            .collect()
+        }
+    }
+
+    /// Even pieces: each has at least the wanted size if the span has, so none falls short.
+    fn split(&self, pieces: u64) -> impl Iterator<Item = Step> {
+        let (start, len, copy) = (self.range.start, self.len(), self.copy);
+        let at =
+            move |i: u64| start + (u128::from(len) * u128::from(i) / u128::from(pieces)) as u64;
+        (0..pieces).map(move |i| {
+            let range = at(i)..at(i + 1);
+            if copy {
+                Step::Copy(range)
+            } else {
+                Step::Send(range)
+            }
+        })
     }
 }
 
@@ -231,8 +242,7 @@ fn spans(start: u64, runs: &[Run], worth: u64) -> Vec<Span> {
         let fill = stored && !copy;
         push(&mut spans, Span { copy, fill, range });
     }
-    fill_short(&mut spans, worth);
-    spans
+    fill_short(spans, worth)
 }
 
 fn push(spans: &mut Vec<Span>, span: Span) {
@@ -246,49 +256,56 @@ fn push(spans: &mut Vec<Span>, span: Span) {
 }
 
 /// Gives every short sent span that is not the last what it lacks, from a neighbour that can
-/// spare it, or swallows the shorter neighbour.
-fn fill_short(spans: &mut Vec<Span>, worth: u64) {
-    let mut i = 0;
-    while i < spans.len() {
-        let last = i + 1 == spans.len();
-        if spans[i].copy || last || spans[i].len() >= MIN_PART {
-            i += 1;
+/// spare it, or swallows the shorter neighbour. Each step takes one span away or goes on by one.
+fn fill_short(spans: Vec<Span>, worth: u64) -> Vec<Span> {
+    let mut rest = VecDeque::from(spans);
+    let mut done: Vec<Span> = Vec::new();
+    while let Some(mut span) = rest.pop_front() {
+        let alone = rest.len() == 1;
+        let Some(right) = rest
+            .front_mut()
+            .filter(|_| !span.copy && span.len() < MIN_PART)
+        else {
+            push(&mut done, span);
             continue;
-        }
-        let lack = MIN_PART - spans[i].len();
+        };
+        let lack = MIN_PART - span.len();
         // The last span may be of any length, so it can spare all but one byte.
-        let keep = if i + 2 == spans.len() { 1 } else { worth };
-        let left = i.checked_sub(1).map(|left| spans[left].len());
-        let right = spans[i + 1].len();
-        if right >= lack + keep {
-            spans[i].fill = true;
-            spans[i].range.end += lack;
-            spans[i + 1].range.start += lack;
-            i += 1;
-        } else if left.is_some_and(|left| left >= lack + worth) {
-            spans[i].fill = true;
-            spans[i].range.start -= lack;
-            spans[i - 1].range.end -= lack;
-            i += 1;
-        } else if left.is_some_and(|left| left < right) {
-            swallow(spans, i - 1);
-            i = i.saturating_sub(2);
-        } else {
-            swallow(spans, i + 1);
+        let keep = if alone { 1 } else { worth };
+        span.fill = true;
+        match done.last_mut() {
+            _ if right.len() >= lack + keep => {
+                span.range.end += lack;
+                right.range.start += lack;
+                push(&mut done, span);
+            }
+            Some(left) if left.len() >= lack + worth => {
+                span.range.start -= lack;
+                left.range.end -= lack;
+                push(&mut done, span);
+            }
+            Some(left) if left.len() < right.len() => {
+                span.range.start = left.range.start;
+                done.pop();
+                // What comes before is sent, too, and is one with it.
+                if let Some(before) = done.pop_if(|before| !before.copy) {
+                    span.range.start = before.range.start;
+                }
+                rest.push_front(span);
+            }
+            _ => {
+                span.range.end = right.range.end;
+                rest.pop_front();
+                if rest.front().is_some_and(|next| !next.copy)
+                    && let Some(next) = rest.pop_front()
+                {
+                    span.range.end = next.range.end;
+                }
+                rest.push_front(span);
+            }
         }
     }
-}
-
-/// Turns a copied span into sent bytes and joins it with its neighbours.
-fn swallow(spans: &mut Vec<Span>, at: usize) {
-    let old = std::mem::take(spans);
-    for (i, mut span) in old.into_iter().enumerate() {
-        if i == at {
-            span.copy = false;
-            span.fill = true;
-        }
-        push(spans, span);
-    }
+    done
 }
 
 /// B2 wants two parts, and as many as it has already: splits the longest until there are enough, or all anew.
@@ -466,6 +483,30 @@ mod tests {
         }
         let steps = steps(plan(&spotted, LIMITS));
         assert!(steps.len() <= 10_000, "{}", steps.len());
+    }
+
+    #[test]
+    fn a_byte_and_terabytes_of_zeros_are_a_plan() {
+        for source in [BASE, Source::Data] {
+            for zeros in [4 << 40, MAX_FILE - 1] {
+                let steps = steps(plan(&[run(source, 1), run(Source::Zero, zeros)], LIMITS));
+                assert!(steps.len() <= 10_000, "{}", steps.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_plan_of_many_patches_takes_as_many_steps() {
+        // Far and near each other: of hundreds of thousands, a quadratic plan takes minutes.
+        for gap in [100, 10 * MB] {
+            let mut spotted = Vec::new();
+            for _ in 0..300_000 {
+                spotted.push(run(BASE, gap));
+                spotted.push(run(Source::Data, 4096));
+            }
+            let steps = steps(plan(&spotted, LIMITS));
+            assert!(steps.len() <= 10_000, "{}", steps.len());
+        }
     }
 
     #[test]

@@ -163,13 +163,8 @@ impl Engine {
         sha1: Option<Sha1>,
     ) -> Result<FileVersion, Error> {
         let record = self.records.intern(source.clone());
-        let snapshot = Snapshot {
-            start: 0,
-            size: source.size,
-            seq: 0,
-            base: None,
-            spans: vec![Span::Stored(Stored::new(&record, 0..source.size))],
-        };
+        let all = Span::Stored(Stored::new(&record, 0..source.size));
+        let snapshot = Snapshot::new(0..source.size, 0, None, vec![all]);
         let steps = plan::parts(0, &snapshot.runs(), MAX_PART, MAX_PARTS, 2);
         let large = self.start_large(target, sha1).await?;
         let copied = async {

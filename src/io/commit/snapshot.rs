@@ -4,7 +4,7 @@
 //! payload is made, and only they.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -80,6 +80,8 @@ pub(in crate::io) struct Snapshot {
     pub(in crate::io) seq: u64,
     pub(in crate::io) base: Option<Arc<Record>>,
     pub(in crate::io) spans: Vec<Span>,
+    /// Where each span ends, once somebody asks for a part.
+    ends: OnceLock<Vec<u64>>,
 }
 
 /// Pieces of zeros.
@@ -92,6 +94,33 @@ pub(in crate::io) fn zeros(mut len: u64) -> impl Iterator<Item = Bytes> {
 }
 
 impl Snapshot {
+    pub(in crate::io) fn new(
+        range: Range<u64>,
+        seq: u64,
+        base: Option<Arc<Record>>,
+        spans: Vec<Span>,
+    ) -> Self {
+        Self {
+            start: range.start,
+            size: range.end,
+            seq,
+            base,
+            spans,
+            ends: OnceLock::new(),
+        }
+    }
+
+    fn ends(&self) -> &[u64] {
+        self.ends.get_or_init(|| {
+            let mut at = self.start;
+            let end = |span: &Span| {
+                at += span.len();
+                at
+            };
+            self.spans.iter().map(end).collect()
+        })
+    }
+
     pub(in crate::io) fn runs(&self) -> Vec<Run> {
         self.spans
             .iter()
@@ -188,9 +217,16 @@ impl Snapshot {
     }
 
     fn cut(&self, range: &Range<u64>) -> Vec<Span> {
+        let ends = self.ends();
+        let first = ends.partition_point(|end| *end <= range.start);
+        let mut at = first
+            .checked_sub(1)
+            .map_or(self.start, |before| ends[before]);
         let mut cut = Vec::new();
-        let mut at = self.start;
-        for span in &self.spans {
+        for span in &self.spans[first..] {
+            if at >= range.end {
+                break;
+            }
             let end = at + span.len();
             let from = range.start.max(at);
             let to = range.end.min(end);
@@ -281,6 +317,7 @@ mod tests {
             size: 80,
             seq: 1,
             base: None,
+            ends: OnceLock::new(),
             spans: vec![
                 Span::Stored(Stored::new(&a, 0..20)),
                 Span::Stored(Stored::new(&a, 20..30)),
@@ -307,6 +344,7 @@ mod tests {
             size: a.size,
             seq: 1,
             base: None,
+            ends: OnceLock::new(),
             spans: ranges
                 .into_iter()
                 .map(|(from, to)| Span::Stored(Stored::new(&a, from..to)))

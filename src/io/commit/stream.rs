@@ -218,13 +218,8 @@ impl Content {
         let range = step.range().clone();
         state.overlay.freeze();
         // Copies take nothing from here; what is sent is held by the snapshot until it landed.
-        let snapshot = Snapshot {
-            start: range.start,
-            size: range.end,
-            seq: state.seq,
-            base: state.base.clone(),
-            spans: state.spans(range)?,
-        };
+        let spans = state.spans(range.clone())?;
+        let snapshot = Snapshot::new(range, state.seq, state.base.clone(), spans);
         let Streaming::Running(stream) = &mut state.stream else {
             return Err(Error::NeedsCommit);
         };
@@ -346,13 +341,7 @@ impl State {
     /// stretch of one version; `None` when it is more than can be copied in one.
     fn head(&self) -> Option<(u64, Vec<Run>)> {
         let first = self.overlay.first_unsent()?;
-        let before = Snapshot {
-            start: 0,
-            size: first,
-            seq: self.seq,
-            base: None,
-            spans: self.spans(0..first).ok()?,
-        };
+        let before = Snapshot::new(0..first, self.seq, None, self.spans(0..first).ok()?);
         let head = plan::joined(&before.runs());
         let copied = head.iter().all(|run| run.source.is_stored());
         (copied && head.len() <= 1).then_some((first, head))

@@ -125,13 +125,13 @@ impl State {
 
     pub(in crate::io) fn snapshot(&mut self, start: u64) -> Result<Snapshot, Error> {
         self.overlay.freeze();
-        Ok(Snapshot {
-            start,
-            size: self.size,
-            seq: self.seq,
-            base: self.base.clone(),
-            spans: self.spans(start..self.size)?,
-        })
+        let spans = self.spans(start..self.size)?;
+        Ok(Snapshot::new(
+            start..self.size,
+            self.seq,
+            self.base.clone(),
+            spans,
+        ))
     }
 
     /// The base as a whole, when there is nothing else.
@@ -266,12 +266,14 @@ impl Content {
             ticket = cursor.comes(engine, base, &(offset..offset + len))?;
         }
         let mut data = Vec::new();
+        let mut stored_bytes = 0;
         for span in spans {
             match span {
                 Span::Bytes(bytes) => data.push(bytes),
                 Span::Zero(len) => data.extend(zeros(len)),
                 Span::Stored(stored) => {
                     let (record, range) = (&stored.record, &stored.range);
+                    stored_bytes += stored.len();
                     if let Some(cached) = engine.cached(record, range.clone()) {
                         cursor.on_read(engine, record, range);
                         data.extend(cached);
@@ -296,7 +298,13 @@ impl Content {
             Some(base) if engine.settings.verify_reads => {
                 cursor.gives(engine, &base, ticket, offset, data).await
             }
-            _ => Ok(data),
+            _ => {
+                engine
+                    .reads
+                    .unverified
+                    .fetch_add(stored_bytes, Ordering::Relaxed);
+                Ok(data)
+            }
         }
     }
 
