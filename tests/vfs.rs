@@ -22,6 +22,8 @@ mod history;
 mod holes;
 #[path = "vfs/keeping.rs"]
 mod keeping;
+#[path = "vfs/lagging.rs"]
+mod lagging;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/names.rs"]

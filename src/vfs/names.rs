@@ -7,6 +7,7 @@ pub(in crate::vfs) mod deep;
 pub(in crate::vfs) mod dir;
 pub(in crate::vfs) mod displaced;
 pub(in crate::vfs) mod flight;
+pub(in crate::vfs) mod gone;
 pub(in crate::vfs) mod known;
 pub(in crate::vfs) mod lately;
 pub(in crate::vfs) mod leaving;

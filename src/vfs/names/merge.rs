@@ -2,11 +2,13 @@
 //!
 //! It never undoes what this mount did after the listing began: such nodes carry a later tick, and
 //! names removed meanwhile are remembered while listings are under way (`Tree::removed_since`); those that
-//! B2 has still to remove are ignored (`leaving`). A file that is open keeps its inode and its version; a
+//! B2 has still to remove are ignored (`leaving`). What was stored or removed here a moment ago wins over rows that show
+//! an older state, until B2 was asked otherwise (`Unsettled`). A file that is open keeps its inode and its version; a
 //! newer version in B2 gets a new inode.
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::b2::FileVersion;
 use crate::vfs::attr::Meta;
@@ -17,7 +19,7 @@ use crate::vfs::names::moment::Moment;
 use crate::vfs::names::name::MARKER;
 use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Object};
 use crate::vfs::names::rows::Rows;
-use crate::vfs::names::tree::{Tick, Tree};
+use crate::vfs::names::tree::{Tick, Tree, Unsettled};
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::{FileState, Maker, Stored};
 use crate::vfs::{FileKind, Ino, Invalidation, Vfs};
@@ -59,6 +61,7 @@ impl Vfs {
             return None;
         }
         let leaves = Self::drop_leaving(tree, flight, &mut rows);
+        Self::drop_gone(tree, flight, &mut rows);
         let mut applied = Applied::default();
         for component in &rows.folders {
             let ino = self.apply_folder(tree, flight, component);
@@ -87,7 +90,7 @@ impl Vfs {
             }
         }
         match rows.marker {
-            Some(row) => self.apply_marker(tree, flight.dir, &row),
+            Some(row) => self.apply_listed_marker(tree, flight, &row),
             None if !leaves && covers.begin_with(&format!("{}{MARKER}", flight.prefix)) => {
                 self.marker_is_gone(tree, flight);
             }
@@ -138,6 +141,68 @@ impl Vfs {
         rows.folders
             .retain(|name| !leaving.overrules(&full(name, "/"), flight.began));
         false
+    }
+
+    /// Leaves out names that were removed here a moment ago, for the listing may lag behind: whether B2 has them again
+    /// is to be asked otherwise.
+    fn drop_gone(tree: &mut Tree, flight: &Flight, rows: &mut Rows) {
+        if !tree.gone.any(flight.at) {
+            return;
+        }
+        let mut doubted = Vec::new();
+        let free = |name: &str| tree.child(flight.dir, name).is_none();
+        rows.files.retain(|(name, row)| {
+            let doubt = free(name) && tree.gone.doubts(row, flight.at);
+            doubted.extend(doubt.then(|| row.name.as_str().to_owned()));
+            !doubt
+        });
+        rows.folders.retain(|name| {
+            let full = format!("{}{name}/", flight.prefix);
+            let doubt = free(name) && tree.gone.doubts_directory(&full, flight.at);
+            doubted.extend(doubt.then_some(full));
+            !doubt
+        });
+        let dir = flight.dir;
+        let doubted = doubted.into_iter();
+        let doubted = doubted.map(|full| Unsettled::Removed { dir, full });
+        tree.unsettled.extend(doubted);
+    }
+
+    /// A name that was removed here is there again: B2 was asked for it otherwise than by a listing. `row`: a file's;
+    /// a directory has none.
+    pub(in crate::vfs) fn is_back(
+        &self,
+        tree: &mut Tree,
+        dir: Ino,
+        full: &str,
+        row: Option<&FileVersion>,
+    ) {
+        tree.gone.forget(full);
+        let Some(path) = tree.path(dir) else { return };
+        let prefix = self.full(&path);
+        let Some(name) = full.strip_prefix(&prefix) else {
+            return; // renamed meanwhile
+        };
+        let name: Arc<str> = Arc::from(name.trim_end_matches('/'));
+        if tree.child(dir, &name).is_some() {
+            return; // made meanwhile
+        }
+        let flight = Flight {
+            dir,
+            prefix,
+            began: tree.tick(),
+            at: Instant::now(),
+        };
+        let ino = match row {
+            Some(row) => self.apply_file(tree, &flight, &name, row),
+            None => self.apply_folder(tree, &flight, &name),
+        };
+        if ino.is_some() {
+            let parent = dir;
+            self.shared
+                .invalidations
+                .push(Invalidation::Entry { parent, name });
+        }
     }
 
     /// Whether a row of this name must be ignored because this mount changed it after the listing began.
@@ -191,7 +256,7 @@ impl Vfs {
                 }
                 if known::lags(row.uploaded_ms, old, lately) {
                     node.check(flight.at, false);
-                    tree.vanished.push(child);
+                    tree.unsettled.push(Unsettled::Stored(child));
                     return Some(child);
                 }
             }
@@ -284,7 +349,26 @@ impl Vfs {
         Some(ino)
     }
 
-    fn apply_marker(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
+    fn apply_listed_marker(&self, tree: &mut Tree, flight: &Flight, row: &FileVersion) {
+        let Ok(node) = tree.get(flight.dir) else {
+            return;
+        };
+        let own = node.dir().and_then(|dir| dir.marker.stored());
+        if let Some(own) = own.filter(|own| own.ours && Some(&own.id) != row.id.as_ref()) {
+            if node.changed > flight.began {
+                return; // made meanwhile
+            }
+            let lately = tree.changed_lately(node, flight.at);
+            if lately && row.uploaded_ms < own.uploaded_ms {
+                tree.unsettled.push(Unsettled::Marker(flight.dir));
+                return;
+            }
+        }
+        self.apply_marker(tree, flight.dir, row);
+    }
+
+    /// A directory has this marker, and the attributes that it holds.
+    pub(in crate::vfs) fn apply_marker(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
         let Some(id) = row.id.clone() else { return };
         let Ok(node) = tree.get_mut(dir) else { return };
         let mine = node.meta;
@@ -292,7 +376,11 @@ impl Vfs {
         if body.marker.stored().is_some_and(|known| known.id == id) {
             return;
         }
-        let object = MarkerObject { id, ours: false };
+        let object = MarkerObject {
+            id,
+            ours: false,
+            uploaded_ms: row.uploaded_ms,
+        };
         let pending = match &mut body.marker {
             // Somebody else has made one: what was changed here goes to that.
             Marker::Wanted {
@@ -328,19 +416,26 @@ impl Vfs {
         let lately = tree
             .get(flight.dir)
             .is_ok_and(|node| tree.changed_lately(node, flight.at));
-        let Ok(node) = tree.get_mut(flight.dir) else {
+        let Ok(node) = tree.get(flight.dir) else {
             return;
         };
         if node.changed > flight.began {
             return; // made meanwhile
         }
-        let (dir, mtime) = (flight.dir, node.meta.mtime);
+        let marker = node.dir().map(|dir| &dir.marker);
+        // The listing may lag behind, and attributes would be lost.
+        if !matches!(marker, Some(Marker::Stored(object)) if object.ours && lately) {
+            self.lost_marker(tree, flight.dir);
+        }
+    }
+
+    /// A directory has no marker any more, and nothing of the attributes that it held.
+    pub(in crate::vfs) fn lost_marker(&self, tree: &mut Tree, dir: Ino) {
+        let Ok(node) = tree.get_mut(dir) else { return };
+        let mtime = node.meta.mtime;
         let Some(body) = node.dir_mut() else { return };
-        match &body.marker {
-            // The listing may lag behind, and attributes would be lost.
-            Marker::Stored(object) if object.ours && lately => return,
-            Marker::Stored(_) => {}
-            _ => return,
+        if !matches!(body.marker, Marker::Stored(_)) {
+            return;
         }
         body.marker = Marker::Absent;
         body.carried = None;
@@ -405,20 +500,36 @@ impl Vfs {
             if tree.newer_than(child, flight.began) {
                 continue;
             }
-            // Stored here a moment ago: the listing may lag behind.
-            let lately = tree.get(child).is_ok_and(|node| {
-                let stored = node.object().and_then(|object| object.state.stored());
-                stored.is_some_and(Stored::ours) && tree.changed_lately(node, flight.at)
-            });
-            if lately {
-                if let Ok(node) = tree.get_mut(child) {
-                    node.check(flight.at, false);
-                }
-                tree.vanished.push(child);
-            } else {
+            // Stored here a moment ago, or something in it: the listing may lag behind.
+            let lately = Self::stored_lately(tree, child, flight.at);
+            if lately.is_empty() {
                 self.forget_entry(tree, child);
+                continue;
             }
+            if let Ok(node) = tree.get_mut(child) {
+                node.check(flight.at, false);
+            }
+            let lately = lately.into_iter().map(Unsettled::Stored);
+            tree.unsettled.extend(lately);
         }
+    }
+
+    /// What of a node and all below it has versions that this mount has made a moment ago.
+    fn stored_lately(tree: &Tree, ino: Ino, at: Instant) -> Vec<Ino> {
+        /// So many tell enough of a directory.
+        const MOST: usize = 64;
+        let ours = |ino: &Ino| {
+            let Ok(node) = tree.get(*ino) else {
+                return false;
+            };
+            let ours = match &node.body {
+                Body::Object(object) => object.state.stored().is_some_and(Stored::ours),
+                Body::Dir(dir) => dir.marker.stored().is_some_and(|own| own.ours),
+            };
+            ours && tree.changed_lately(node, at)
+        };
+        let all = tree.subtree(ino).into_iter().filter(ours);
+        all.take(MOST).collect()
     }
 
     /// Takes a node out of the tree because B2 no longer has it (or has another one), and tells the kernel.
