@@ -9,6 +9,7 @@ pub(in crate::vfs) mod displaced;
 pub(in crate::vfs) mod flight;
 pub(in crate::vfs) mod gone;
 pub(in crate::vfs) mod known;
+pub(in crate::vfs) mod lagging;
 pub(in crate::vfs) mod lately;
 pub(in crate::vfs) mod leaving;
 pub(in crate::vfs) mod merge;
