@@ -11,15 +11,28 @@ use log::debug;
 use crate::b2::{Action, ErrorKind, FileId, FileVersion, ListNames};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::name::MARKER;
-use crate::vfs::names::tree::Unsettled;
+use crate::vfs::names::tree::{Tree, Unsettled};
 use crate::vfs::{Error, Ino, Vfs};
 
 /// What a name shows.
 enum Shows {
     /// The version that this mount has stored.
     Ours,
-    /// Another one, or nothing.
-    Theirs(Option<Box<FileVersion>>),
+    /// Not that one any more, but another, or nothing.
+    Theirs {
+        ours: FileId,
+        newest: Option<Box<FileVersion>>,
+    },
+}
+
+/// Which version this mount believes a file to have, or a directory's marker, if it is its own; and when that was made.
+fn stored(tree: &Tree, ino: Ino) -> Option<(FileId, u64)> {
+    let node = tree.get(ino).ok()?;
+    let of_file = node.object().and_then(|object| object.state.stored());
+    let of_file = of_file.map(|stored| (stored.id.clone(), stored.uploaded_ms));
+    let marker = node.dir().and_then(|dir| dir.marker.stored());
+    let marker = marker.filter(|own| own.ours);
+    of_file.or_else(|| marker.map(|own| (own.id.clone(), own.uploaded_ms)))
 }
 
 impl Vfs {
@@ -53,12 +66,15 @@ impl Vfs {
 
     /// `marker`: only that of the directory is in doubt, not whether there is one.
     async fn settle_stored(&self, ino: Ino, full: &str, marker: bool) -> Result<(), Error> {
-        let Shows::Theirs(newest) = self.shows(ino, full).await? else {
+        let Shows::Theirs { ours, newest } = self.shows(ino, full).await? else {
             return Ok(());
         };
         let mut tree = self.tree();
         if tree.path(ino).is_none_or(|path| self.full(&path) != full) {
             return Ok(());
+        }
+        if stored(&tree, ino).is_none_or(|(id, _)| id != ours) {
+            return Ok(()); // stored anew meanwhile
         }
         let directory = tree.get(ino)?.dir().is_some();
         match newest {
@@ -73,22 +89,11 @@ impl Vfs {
     }
 
     async fn shows(&self, ino: Ino, full: &str) -> Result<Shows, Error> {
-        let (id, uploaded_ms, name) = {
-            let tree = self.tree();
-            let node = tree.get(ino)?;
-            match (node.object(), node.dir()) {
-                (Some(object), _) => {
-                    let ours = object.state.stored().ok_or(Error::Stale)?;
-                    (ours.id.clone(), ours.uploaded_ms, full.to_owned())
-                }
-                (None, Some(dir)) => {
-                    let ours = dir.marker.stored().filter(|own| own.ours);
-                    let ours = ours.ok_or(Error::Stale)?;
-                    (ours.id.clone(), ours.uploaded_ms, format!("{full}{MARKER}"))
-                }
-                (None, None) => return Err(Error::Stale),
-            }
-        };
+        let ours = stored(&self.tree(), ino);
+        let (id, uploaded_ms) = ours.ok_or(Error::Stale)?;
+        let directory = self.tree().dir(ino).is_ok();
+        let marker = if directory { MARKER } else { "" };
+        let name = format!("{full}{marker}");
         let seen = self.look(&name, Hurry::Look).await?;
         let newest = seen.rows.first();
         if newest.is_some_and(|newest| newest.id.as_ref() == Some(&id)) {
@@ -100,16 +105,20 @@ impl Vfs {
             return Ok(Shows::Ours);
         }
         let newest = newest.filter(|row| row.action == Action::Upload);
-        Ok(Shows::Theirs(newest.cloned().map(Box::new)))
+        Ok(Shows::Theirs {
+            ours: id,
+            newest: newest.cloned().map(Box::new),
+        })
     }
 
     async fn settle_removed(&self, dir: Ino, full: &str) -> Result<(), Error> {
+        let began = self.tree().tick();
         if full.ends_with('/') {
             if self.has_returned_below(full).await? {
-                self.is_back(&mut self.tree(), dir, full, None);
+                self.is_back(&mut self.tree(), dir, full, None, began);
             }
         } else if let Some(row) = self.has_returned(full).await? {
-            self.is_back(&mut self.tree(), dir, full, Some(&row));
+            self.is_back(&mut self.tree(), dir, full, Some(&row), began);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::b2::FileVersion;
 use crate::vfs::names::flight::Flight;
 use crate::vfs::names::node::Body;
 use crate::vfs::names::rows::Rows;
-use crate::vfs::names::tree::{Tree, Unsettled};
+use crate::vfs::names::tree::{Tick, Tree, Unsettled};
 use crate::vfs::state::Stored;
 use crate::vfs::{Ino, Invalidation, Vfs};
 
@@ -39,15 +39,19 @@ impl Vfs {
         tree.unsettled.extend(doubted);
     }
 
-    /// A name that was removed here is there again: B2 was asked for it otherwise than by a listing. `row`: a file's;
-    /// a directory has none.
+    /// A name that was removed here is there again: B2 was asked for it otherwise than by a listing, since `began`. `row`:
+    /// a file's; a directory has none.
     pub(in crate::vfs) fn is_back(
         &self,
         tree: &mut Tree,
         dir: Ino,
         full: &str,
         row: Option<&FileVersion>,
+        began: Tick,
     ) {
+        if tree.leaving.overrules(full, began) {
+            return; // removed once more meanwhile
+        }
         tree.gone.forget(full);
         let Some(path) = tree.path(dir) else { return };
         let prefix = self.full(&path);
@@ -61,7 +65,7 @@ impl Vfs {
         let flight = Flight {
             dir,
             prefix,
-            began: tree.tick(),
+            began,
             at: Instant::now(),
         };
         let ino = match row {
