@@ -186,8 +186,7 @@ pub enum Account {
 pub struct Config {
     pub account: Account,
     pub prefix: String,
-    pub enable_hashfiles: bool,
-    pub list_hashfiles: bool,
+    pub hash_files: vfs::HashFiles,
     pub metadata_ttl: Duration,
     /// Bytes.
     pub memory: u64,
@@ -290,8 +289,14 @@ impl Config {
         Ok(Self {
             account,
             prefix: layer.prefix.unwrap_or_default().0,
-            enable_hashfiles: on(layer.enable_hashfiles, true),
-            list_hashfiles: on(layer.list_hashfiles, true),
+            hash_files: match (
+                on(layer.enable_hashfiles, true),
+                on(layer.list_hashfiles, true),
+            ) {
+                (false, _) => vfs::HashFiles::Off,
+                (true, false) => vfs::HashFiles::Unlisted,
+                (true, true) => vfs::HashFiles::Listed,
+            },
             metadata_ttl: layer.metadata_ttl.map_or(Duration::from_secs(30), |t| t.0),
             memory,
             delete: layer.delete.map_or(vfs::Delete::Hide, |d| d.0),
@@ -370,8 +375,7 @@ impl Config {
                 gid: self.gid,
                 umask: self.umask,
                 permissions: self.permissions,
-                enable_hashfiles: self.enable_hashfiles,
-                list_hashfiles: self.list_hashfiles,
+                hash_files: self.hash_files,
                 // Server-side copies and removals wait for answers only; twice the uploads keep B2 busy,
                 // as far as the client lets more calls through at once.
                 parallel: (self.uploads * 2).min(self.uploads.max(UPLOADS)),

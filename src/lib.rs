@@ -18,6 +18,10 @@ pub mod cli;
 pub mod config;
 pub mod emulator;
 pub mod fs;
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "`io::content::State`: each of its marks goes by itself"
+)]
 pub mod io;
 pub mod mount;
 pub mod vfs;

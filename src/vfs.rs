@@ -33,8 +33,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use error::Error;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
-    Attr, Delete, DirEntry, Entry, Fh, FileKind, Ino, Invalidation, NewNode, Opened, Pending,
-    Permissions, SetAttr, Settings, StatFs, Unstored,
+    Attr, Delete, DirEntry, Entry, Fh, FileKind, HashFiles, Ino, Invalidation, NewNode, Opened,
+    Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
 use crate::b2::{Client, FileId};
@@ -210,8 +210,7 @@ mod tests {
             gid: 1000,
             umask: 0o022,
             permissions: Permissions::Keep,
-            enable_hashfiles: true,
-            list_hashfiles: true,
+            hash_files: HashFiles::Listed,
             parallel: 8,
             names_max: usize::MAX,
             write_back: None,

@@ -10,7 +10,8 @@ use b2fuse::b2::{self, Action, Client, ListVersions, NewFile, Payload, Secret};
 use b2fuse::emulator::{self, Seed, Server};
 use b2fuse::io::{self, Io};
 use b2fuse::vfs::{
-    Attr, Delete, Entry, Error, Fh, FileKind, Ino, NewNode, Permissions, SetAttr, Settings, Vfs,
+    Attr, Delete, Entry, Error, Fh, FileKind, HashFiles, Ino, NewNode, Permissions, SetAttr,
+    Settings, Vfs,
 };
 use bytes::Bytes;
 
@@ -24,6 +25,8 @@ mod history;
 mod holes;
 #[path = "vfs/keeping.rs"]
 mod keeping;
+#[path = "vfs/lagging.rs"]
+mod lagging;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/names.rs"]
@@ -74,8 +77,7 @@ fn settings() -> Settings {
         gid: 0,
         umask: 0o022,
         permissions: Permissions::Keep,
-        enable_hashfiles: true,
-        list_hashfiles: false,
+        hash_files: HashFiles::Unlisted,
         parallel: 8,
         names_max: 1_000_000,
         write_back: None,

@@ -54,13 +54,30 @@ struct Rule {
     probability: f64,
 }
 
+/// Which names the account takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NameRules {
+    Present,
+    /// Those of old accounts, which are stricter.
+    Former,
+}
+
+/// What stands in `nextFileName`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextName {
+    /// The next row's name.
+    Exact,
+    /// Any text that is not after it.
+    Odd,
+}
+
 /// Ways in which the account differs from an ordinary one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Switches {
     pub(super) md5: bool,
     pub(super) encryption: bool,
-    pub(super) old_names: bool,
-    pub(super) odd_next: bool,
+    pub(super) names: NameRules,
+    pub(super) next: NextName,
     pub(super) custom_timestamps: bool,
     pub(super) token_life: Duration,
     pub(super) maximum_copy: u64,
@@ -72,8 +89,8 @@ impl Default for Switches {
         Self {
             md5: true,
             encryption: true,
-            old_names: false,
-            odd_next: false,
+            names: NameRules::Present,
+            next: NextName::Exact,
             custom_timestamps: false,
             token_life: Duration::from_secs(24 * 3600),
             maximum_copy: super::rules::MAXIMUM_UPLOAD,
@@ -177,8 +194,8 @@ fn parse_switch(word: &str, switches: &mut Switches) -> Result<bool, String> {
     match name {
         "no-md5" => switches.md5 = false,
         "no-encryption" => switches.encryption = false,
-        "old-names" => switches.old_names = true,
-        "odd-next" => switches.odd_next = true,
+        "old-names" => switches.names = NameRules::Former,
+        "odd-next" => switches.next = NextName::Odd,
         "custom-timestamps" => switches.custom_timestamps = true,
         "token-life" => switches.token_life = Duration::from_secs(number()?),
         "maximum-copy" => switches.maximum_copy = number()?,

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::calls::{CALLS, Call, Role, serve};
 use super::error::{ApiError, Failure, Result};
-use super::faults::Fault;
+use super::faults::{Fault, NameRules};
 use super::keys::Key;
 use super::reply::{Body, Reply};
 use super::rules;
@@ -95,7 +95,7 @@ impl Request {
     }
 
     pub(super) fn check_name(&self, name: &str) -> Result<()> {
-        if self.shared.faults.switches().old_names {
+        if self.shared.faults.switches().names == NameRules::Former {
             rules::check_old_name(name)?;
         }
         rules::check_name(name)

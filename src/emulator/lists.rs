@@ -11,7 +11,7 @@ use super::account::{Names, now_millis};
 use super::calls::json as reply;
 use super::counters::Class;
 use super::error::{ApiError, Result};
-use super::faults::Fault;
+use super::faults::{Fault, NextName};
 use super::http::Request;
 use super::listing::{Kind, Page, Query, Row, after, page};
 use super::params::Params;
@@ -122,7 +122,7 @@ fn list(request: &Request, params: &Params, kind: Kind) -> Result<Page> {
 pub(super) fn file_names(request: &Request, params: &Params) -> Result<Bytes> {
     let page = list(request, params, Kind::Names)?;
     let mut next = page.next.as_ref().map(|(name, _)| name.clone());
-    if next.is_some() && request.shared.faults.switches().odd_next {
+    if next.is_some() && request.shared.faults.switches().next == NextName::Odd {
         // Any text after this row and not after the next one will do (API §4.1).
         next = match page.rows.last() {
             Some(Row::File(version)) => Some(format!("{} ", version.name)),

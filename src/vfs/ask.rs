@@ -6,4 +6,5 @@ pub(in crate::vfs) mod look;
 pub(in crate::vfs) mod lookup;
 pub(in crate::vfs) mod pages;
 pub(in crate::vfs) mod refresh;
+pub(in crate::vfs) mod settle;
 pub(in crate::vfs) mod walk;

@@ -208,6 +208,17 @@ pub enum Permissions {
     Ignore,
 }
 
+/// Virtual `.sha1` files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashFiles {
+    /// There are none.
+    Off,
+    /// They can be opened by their names, but stand in no listing.
+    Unlisted,
+    /// They are listed, too.
+    Listed,
+}
+
 /// How the filesystem behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -227,10 +238,8 @@ pub struct Settings {
     pub umask: u32,
     /// Whether files have permissions and owners of their own.
     pub permissions: Permissions,
-    /// Serve virtual `.sha1` files.
-    pub enable_hashfiles: bool,
-    /// List them, too.
-    pub list_hashfiles: bool,
+    /// Whether there are virtual `.sha1` files.
+    pub hash_files: HashFiles,
     /// How many names may be known before those not used are dropped.
     pub names_max: usize,
     /// Most transfers of one bulk operation at once (directory renames, drains).

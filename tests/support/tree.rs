@@ -186,6 +186,10 @@ pub(crate) enum Times {
 }
 
 /// What a comparison looks at besides names, kinds, sizes and contents.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is looked at or not, whatever the others are"
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Compare {
     pub(crate) times: Times,

@@ -318,10 +318,15 @@ async fn listings_in_short_pages_show_what_is_there() {
             .unwrap();
         let always = Settings {
             metadata_ttl: Duration::ZERO,
-            list_hashfiles: random.bool(),
+            hash_files: if random.bool() {
+                HashFiles::Listed
+            } else {
+                HashFiles::Unlisted
+            },
             ..settings()
         };
-        let (hashes, vfs) = (always.list_hashfiles, mount(&server, always).await);
+        let hashes = always.hash_files == HashFiles::Listed;
+        let vfs = mount(&server, always).await;
         let mut known = BTreeMap::new();
         for _ in 0..4 {
             let listed = names(&vfs, Ino::ROOT).await;

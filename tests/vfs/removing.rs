@@ -618,3 +618,40 @@ async fn with_a_ttl_of_zero_every_client_sees_a_removal_at_once() {
         .unwrap();
     assert_eq!(names(&other, Ino::ROOT).await, ["h"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_versions_are_purged_many_at_once_and_each_by_one_call() {
+    const VERSIONS: u64 = 3000;
+    let server = server();
+    let seeds: Vec<Seed> = (0..VERSIONS)
+        .map(|number| Seed {
+            name: "f".to_owned(),
+            size: 3,
+            upload_timestamp: Some(1_600_000_000_000 + number),
+            ..Seed::default()
+        })
+        .collect();
+    server.seed(server.bucket_name(), &seeds).unwrap();
+    let vfs = mount(&server, purging()).await;
+    server
+        .set_faults(&["delete_file_version:stall=1:20"])
+        .unwrap();
+    let before = server.counters().calls;
+    unlink(&vfs, Ino::ROOT, "f").await.unwrap();
+    // The first twenty wait for each other only in a purge that deletes one by one.
+    let mut together = 0;
+    for _ in 0..1000 {
+        together = together.max(server.held().len());
+        if together > 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(together > 1, "one at a time");
+    assert!(vfs.drain().await.is_empty());
+    assert!(versions(&server).await.is_empty());
+    let made = |call: &str| calls(&server, call) - before.get(call).copied().unwrap_or(0);
+    assert_eq!(made("b2_hide_file"), 1);
+    assert_eq!(made("b2_delete_file_version"), VERSIONS + 1);
+    assert_eq!(made("b2_list_file_names"), 0);
+}

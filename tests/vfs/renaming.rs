@@ -85,3 +85,39 @@ async fn a_directory_of_more_than_a_page_is_renamed_page_by_page() {
     assert_eq!(names(&vfs, Ino::ROOT).await, ["e"]);
     assert_eq!(files_of(&vfs, "e").await.len(), 20_500);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_closes_a_file_in_a_directory_that_is_being_renamed_waits_for_the_timeout_at_most() {
+    let server = server();
+    seed(&server, (0..3).map(|i| format!("d/f{i}")));
+    let brief = Settings {
+        timeout: Duration::from_millis(500),
+        ..settings()
+    };
+    let vfs = mount(&server, brief).await;
+    let d = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    names(&vfs, d).await;
+    let (_, fh) = create(&vfs, d, "new").await;
+    vfs.write(fh, 0, Bytes::from_static(b"kept")).await.unwrap();
+    server.set_faults(&["copy_file:hang"]).unwrap();
+    let renaming = {
+        let vfs = vfs.clone();
+        tokio::spawn(async move { rename(&vfs, "d", "e").await })
+    };
+    super::history::held(&server, "b2_copy_file").await;
+    // A guard against waiting for ever, no measure: the copies hang for much longer.
+    let closed = tokio::time::timeout(Duration::from_secs(10), vfs.flush(fh)).await;
+    let closed = closed.expect("close has an end");
+    assert!(matches!(closed, Ok(()) | Err(Error::Io(_))), "{closed:?}");
+    assert!(!renaming.is_finished(), "the copies hang");
+    assert_eq!(read_all(&vfs, fh).await.unwrap(), b"kept");
+    // The rename is cut off, and what could not be stored is.
+    renaming.abort();
+    drop(renaming.await);
+    server.set_faults(&[]).unwrap();
+    vfs.release(fh);
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(get(&vfs, d, "new").await.unwrap(), b"kept");
+    let vfs = mount(&server, settings()).await;
+    assert_eq!(files_of(&vfs, "d").await, ["f0", "f1", "f2", "new"]);
+}

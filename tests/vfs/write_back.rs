@@ -602,3 +602,46 @@ async fn names_seen(server: &Server) -> Vec<String> {
     let other = mount(server, settings()).await;
     names(&other, Ino::ROOT).await
 }
+
+/// A symbolic link is stored when it is made; whoever stores what is pending at the same time must not take it for complete.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_are_made_while_all_is_being_stored_are_whole() {
+    const LINKS: usize = 200;
+    for settings in [settings(), later(Duration::from_millis(1))] {
+        let server = server();
+        let vfs = mount(&server, settings).await;
+        let making = {
+            let vfs = vfs.clone();
+            tokio::spawn(async move {
+                for link in 0..LINKS {
+                    let (name, target) = (format!("l{link:03}"), format!("target of {link:03}"));
+                    let new = new(FileKind::Symlink);
+                    let made = vfs.symlink(Ino::ROOT, os(&name), target.as_bytes(), new);
+                    made.await.unwrap();
+                }
+            })
+        };
+        while !making.is_finished() {
+            drop(vfs.drain().await);
+        }
+        making.await.unwrap();
+        assert!(vfs.drain().await.is_empty());
+        // Nothing half made stays as a version.
+        let all = versions(&server).await;
+        assert_eq!(all.len(), LINKS, "{all:?}");
+        for vfs in [vfs, mount(&server, settings_of_a_reader()).await] {
+            for link in 0..LINKS {
+                let entry = vfs.lookup(Ino::ROOT, os(&format!("l{link:03}"))).await;
+                let target = vfs.readlink(entry.unwrap().attr.ino).await.unwrap();
+                assert_eq!(target, format!("target of {link:03}"));
+            }
+        }
+    }
+}
+
+fn settings_of_a_reader() -> Settings {
+    Settings {
+        read_only: true,
+        ..settings()
+    }
+}

@@ -5,10 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::debug;
-
-use crate::b2::{Action, ErrorKind, FileVersion, ListNames, NamesPage};
-use crate::vfs::ask::look::Hurry;
+use crate::b2::{FileVersion, ListNames, NamesPage};
 use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::{Error, Ino, Vfs};
 
@@ -38,14 +35,6 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.tree().end_flight();
     }
-}
-
-/// What a name shows.
-enum Shows {
-    /// The version that this mount has stored.
-    Ours,
-    /// Another one, a hide marker, or nothing.
-    Theirs(Option<Box<FileVersion>>),
 }
 
 impl Vfs {
@@ -157,7 +146,7 @@ impl Vfs {
             since: flight.at,
         };
         let applied = self.apply(flight, rows, &covers);
-        self.settle_vanished().await;
+        self.settle().await;
         Ok(applied.map(|_| upto.map_or(Upto::End, Upto::Row)))
     }
 
@@ -198,66 +187,8 @@ impl Vfs {
             rows.extend(self.folder_row(&folder).await?);
         }
         let applied = self.apply(flight, rows, &Covers::Name(name.to_owned()));
-        self.settle_vanished().await;
+        self.settle().await;
         Ok(applied.is_some())
-    }
-
-    /// Files that this mount has stored a moment ago, and of which a listing showed nothing, or an older version: another
-    /// client has removed ours, or the listing lags behind. Their versions tell, and where these may lag, too, the id.
-    pub(in crate::vfs) async fn settle_vanished(&self) {
-        let all: Vec<(Ino, String)> = {
-            let mut tree = self.tree();
-            let all = std::mem::take(&mut tree.vanished);
-            let full = |ino| Some((ino, self.full(&tree.path(ino)?)));
-            all.into_iter().filter_map(full).collect()
-        };
-        let looks = all.into_iter().map(|(ino, full)| async move {
-            let newest = match self.shows(ino, &full).await {
-                Ok(Shows::Ours) => return,
-                Ok(Shows::Theirs(newest)) => newest,
-                // What was acknowledged here holds, until a listing is asked for again.
-                Err(error) => {
-                    debug!(
-                        "{:?}: whether another client has changed it, or a listing lags behind, is not known yet: {error}",
-                        self.within(&full)
-                    );
-                    return;
-                }
-            };
-            let mut tree = self.tree();
-            if tree.path(ino).is_none_or(|path| self.full(&path) != full) {
-                return;
-            }
-            match newest.filter(|row| row.action == Action::Upload) {
-                Some(row) => self.replace_version(&mut tree, ino, &row),
-                None => self.forget_entry(&mut tree, ino),
-            }
-        });
-        futures_util::future::join_all(looks).await;
-    }
-
-    async fn shows(&self, ino: Ino, full: &str) -> Result<Shows, Error> {
-        let ours = {
-            let tree = self.tree();
-            let object = tree.get(ino)?.object().ok_or(Error::IsDirectory)?;
-            object.state.stored().cloned().ok_or(Error::Stale)?
-        };
-        let seen = self.look(full, Hurry::Look).await?;
-        let newest = seen.rows.first();
-        if newest.is_some_and(|newest| newest.id.as_ref() == Some(&ours.id)) {
-            return Ok(Shows::Ours);
-        }
-        let theirs = Shows::Theirs(newest.cloned().map(Box::new));
-        if newest.is_some_and(|newest| newest.uploaded_ms >= ours.uploaded_ms) {
-            return Ok(theirs);
-        }
-        match self.shared.client.get_file_info(&ours.id).await {
-            Ok(version) if version.name.as_str() == full => Ok(Shows::Ours),
-            // Its directory was renamed, and it was removed before it could be copied.
-            Ok(_) => Ok(theirs),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(theirs),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// A folder row for a prefix under which anything is visible.

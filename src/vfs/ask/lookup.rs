@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::vfs::ask::refresh::kernel_ttl;
 use crate::vfs::names::name;
 use crate::vfs::names::tree::Tree;
-use crate::vfs::{Attr, Entry, Error, FileKind, Ino, Vfs};
+use crate::vfs::{Attr, Entry, Error, FileKind, HashFiles, Ino, Vfs};
 
 impl Vfs {
     /// Finds a name; the kernel then holds one more reference.
@@ -61,7 +61,7 @@ impl Vfs {
         if let Some(ino) = self.find_real(parent, name).await? {
             return Ok(ino);
         }
-        if self.settings().enable_hashfiles
+        if self.settings().hash_files != HashFiles::Off
             && let Some(base) = name::hashed_name(name)
             && let Some(ino) = self.find_real(parent, base).await?
             && self.tree().get(ino)?.meta.kind == FileKind::File

@@ -100,7 +100,7 @@ impl Vfs {
         let Some(applied) = self.apply(&flight, rows, &covers) else {
             return Ok(false);
         };
-        self.settle_vanished().await;
+        self.settle().await;
         let within = |name: String| {
             let within = name.strip_prefix(&flight.prefix);
             within.map(ToOwned::to_owned)

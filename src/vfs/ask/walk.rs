@@ -153,7 +153,7 @@ impl Vfs {
         };
         let page = self.shared.client.list_file_names(&request).await?;
         let (known, on) = self.apply_walk(&flight, start, page.files, page.next.as_deref());
-        self.settle_vanished().await;
+        self.settle().await;
         self.after_page(&flight, &known, on, page.next.is_none());
         Ok(())
     }

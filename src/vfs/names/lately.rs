@@ -17,7 +17,7 @@ struct Step {
 
 impl Lately {
     /// For how long listings may lag behind what was stored.
-    const SPAN: Duration = Duration::from_secs(30);
+    pub(in crate::vfs::names) const SPAN: Duration = Duration::from_secs(30);
     const STEP: Duration = Duration::from_secs(1);
 
     /// A tick is given.

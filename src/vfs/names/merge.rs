@@ -2,7 +2,8 @@
 //!
 //! It never undoes what this mount did after the listing began: such nodes carry a later tick, and
 //! names removed meanwhile are remembered while listings are under way (`Tree::removed_since`); those that
-//! B2 has still to remove are ignored (`leaving`). A file that is open keeps its inode and its version; a
+//! B2 has still to remove are ignored (`leaving`). What was stored or removed here a moment ago wins over rows that show
+//! an older state, until B2 was asked otherwise (`Unsettled`). A file that is open keeps its inode and its version; a
 //! newer version in B2 gets a new inode.
 
 use std::ops::Bound;
@@ -17,7 +18,7 @@ use crate::vfs::names::moment::Moment;
 use crate::vfs::names::name::MARKER;
 use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Object};
 use crate::vfs::names::rows::Rows;
-use crate::vfs::names::tree::{Tick, Tree};
+use crate::vfs::names::tree::{Tick, Tree, Unsettled};
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::{FileState, Maker, Stored};
 use crate::vfs::{FileKind, Ino, Invalidation, Vfs};
@@ -59,6 +60,7 @@ impl Vfs {
             return None;
         }
         let leaves = Self::drop_leaving(tree, flight, &mut rows);
+        Self::drop_gone(tree, flight, &mut rows);
         let mut applied = Applied::default();
         for component in &rows.folders {
             let ino = self.apply_folder(tree, flight, component);
@@ -87,7 +89,7 @@ impl Vfs {
             }
         }
         match rows.marker {
-            Some(row) => self.apply_marker(tree, flight.dir, &row),
+            Some(row) => self.apply_listed_marker(tree, flight, &row),
             None if !leaves && covers.begin_with(&format!("{}{MARKER}", flight.prefix)) => {
                 self.marker_is_gone(tree, flight);
             }
@@ -146,7 +148,12 @@ impl Vfs {
     }
 
     /// Returns the inode that the row stands for; `None` when this mount knows better.
-    fn apply_folder(&self, tree: &mut Tree, flight: &Flight, name: &Arc<str>) -> Option<Ino> {
+    pub(in crate::vfs::names) fn apply_folder(
+        &self,
+        tree: &mut Tree,
+        flight: &Flight,
+        name: &Arc<str>,
+    ) -> Option<Ino> {
         if Self::overruled(tree, flight, name) {
             return None;
         }
@@ -167,7 +174,7 @@ impl Vfs {
     }
 
     /// The same for a file.
-    fn apply_file(
+    pub(in crate::vfs::names) fn apply_file(
         &self,
         tree: &mut Tree,
         flight: &Flight,
@@ -191,7 +198,7 @@ impl Vfs {
                 }
                 if known::lags(row.uploaded_ms, old, lately) {
                     node.check(flight.at, false);
-                    tree.vanished.push(child);
+                    tree.unsettled.push(Unsettled::Stored(child));
                     return Some(child);
                 }
             }
@@ -284,7 +291,8 @@ impl Vfs {
         Some(ino)
     }
 
-    fn apply_marker(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
+    /// A directory has this marker, and the attributes that it holds.
+    pub(in crate::vfs) fn apply_marker(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
         let Some(id) = row.id.clone() else { return };
         let Ok(node) = tree.get_mut(dir) else { return };
         let mine = node.meta;
@@ -292,7 +300,11 @@ impl Vfs {
         if body.marker.stored().is_some_and(|known| known.id == id) {
             return;
         }
-        let object = MarkerObject { id, ours: false };
+        let object = MarkerObject {
+            id,
+            ours: false,
+            uploaded_ms: row.uploaded_ms,
+        };
         let pending = match &mut body.marker {
             // Somebody else has made one: what was changed here goes to that.
             Marker::Wanted {
@@ -328,19 +340,26 @@ impl Vfs {
         let lately = tree
             .get(flight.dir)
             .is_ok_and(|node| tree.changed_lately(node, flight.at));
-        let Ok(node) = tree.get_mut(flight.dir) else {
+        let Ok(node) = tree.get(flight.dir) else {
             return;
         };
         if node.changed > flight.began {
             return; // made meanwhile
         }
-        let (dir, mtime) = (flight.dir, node.meta.mtime);
+        let marker = node.dir().map(|dir| &dir.marker);
+        // The listing may lag behind, and attributes would be lost.
+        if !matches!(marker, Some(Marker::Stored(object)) if object.ours && lately) {
+            self.lost_marker(tree, flight.dir);
+        }
+    }
+
+    /// A directory has no marker any more, and nothing of the attributes that it held.
+    pub(in crate::vfs) fn lost_marker(&self, tree: &mut Tree, dir: Ino) {
+        let Ok(node) = tree.get_mut(dir) else { return };
+        let mtime = node.meta.mtime;
         let Some(body) = node.dir_mut() else { return };
-        match &body.marker {
-            // The listing may lag behind, and attributes would be lost.
-            Marker::Stored(object) if object.ours && lately => return,
-            Marker::Stored(_) => {}
-            _ => return,
+        if !matches!(body.marker, Marker::Stored(_)) {
+            return;
         }
         body.marker = Marker::Absent;
         body.carried = None;
@@ -405,19 +424,17 @@ impl Vfs {
             if tree.newer_than(child, flight.began) {
                 continue;
             }
-            // Stored here a moment ago: the listing may lag behind.
-            let lately = tree.get(child).is_ok_and(|node| {
-                let stored = node.object().and_then(|object| object.state.stored());
-                stored.is_some_and(Stored::ours) && tree.changed_lately(node, flight.at)
-            });
-            if lately {
-                if let Ok(node) = tree.get_mut(child) {
-                    node.check(flight.at, false);
-                }
-                tree.vanished.push(child);
-            } else {
+            // Stored here a moment ago, or something in it: the listing may lag behind.
+            let lately = Self::stored_lately(tree, child, flight.at);
+            if lately.is_empty() {
                 self.forget_entry(tree, child);
+                continue;
             }
+            if let Ok(node) = tree.get_mut(child) {
+                node.check(flight.at, false);
+            }
+            let lately = lately.into_iter().map(Unsettled::Stored);
+            tree.unsettled.extend(lately);
         }
     }
 

@@ -107,6 +107,8 @@ pub(in crate::vfs) struct MarkerObject {
     pub(in crate::vfs) id: FileId,
     /// Made by this mount; its name then is `.bzEmpty`.
     pub(in crate::vfs) ours: bool,
+    /// Milliseconds since 1970 by B2's clock.
+    pub(in crate::vfs) uploaded_ms: u64,
 }
 
 impl Marker {

@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::vfs::attr::{self, Meta, Nanos, to_time};
 use crate::vfs::names::atime::AccessTimes;
 use crate::vfs::names::dir::{Dir, Usage};
+use crate::vfs::names::gone::Gone;
 use crate::vfs::names::lately::Lately;
 use crate::vfs::names::leaving::Leaving;
 use crate::vfs::names::node::{Body, Node, Object};
@@ -19,6 +20,17 @@ use crate::vfs::{Attr, Error, Ino};
 
 /// Counts local changes and the beginnings of listings, so that it can be told which came first.
 pub(in crate::vfs) type Tick = u64;
+
+/// What a listing showed otherwise than this mount has left it a moment ago.
+#[derive(Debug)]
+pub(in crate::vfs) enum Unsettled {
+    /// A file that was stored, or a directory whose marker was: it was missing, or an older version was shown.
+    Stored(Ino),
+    /// A directory's marker of which an older version was shown.
+    Marker(Ino),
+    /// A name that was removed: there it was, and with `/` at its end a directory.
+    Removed { dir: Ino, full: String },
+}
 
 /// The inode table.
 pub(in crate::vfs) struct Tree {
@@ -38,9 +50,10 @@ pub(in crate::vfs) struct Tree {
     /// stored there (`displaced`).
     pub(in crate::vfs) displaced: HashMap<Ino, Box<str>>,
     lately: Lately,
-    /// Files stored here a moment ago of which a listing did not show the version: whether B2 has it is to be asked
-    /// otherwise.
-    pub(in crate::vfs) vanished: Vec<Ino>,
+    /// Names removed here a moment ago.
+    pub(in crate::vfs) gone: Gone,
+    /// What a listing showed otherwise than it was left here a moment ago: what B2 has is to be asked otherwise.
+    pub(in crate::vfs) unsettled: Vec<Unsettled>,
     /// How many directories are in use (`Dir::usage`).
     in_use: usize,
     /// How many directories hold anything.
@@ -61,7 +74,8 @@ impl Tree {
             accessed: AccessTimes::default(),
             displaced: HashMap::new(),
             lately: Lately::default(),
-            vanished: Vec::new(),
+            gone: Gone::default(),
+            unsettled: Vec::new(),
             in_use: 0,
             parents: 0,
         };
@@ -113,6 +127,9 @@ impl Tree {
     pub(in crate::vfs) fn left(&mut self, full: &str) {
         let now = self.tick();
         self.leaving.ended(full, now, self.flights > 0);
+        if full.ends_with('/') {
+            self.gone.note(full, None, None, Instant::now());
+        }
     }
 
     /// Whether a name was removed here after a listing that is still under way began.

@@ -8,7 +8,7 @@ use crate::vfs::names::pages::Pages;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::file::Handle;
 use crate::vfs::ops::hashfile;
-use crate::vfs::{DirEntry, Entry, Error, Fh, FileKind, Ino, Vfs};
+use crate::vfs::{DirEntry, Entry, Error, Fh, FileKind, HashFiles, Ino, Vfs};
 
 /// An open directory.
 pub(in crate::vfs) struct DirHandle {
@@ -200,8 +200,7 @@ impl Vfs {
 
     /// The hash file of a child, where it has one and a listing shows it.
     fn listed_hash_file(&self, tree: &Tree, dir: Ino, child: Ino) -> Option<(Ino, Arc<str>)> {
-        let settings = self.settings();
-        if !settings.enable_hashfiles || !settings.list_hashfiles {
+        if self.settings().hash_files != HashFiles::Listed {
             return None;
         }
         let name = hashfile::name_for(tree.get(child).ok()?)?;

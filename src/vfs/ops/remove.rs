@@ -7,6 +7,7 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::warn;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use crate::b2::ErrorKind;
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::leaving::{Failures, Leaving};
+use crate::vfs::names::name::MARKER;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::drain::unharmed;
 use crate::vfs::pathlock::{Claim, PathGuard};
@@ -194,9 +196,11 @@ impl Vfs {
         let Leaves::Name(believed) = object.state.leaves() else {
             return Ok(None);
         };
-        let intermediate = object.state.stored().is_some_and(Stored::intermediate);
+        let stored = object.state.stored();
+        let intermediate = stored.is_some_and(Stored::intermediate);
         Ok(Some(Removal::Name(removal::Leaving {
             believed,
+            believed_ms: stored.map(|stored| stored.uploaded_ms),
             lost: object.state.lost().to_vec(),
             intermediate,
             ..removal::Leaving::default()
@@ -260,6 +264,10 @@ impl Vfs {
     pub(in crate::vfs) fn shows_again(&self, tree: &mut Tree, parent: Ino, name: &Arc<str>) {
         if let Ok(dir) = tree.dir_mut(parent) {
             dir.doubt(name);
+        }
+        if let Some(path) = tree.path(parent) {
+            let full = self.full(&format!("{path}{name}"));
+            tree.gone.forget(&full);
         }
         self.shared.invalidations.push(Invalidation::Entry {
             parent,
@@ -376,7 +384,11 @@ impl Vfs {
             return Err(error);
         }
         self.remove_directory(real, &full).await?;
-        self.take_out(&mut self.tree(), real);
+        let mut tree = self.tree();
+        for gone in [&full, &format!("{full}{MARKER}")] {
+            tree.gone.note(gone, None, None, Instant::now());
+        }
+        self.take_out(&mut tree, real);
         Ok(())
     }
 

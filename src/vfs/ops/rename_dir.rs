@@ -280,7 +280,11 @@ impl Vfs {
                     && let Some(id) = copy.id.clone()
                 {
                     let ours = copy.name.as_str().ends_with(MARKER);
-                    *object = MarkerObject { id, ours };
+                    *object = MarkerObject {
+                        id,
+                        ours,
+                        uploaded_ms: copy.uploaded_ms,
+                    };
                 }
                 continue;
             }

@@ -59,7 +59,11 @@ impl Vfs {
                 return Err(Error::Io("B2 made a marker without an id".to_owned()));
             };
             let old = dir.marker.stored().filter(|old| old.id != id).cloned();
-            dir.marker = Marker::Stored(MarkerObject { id, ours: true });
+            dir.marker = Marker::Stored(MarkerObject {
+                id,
+                ours: true,
+                uploaded_ms: made.uploaded_ms,
+            });
             if newer {
                 dir.marker.want(true);
                 self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);

@@ -4,7 +4,7 @@
 //! is deleted by its id only where a look at what lies under the name shows that nothing becomes visible by it.
 
 use std::sync::{MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use log::debug;
 use tokio::task::JoinHandle;
@@ -40,6 +40,8 @@ pub(in crate::vfs) struct Leaving {
     pub(in crate::vfs) lost: Vec<Lost>,
     /// Nobody has closed the file in that version: it goes with its last reader.
     pub(in crate::vfs) intermediate: bool,
+    /// When that was made, in milliseconds by B2's clock.
+    pub(in crate::vfs) believed_ms: Option<u64>,
     /// Versions that were seen under it.
     pub(in crate::vfs) seen: Vec<FileId>,
     /// A version that goes once the name is hidden, and nobody came between.
@@ -54,11 +56,32 @@ impl Removal {
             Self::Renamed { stored, .. } => Some(&stored.id),
         }
     }
+
+    /// When that was made.
+    fn believed_ms(&self) -> Option<u64> {
+        match self {
+            Self::Name(leaving) => leaving.believed_ms,
+            Self::Renamed { stored, .. } => Some(stored.uploaded_ms),
+        }
+    }
 }
 
 impl Vfs {
     /// Has B2 remove a name. `Stale`: it holds a version that this mount has not seen, which stays.
     pub(in crate::vfs) async fn carry_out(
+        &self,
+        full: &str,
+        removal: &Removal,
+        hurry: Hurry,
+    ) -> Result<(), Error> {
+        self.carry_out_now(full, removal, hurry).await?;
+        // Listings that lag behind go on showing it for a moment.
+        let upto = removal.believed_ms();
+        self.tree().gone.note(full, None, upto, Instant::now());
+        Ok(())
+    }
+
+    async fn carry_out_now(
         &self,
         full: &str,
         removal: &Removal,
@@ -118,6 +141,10 @@ impl Vfs {
             Err(error) => return Err(error.into()),
         };
         let Some(made) = marker else { return Ok(None) };
+        let proof = Some(made.clone());
+        self.tree()
+            .gone
+            .note(full, proof, leaving.believed_ms, Instant::now());
         let deed = Deed {
             full: full.to_owned(),
             act: Act::Hide,
