@@ -341,12 +341,14 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes a node that nobody can reach any more.
+    /// Removes a node that nobody can reach any more. One that has lost its name to another client, and has something
+    /// unsent, stays until that is stored.
     pub(in crate::vfs) fn free_if_unused(&mut self, ino: Ino) {
         if let Some(node) = self.nodes.get(ino)
             && !node.linked
             && node.lookups == 0
             && node.opens == 0
+            && !(node.content_dirty() && self.displaced.contains_key(&ino))
         {
             if let Some(content) = node.object().and_then(|object| object.content.as_ref()) {
                 content.discard();

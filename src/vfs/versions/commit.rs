@@ -130,6 +130,8 @@ impl Vfs {
                 self.record(&mut tree, ino, &done.version, done.sha1, Some(why))?;
             superseded.lost.extend(twins_of(&done.version));
             self.take_name(&mut tree, ino);
+            // Without a directory to be in, and with nobody who uses it, it has stayed for this only.
+            tree.free_if_unused(ino);
             (superseded, believed)
         };
         let made = done
