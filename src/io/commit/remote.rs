@@ -111,8 +111,19 @@ impl Engine {
         Ok(cancelled)
     }
 
-    /// A server-side copy of any size.
+    /// A server-side copy of any size; it counts as this mount's own.
     pub(in crate::io) async fn copy(
+        self: &Arc<Self>,
+        source: &Version,
+        target: &NewFile,
+    ) -> Result<FileVersion, Error> {
+        let version = self.copy_unseen(source, target).await?;
+        self.note_own(&id_of(&version)?);
+        Ok(version)
+    }
+
+    /// The same of what nobody here may have seen: whether the copy counts as own is for the caller to say.
+    pub(in crate::io) async fn copy_unseen(
         self: &Arc<Self>,
         source: &Version,
         target: &NewFile,
@@ -135,7 +146,6 @@ impl Engine {
                 .copy_file(&source.id, &target.name, &metadata)
                 .await?
         };
-        self.note_own(&id_of(&version)?);
         Ok(version)
     }
 

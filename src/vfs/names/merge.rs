@@ -284,7 +284,7 @@ impl Vfs {
         Some(ino)
     }
 
-    fn apply_marker(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
+    pub(in crate::vfs) fn apply_marker(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
         let Some(id) = row.id.clone() else { return };
         let Ok(node) = tree.get_mut(dir) else { return };
         let mine = node.meta;

@@ -91,7 +91,7 @@ impl Tree {
     }
 
     /// Whether this mount changed a node within the time that listings may lag behind.
-    pub(in crate::vfs::names) fn changed_lately(&self, node: &Node, now: Instant) -> bool {
+    pub(in crate::vfs) fn changed_lately(&self, node: &Node, now: Instant) -> bool {
         self.lately.has(node.changed, now)
     }
 
