@@ -279,7 +279,13 @@ impl Vfs {
                 .await
             {
                 // Another client's version: it was not asked to go.
-                Err(Error::Stale) => Ok(()),
+                Err(Error::Stale) => {
+                    warn!(
+                        "{:?}: another client has written it while its directory was renamed; its version stays there",
+                        self.within(row.name.as_str())
+                    );
+                    Ok(())
+                }
                 other => other,
             }
         });
