@@ -153,6 +153,23 @@ impl Io {
         Ok(version)
     }
 
+    /// The same of a version that nobody here may have seen: the copy counts as made by this mount only once
+    /// `note_own` has said so.
+    pub async fn copy_unseen(
+        &self,
+        source: &Version,
+        target: &NewFile,
+    ) -> Result<FileVersion, Error> {
+        let version = self.engine.copy_unseen(source, target).await?;
+        self.engine.moved(source, &version);
+        Ok(version)
+    }
+
+    /// A version is this mount's own (`is_own`).
+    pub fn note_own(&self, id: &FileId) {
+        self.engine.note_own(id);
+    }
+
     /// While unsent content refers to a version (it was copied from), the version must not be deleted:
     /// then returns true, and calls `last` when none refers to it any more. `last` must take no lock.
     pub fn when_free(&self, id: &FileId, last: impl FnOnce() + Send + 'static) -> bool {

@@ -19,6 +19,12 @@ use bytes::Bytes;
 mod attributes;
 #[path = "vfs/broken.rs"]
 mod broken;
+#[path = "vfs/two_writers/directory_renames.rs"]
+mod directory_renames;
+#[path = "vfs/two_writers/displaced.rs"]
+mod displaced;
+#[path = "vfs/two_writers/file_renames.rs"]
+mod file_renames;
 #[path = "vfs/history.rs"]
 mod history;
 #[path = "vfs/holes.rs"]
@@ -31,6 +37,8 @@ mod lagging;
 mod listing;
 #[path = "vfs/names.rs"]
 mod named;
+#[path = "vfs/one_name.rs"]
+mod one_name;
 #[path = "vfs/removing.rs"]
 mod removing;
 #[path = "vfs/renaming.rs"]
@@ -39,6 +47,8 @@ mod renaming;
 mod two_writers;
 #[path = "vfs/unknown_outcomes.rs"]
 mod unknown_outcomes;
+#[path = "vfs/warnings.rs"]
+mod warnings;
 #[path = "vfs/write_back.rs"]
 mod write_back;
 #[path = "vfs/xattr.rs"]

@@ -10,7 +10,6 @@ mod support;
 
 mod attributes;
 mod bad_lines;
-mod broken;
 mod calls;
 mod contest;
 mod copying;

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::bucket;
+use crate::support::bucket::{self, Bucket};
 use crate::support::emulator::Emulator;
 use crate::support::mount::Mount;
 use crate::support::tree::{self, get, noise, put};
@@ -187,4 +187,40 @@ fn a_ttl_of_zero_asks_at_every_open() {
     }
     fs::remove_file(b.path().join("f")).unwrap();
     assert!(fs::File::open(a.path().join("f")).is_err());
+}
+
+#[test]
+fn what_is_written_after_another_replaced_the_file_is_stored_with_write_back() {
+    let emulator = Emulator::start();
+    let bucket = Bucket::open(&emulator);
+    bucket.upload("f", b"as B made it");
+    let config = "list_hashfiles: false\nmetadata_ttl: 1s\nwrite_back: 3s\n";
+    let mut mount = Mount::with(&emulator, config);
+    let path = mount.path().join("f");
+    let mut file = fs::File::options()
+        .read(true)
+        .append(true)
+        .open(&path)
+        .unwrap();
+    bucket.upload("f", b"again by B");
+    let patience = Instant::now() + Duration::from_secs(60);
+    while fs::read(&path).unwrap() != b"again by B" {
+        assert!(Instant::now() < patience);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    file.write_all(b", and A").unwrap();
+    nix::unistd::close(file).unwrap();
+    // Long enough for the kernel to forget the inode.
+    std::thread::sleep(Duration::from_secs(1));
+    mount.unmount();
+    let stored: Vec<Vec<u8>> = bucket
+        .versions_of("f")
+        .iter()
+        .map(|version| bucket.download(&version.id))
+        .collect();
+    assert!(
+        stored.contains(&b"as B made it, and A".to_vec()),
+        "{stored:?}\n{}",
+        mount.messages()
+    );
 }

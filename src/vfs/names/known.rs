@@ -131,6 +131,16 @@ impl Tree {
         }
     }
 
+    /// B2 has to be asked what a node stands for.
+    pub(in crate::vfs) fn distrust(&mut self, ino: Ino) {
+        let Ok(node) = self.get_mut(ino) else { return };
+        node.unsettled = true;
+        let parent = node.parent;
+        if let Ok(dir) = self.dir_mut(parent) {
+            dir.forget_listing();
+        }
+    }
+
     /// Since when all names of a directory are known.
     pub(in crate::vfs) fn known_all(&self, dir: Ino) -> Since {
         if !self.reachable(dir) {

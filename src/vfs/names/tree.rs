@@ -105,7 +105,7 @@ impl Tree {
     }
 
     /// Whether this mount changed a node within the time that listings may lag behind.
-    pub(in crate::vfs::names) fn changed_lately(&self, node: &Node, now: Instant) -> bool {
+    pub(in crate::vfs) fn changed_lately(&self, node: &Node, now: Instant) -> bool {
         self.lately.has(node.changed, now)
     }
 
@@ -358,12 +358,14 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes a node that nobody can reach any more.
+    /// Removes a node that nobody can reach any more. One that has lost its name to another client, and has something
+    /// unsent, stays until that is stored.
     pub(in crate::vfs) fn free_if_unused(&mut self, ino: Ino) {
         if let Some(node) = self.nodes.get(ino)
             && !node.linked
             && node.lookups == 0
             && node.opens == 0
+            && !(node.content_dirty() && self.displaced.contains_key(&ino))
         {
             if let Some(content) = node.object().and_then(|object| object.content.as_ref()) {
                 content.discard();

@@ -4,16 +4,19 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::b2::{FileId, Lost};
+use crate::b2::{Action, FileId, Lost};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::attr;
 use crate::vfs::delta::Delta;
 use crate::vfs::names::name;
 use crate::vfs::ops::remove::{Departure, Gone};
 use crate::vfs::pathlock::{Claim, PathGuard};
-use crate::vfs::state::{Leaves, Maker, Stored, Superseded};
+use crate::vfs::state::{Leaves, Maker, Stored, Superseded, Why};
+use crate::vfs::versions::attributes::is_gone;
 use crate::vfs::versions::between::twins_of;
+use crate::vfs::versions::commit::lost_of;
 use crate::vfs::versions::removal::{Leaving, Removal};
 use crate::vfs::versions::supersede::{Act, Deed};
 use crate::vfs::{Error, Ino, Invalidation, Vfs};
@@ -25,11 +28,13 @@ pub(in crate::vfs) struct Ends {
     /// Nothing may be replaced.
     pub(in crate::vfs) noreplace: bool,
     parent: Ino,
-    new_parent: Ino,
-    new_name: Arc<str>,
+    pub(in crate::vfs) new_parent: Ino,
+    pub(in crate::vfs) new_name: Arc<str>,
     /// Full names; a directory's ends with `/`.
     pub(in crate::vfs) from: String,
     pub(in crate::vfs) to: String,
+    /// The version that was to be copied was gone, and what has its name now is known.
+    replaced_meanwhile: AtomicBool,
 }
 
 impl Ends {
@@ -49,12 +54,15 @@ impl Vfs {
         new_name: &OsStr,
         flags: u32,
     ) -> Result<(), Error> {
+        /// Others may replace the file again and again.
+        const TRIES: u32 = 8;
         self.writable()?;
         if flags & !libc::RENAME_NOREPLACE != 0 {
             return Err(Error::Invalid);
         }
         self.may_remove()?;
         let noreplace = flags & libc::RENAME_NOREPLACE != 0;
+        let mut tries = 0;
         loop {
             let found = self.ends(parent, name, new_parent, new_name, noreplace);
             let Some(ends) = found.await? else {
@@ -73,11 +81,16 @@ impl Vfs {
             if !self.still_so(&ends) {
                 continue;
             }
-            return if directory {
+            let result = if directory {
                 self.rename_directory(&ends, guard).await
             } else {
                 self.rename_file(&ends, guard).await
             };
+            tries += 1;
+            if result.is_err() && ends.replaced_meanwhile.load(Ordering::Relaxed) && tries < TRIES {
+                continue;
+            }
+            return result;
         }
     }
 
@@ -131,6 +144,7 @@ impl Vfs {
             to,
             new_name: component,
             from,
+            replaced_meanwhile: AtomicBool::new(false),
         }))
     }
 
@@ -159,6 +173,9 @@ impl Vfs {
     }
 
     async fn rename_file_over(&self, ends: &Ends, guard: PathGuard) -> Result<(), Error> {
+        if ends.noreplace {
+            self.prepare_to_give_way(ends).await?;
+        }
         let (state, target) = {
             let tree = self.tree();
             let object = tree.get(ends.ino)?.object().ok_or(Error::IsDirectory)?;
@@ -196,6 +213,32 @@ impl Vfs {
             ..Leaving::default()
         });
         self.leave(ends, removal, guard).await
+    }
+
+    /// Nothing may be replaced, also nothing that was not seen here. What is unsent is stored under the old name, for a
+    /// copy can be taken back; what B2 has nothing of costs a look at the new name.
+    async fn prepare_to_give_way(&self, ends: &Ends) -> Result<(), Error> {
+        let (leaves, dirty) = {
+            let tree = self.tree();
+            let node = tree.get(ends.ino)?;
+            let object = node.object().ok_or(Error::IsDirectory)?;
+            (object.state.leaves(), node.content_dirty())
+        };
+        if leaves != Leaves::Nothing {
+            if dirty {
+                let why = Why::Provisional;
+                self.commit_content_at(ends.ino, &ends.from, why).await?;
+            }
+            return Ok(());
+        }
+        let seen = self.look(&ends.to, Hurry::Yes).await?;
+        let top = seen.rows.first();
+        if top.is_some_and(|top| top.action == Action::Upload) {
+            let mut tree = self.tree();
+            self.shows_again(&mut tree, ends.new_parent, &ends.new_name);
+            return Err(Error::Exists);
+        }
+        Ok(())
     }
 
     /// Has B2 hold a stored file under its new name, too. Tells whether the version under the old name lives on there,
@@ -257,12 +300,15 @@ impl Vfs {
         };
         let copy = match self.shared.io.copy(&old.version(), &new_file).await {
             Ok(copy) => copy,
+            Err(error) if is_gone(&error) => {
+                self.look_again(ends.ino, &ends.from, old).await?;
+                ends.replaced_meanwhile.store(true, Ordering::Relaxed);
+                return Err(error.into());
+            }
             Err(error) => {
                 // Under the old name nothing has changed, and the new one must have nothing of it.
-                if let crate::io::Error::B2(error) = &error
-                    && let Some(lost) = &error.lost
-                {
-                    let mut lost = (**lost).clone();
+                if let Some(lost) = lost_of(&error) {
+                    let mut lost = lost.clone();
                     lost.size = Some(old.size);
                     lost.sha1 = old.sha1();
                     self.forget_copy_later(&ends.to, lost);
@@ -284,8 +330,18 @@ impl Vfs {
                 twin: None,
                 delta: Delta::default(),
             };
-            if self.take_back_locked(&deed, Hurry::Yes).await? {
-                return Err(Error::Exists);
+            match self.take_back_locked(&deed, Hurry::Yes).await {
+                Ok(false) => {}
+                Ok(true) => return Err(Error::Exists),
+                Err(error) => {
+                    // Nothing is renamed then, so that the copy goes as one that may have been made.
+                    let copy = Lost {
+                        id: Some(made),
+                        ..Lost::default()
+                    };
+                    self.forget_copy_later(&ends.to, copy);
+                    return Err(error);
+                }
             }
         }
         let mut tree = self.tree();
@@ -336,6 +392,9 @@ impl Vfs {
     /// The rename in the tree.
     pub(in crate::vfs) fn edit(&self, ends: &Ends) -> Result<(), Error> {
         let mut tree = self.tree();
+        if let Some(replaced) = ends.replaced {
+            self.withdraw_misplaced(&tree, replaced);
+        }
         tree.relocate(ends.ino, ends.new_parent, Arc::clone(&ends.new_name))?;
         tree.get_mut(ends.ino)?.meta.ctime = attr::now();
         tree.note_pending(ends.ino);

@@ -24,9 +24,12 @@ use crate::vfs::{Error, Ino, Vfs};
 
 mod below;
 mod copies;
+pub(in crate::vfs) mod failed;
+mod late;
 
 use below::{Below, PAGE};
-use copies::Copies;
+use copies::{Copied, Copies};
+use failed::FailedMove;
 
 /// One rename of a directory.
 struct Move<'a> {
@@ -35,6 +38,15 @@ struct Move<'a> {
     number: u32,
     /// An earlier try has left some copies.
     resumed: bool,
+}
+
+/// What the tree has of the copies.
+#[derive(Default)]
+struct Rebased {
+    /// Versions that files had before, which this mount has made.
+    own: HashMap<FileId, Stored>,
+    /// Copies of other versions than those that were known.
+    others: Vec<(Ino, FileVersion)>,
 }
 
 impl Move<'_> {
@@ -74,7 +86,12 @@ impl Vfs {
             Ok(copies) => copies,
             Err(error) => {
                 if !this.resumed {
-                    self.remove_copies(&this).await;
+                    let failed = FailedMove {
+                        from: ends.from.clone(),
+                        to: ends.to.clone(),
+                        number: this.number,
+                    };
+                    self.remove_copies(failed).await;
                 }
                 return Err(error);
             }
@@ -85,16 +102,17 @@ impl Vfs {
             // What is in it now implies it; its attributes are those of the directory that goes.
             self.remove_replaced_marker(replaced, &ends.to).await?;
         }
-        let own = self.rebase(ends, this.resumed, &copies)?;
-        let sources = copies.sources;
+        let Rebased { own, others } = self.rebase(ends, this.resumed, &copies)?;
+        let Copies { sources, late, .. } = copies;
         // The old name leads nowhere now, also for listings that go on showing it.
         let departure = Departure::begin(self, &ends.from);
         self.edit(ends)?;
+        self.take_others(others);
         self.keep_alive(ends.ino);
         // From here on the new name is as any other.
         guard.keep_only(&ends.from);
         // Waited for: the old directory is gone, and with it whoever could be told later.
-        match self.remove_sources(&this, &own, sources).await {
+        match self.remove_sources(&this, &own, sources, late).await {
             Ok(()) => {
                 departure.ended();
                 Ok(())
@@ -114,15 +132,24 @@ impl Vfs {
             number: fastrand::u32(..),
             resumed: false,
         };
-        let Some(replaced) = ends.replaced else {
-            return Ok(new);
+        self.remove_copies_left_at(&ends.to).await?;
+        let known = match ends.replaced {
+            Some(replaced) => self.must_be_empty(replaced).await,
+            None => Ok(()),
         };
-        let empty = match self.must_be_empty(replaced).await {
+        let empty = match known {
             Ok(()) => {
                 // It may not have been listed, and what Linux cannot show counts, too.
                 let marker = format!("{}{MARKER}", ends.to);
                 let rows = Below::all(self, &ends.to).short(3).page().await?;
                 let rows = rows.unwrap_or_default();
+                if ends.replaced.is_none() && !rows.is_empty() {
+                    // Somebody else has made it.
+                    self.shows_again(&mut self.tree(), ends.new_parent, &ends.new_name);
+                    if ends.noreplace {
+                        return Err(Error::Exists);
+                    }
+                }
                 let mut names = rows.iter().map(|row| row.name.as_str());
                 names.all(|name| name == ends.to || name == marker)
             }
@@ -231,7 +258,7 @@ impl Vfs {
 
     fn has_marker(copies: &Copies, ends: &Ends) -> bool {
         let marker = format!("{}{MARKER}", ends.to);
-        let mut names = copies.known.values().map(|copy| copy.name.as_str());
+        let mut names = copies.known.values().map(|known| known.copy.name.as_str());
         names.any(|name| name == marker || name == ends.to)
     }
 
@@ -255,36 +282,37 @@ impl Vfs {
         self.hide(&name, &leaving, Hurry::No).await.map(drop)
     }
 
-    /// Points every known file below the directory to its copy; tells those versions of this mount's own that they had
-    /// before.
-    fn rebase(
-        &self,
-        ends: &Ends,
-        resumed: bool,
-        copied: &Copies,
-    ) -> Result<HashMap<FileId, Stored>, Error> {
-        let mut own = HashMap::new();
+    /// Points every known file below the directory to its copy.
+    fn rebase(&self, ends: &Ends, resumed: bool, copied: &Copies) -> Result<Rebased, Error> {
+        let mut rebased = Rebased::default();
         let mut stale = Vec::new();
         let mut tree = self.tree();
         for ino in tree.subtree(ends.ino) {
             tree.touch(ino);
+            let Some(path) = tree.path(ino) else { continue };
+            let full = self.full(&path);
             let node = tree.get_mut(ino)?;
             if let Some(dir) = node.dir_mut() {
+                let marker = copied.known.get(&format!("{full}{MARKER}"));
+                let Some(Copied { source, copy }) = marker.or_else(|| copied.known.get(&full))
+                else {
+                    continue;
+                };
                 let known = match &mut dir.marker {
                     Marker::Stored(object) => Some(object),
                     Marker::Wanted { old, .. } => old.as_mut(),
                     Marker::Absent | Marker::Uncertain => None,
                 };
-                if let Some(object) = known
-                    && let Some(copy) = copied.known.get(&object.id)
-                    && let Some(id) = copy.id.clone()
-                {
-                    let ours = copy.name.as_str().ends_with(MARKER);
-                    *object = MarkerObject {
-                        id,
-                        ours,
-                        uploaded_ms: copy.uploaded_ms,
-                    };
+                match (known, copy.id.clone()) {
+                    (Some(object), Some(id)) if object.id == *source => {
+                        let ours = copy.name.as_str().ends_with(MARKER);
+                        *object = MarkerObject {
+                            id,
+                            ours,
+                            uploaded_ms: copy.uploaded_ms,
+                        };
+                    }
+                    _ => rebased.others.push((ino, copy.clone())),
                 }
                 continue;
             }
@@ -295,30 +323,54 @@ impl Vfs {
                 // Not stored yet, and nothing lies under its name.
                 continue;
             };
-            let copy = copied.known.get(&old.id);
-            let Some(mut stored) = copy.and_then(|copy| Stored::of(copy, Maker::Other)) else {
-                stale.push(node.parent); // listed meanwhile
+            let Some(Copied { source, copy }) = copied.known.get(&full) else {
+                stale.push(ino); // listed, or removed by somebody else, meanwhile
+                continue;
+            };
+            if *source != old.id {
+                // Another client's version was copied.
+                rebased.others.push((ino, copy.clone()));
+                continue;
+            }
+            let Some(mut stored) = Stored::of(copy, Maker::Other) else {
                 continue;
             };
             stored.learn(old.sha1());
+            self.shared.io.note_own(&stored.id);
             if let Some(content) = &object.content {
                 content.same_content(&old.id, &stored.version());
             }
             object.state.renamed_to(stored);
             if old.ours() {
-                own.insert(old.id.clone(), old);
+                rebased.own.insert(old.id.clone(), old);
             }
+        }
+        for ino in stale {
+            tree.distrust(ino);
         }
         if resumed {
             // What an earlier try has moved is not known here.
-            stale = tree.subtree(ends.ino);
-        }
-        for ino in stale {
-            if let Ok(dir) = tree.dir_mut(ino) {
-                dir.forget_listing();
+            for ino in tree.subtree(ends.ino) {
+                if let Ok(dir) = tree.dir_mut(ino) {
+                    dir.forget_listing();
+                }
             }
         }
-        Ok(own)
+        Ok(rebased)
+    }
+
+    /// Where another client's version was copied, it is what the new name shows. What has unsent bytes keeps its name:
+    /// its next version covers the other one, and the log says so.
+    fn take_others(&self, others: Vec<(Ino, FileVersion)>) {
+        let mut tree = self.tree();
+        for (ino, copy) in others {
+            let Ok(node) = tree.get(ino) else { continue };
+            if node.dir().is_some() {
+                self.apply_marker(&mut tree, ino, &copy);
+            } else if !node.local() {
+                self.replace_version(&mut tree, ino, &copy);
+            }
+        }
     }
 
     /// A renamed directory without anything in B2 still has to exist there.

@@ -1,13 +1,14 @@
 //! What B2 does for the rename of a directory, page by page: copies of everything below the old name, then the removal
 //! of what was copied, or of the copies where the rename has failed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{StreamExt as _, stream};
 use log::warn;
 
 use super::below::Below;
+use super::late::Late;
 use super::{Move, mark};
 use crate::b2::{FileId, FileName, FileVersion, NewFile};
 use crate::io::{Moved, Stamp};
@@ -19,38 +20,60 @@ use crate::vfs::versions::removal::Removal;
 use crate::vfs::{Error, Vfs};
 
 /// Copies, and then removals, of one directory's rename at once: as many as the client makes.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 /// What has been copied.
 #[derive(Default)]
 pub(super) struct Copies {
-    /// What files that are known here have become: by the version that they had.
-    pub(super) known: HashMap<FileId, FileVersion>,
+    /// What names that are known here have become: by the full names that they had.
+    pub(super) known: HashMap<String, Copied>,
     /// All sources, where they were one page.
     pub(super) sources: Option<Vec<FileVersion>>,
+    /// Sources besides, of which the listing did not show what this mount has stored.
+    pub(super) late: Vec<FileVersion>,
+}
+
+/// A version, and its copy.
+pub(super) struct Copied {
+    pub(super) source: FileId,
+    pub(super) copy: FileVersion,
 }
 
 impl Vfs {
     /// Copies everything below the old name; tells what files that are known here have become.
     pub(super) async fn copy_below(&self, this: &Move<'_>) -> Result<Copies, Error> {
         let mut copies = Copies::default();
+        let mut late = Late::new(self, this.ends.ino);
         let mut below = Below::all(self, &this.ends.from);
         let mut pages = 0;
-        while let Some(rows) = below.page().await? {
-            for row in &rows {
-                let carried = attr::carried_info(&row.info, self.settings());
-                name::check_renamed(row.name.as_str(), &this.new_name(row), &carried)?;
-            }
-            let there = if this.resumed {
-                self.copies_of(this, &rows).await?
-            } else {
-                HashMap::new()
-            };
+        while let Some(mut rows) = below.page().await? {
+            late.sort_out(&mut rows);
             pages += 1;
-            let copied = self.copy_page(this, rows, there, &mut copies).await?;
+            let copied = self.copy_rows(this, rows, &mut copies).await?;
             copies.sources = (pages == 1).then_some(copied);
         }
+        let rows = late.rows(self).await?;
+        copies.late = self.copy_rows(this, rows, &mut copies).await?;
         Ok(copies)
+    }
+
+    /// Copies rows, unless an earlier try has done so; tells those whose copies are there.
+    async fn copy_rows(
+        &self,
+        this: &Move<'_>,
+        rows: Vec<FileVersion>,
+        copies: &mut Copies,
+    ) -> Result<Vec<FileVersion>, Error> {
+        for row in &rows {
+            let carried = attr::carried_info(&row.info, self.settings());
+            name::check_renamed(row.name.as_str(), &this.new_name(row), &carried)?;
+        }
+        let there = if this.resumed {
+            self.copies_of(this, &rows).await?
+        } else {
+            HashMap::new()
+        };
+        self.copy_page(this, rows, there, copies).await
     }
 
     async fn copy_page(
@@ -88,7 +111,8 @@ impl Vfs {
                 Ok(Some((row, id, copy))) => {
                     // Only what is known here has to follow; all else is listed when somebody asks.
                     if self.knows(row.name.as_str()) {
-                        copies.known.insert(id, copy);
+                        let name = row.name.as_str().to_owned();
+                        copies.known.insert(name, Copied { source: id, copy });
                     }
                     copied.push(row);
                 }
@@ -141,7 +165,10 @@ impl Vfs {
                 .unwrap_or_else(|| "b2/x-auto".to_owned()),
             info,
         };
-        Ok(self.shared.io.copy(&stored.version(), &target).await?)
+        // It may be what another client has written: it is this mount's own once a file here has become it.
+        let source = stored.version();
+        let copy = self.shared.io.copy_unseen(&source, &target);
+        Ok(copy.await?)
     }
 
     /// Rows below the new name that stand for these below the old one, by their full names.
@@ -165,50 +192,25 @@ impl Vfs {
         Ok(found)
     }
 
-    /// A rename has failed: its copies go again.
-    pub(super) async fn remove_copies(&self, this: &Move<'_>) {
-        let mut copies = Below::all(self, &this.ends.to);
-        loop {
-            let rows = match copies.page().await {
-                Ok(Some(rows)) => rows,
-                Ok(None) => return,
-                Err(error) => {
-                    let (from, to) = (self.within(&this.ends.from), self.within(&this.ends.to));
-                    warn!(
-                        "copies of a rename that failed are left below {to:?}: {error}; `mv -T {from} {to}` makes use of them"
-                    );
-                    return;
-                }
-            };
-            stream::iter(rows)
-                .for_each_concurrent(AT_ONCE, |row| async move {
-                    let moved = Stamp::of(&row.info).moved;
-                    if moved.is_some_and(|moved| moved.rename == this.number)
-                        && let Some(id) = &row.id
-                        && !self.delete_version(row.name.as_str(), id).await
-                    {
-                        warn!("{:?}: left over from a rename that failed", row.name);
-                    }
-                })
-                .await;
-        }
-    }
-
-    /// Removes the sources whose copies are there; `sources`: all of them, where they were one page.
+    /// Removes the sources whose copies are there; `sources`: all of them but the `late` ones, where they were one page.
     pub(super) async fn remove_sources(
         &self,
         this: &Move<'_>,
         own: &HashMap<FileId, Stored>,
         sources: Option<Vec<FileVersion>>,
+        late: Vec<FileVersion>,
     ) -> Result<(), Error> {
+        let names: HashSet<FileName> = late.iter().map(|row| row.name.clone()).collect();
+        let mut first = self.remove_page(late, own).await.err();
         if let Some(rows) = sources {
-            return self.remove_page(rows, own).await;
+            let done = self.remove_page(rows, own).await;
+            return first.map_or(done, Err);
         }
         let mut left = Below::all(self, &this.ends.from);
-        let mut first = None;
         while let Some(rows) = left.page().await? {
             let mut copies = self.copies_of(this, &rows).await?;
             let mut copied = rows;
+            copied.retain(|row| !names.contains(&row.name));
             copied.retain(|row| {
                 let copy = copies.remove(&this.new_name(row));
                 let same = row.id.as_ref().zip(copy);
@@ -248,7 +250,13 @@ impl Vfs {
                 .await
             {
                 // Another client's version: it was not asked to go.
-                Err(Error::Stale) => Ok(()),
+                Err(Error::Stale) => {
+                    warn!(
+                        "{:?}: another client has written it while its directory was renamed; its version stays there",
+                        self.within(row.name.as_str())
+                    );
+                    Ok(())
+                }
                 other => other,
             }
         });
