@@ -14,12 +14,23 @@ use crate::vfs::names::lately::Lately;
 pub(in crate::vfs) struct Gone {
     names: HashMap<Box<str>, Removed>,
     /// The oldest first; those removed again stand here more than once.
-    order: VecDeque<(Instant, Box<str>)>,
+    order: VecDeque<Noted>,
+    /// The last number given.
+    last: u64,
+}
+
+/// When a removal was noted, and its number.
+#[derive(Debug)]
+struct Noted {
+    at: Instant,
+    number: u64,
+    full: Box<str>,
 }
 
 #[derive(Debug)]
 struct Removed {
     at: Instant,
+    number: u64,
     /// The hide marker above it, if there is one.
     marker: Option<FileId>,
     /// When the newest version that was removed was made, in milliseconds by B2's clock; `None`: that is not known.
@@ -39,20 +50,31 @@ impl Gone {
         now: Instant,
     ) {
         let before = self.names.remove(full).and_then(|before| before.marker);
+        self.last += 1;
+        let number = self.last;
         let removed = Removed {
             at: now,
+            number,
             marker: marker.or(before),
             upto_ms,
         };
         self.names.insert(full.into(), removed);
-        self.order.push_back((now, full.into()));
-        while let Some((at, _)) = self.order.front()
-            && (self.order.len() > Self::MOST || !lately(*at, now))
+        self.order.push_back(Noted {
+            at: now,
+            number,
+            full: full.into(),
+        });
+        while self.order.len() > Self::MOST
+            || self.order.front().is_some_and(|one| !lately(one.at, now))
         {
-            let Some((at, full)) = self.order.pop_front() else {
+            let Some(Noted { number, full, .. }) = self.order.pop_front() else {
                 break;
             };
-            if self.names.get(&full).is_some_and(|one| one.at == at) {
+            if self
+                .names
+                .get(&full)
+                .is_some_and(|one| one.number == number)
+            {
                 self.names.remove(&full);
             }
         }
@@ -65,7 +87,7 @@ impl Gone {
 
     /// Whether there is anything that a row could be doubted for.
     pub(in crate::vfs) fn any(&self, now: Instant) -> bool {
-        self.order.back().is_some_and(|(at, _)| lately(*at, now))
+        self.order.back().is_some_and(|one| lately(one.at, now))
     }
 
     /// Whether a row may be one of before the removal of its name.
