@@ -46,6 +46,7 @@ use names::name;
 use names::tree::Tree;
 use names::warned::Warned;
 use ops::file::Handle;
+use ops::rename_dir::failed::FailedMoves;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
 use queue::{Invalidations, Queue, Urgency};
@@ -88,6 +89,8 @@ struct Shared {
     going: Mutex<HashSet<FileId>>,
     /// Copies that may have been made although their renames have failed.
     strays: Strays,
+    /// Renames of directories that have failed and left copies.
+    failed_moves: FailedMoves,
     /// Purges that wait for the last reader.
     purges: Kept<Purge>,
     /// What directories without a time of their own show.
@@ -120,6 +123,7 @@ impl Vfs {
                 going: Mutex::default(),
                 purges: Kept::new(Purge::weight),
                 strays: Strays::default(),
+                failed_moves: FailedMoves::default(),
                 looks: Looks::default(),
                 checks: Arc::default(),
                 mounted,

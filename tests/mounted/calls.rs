@@ -270,8 +270,8 @@ fn a_renamed_directory_is_a_copy_and_a_removal_each_and_a_list_of_what_it_holds(
     fs::rename(mount.path().join("old"), mount.path().join("new")).unwrap();
     assert_eq!(tree::names(&mount.path().join("new")).len() as u64, FILES);
     assert!(!mount.path().join("old").exists());
-    // Its own attributes, and then all that is beneath it.
-    let wanted = [(LIST, 2), (COPY, FILES), (HIDE, FILES)];
+    // Its own attributes, all that is beneath it, and a look that nothing is under the new name.
+    let wanted = [(LIST, 3), (COPY, FILES), (HIDE, FILES)];
     costs_in_all_with_looks(&emulator, mount, &wanted, FILES / 5);
 }
 

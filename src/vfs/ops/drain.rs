@@ -144,6 +144,7 @@ impl Vfs {
             }
         }
         self.forget_copies().await;
+        self.remove_copies_left().await;
         self.finish_purges().await;
         self.finish_deletions().await;
         self.unstored()

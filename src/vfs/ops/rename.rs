@@ -25,8 +25,8 @@ pub(in crate::vfs) struct Ends {
     /// Nothing may be replaced.
     pub(in crate::vfs) noreplace: bool,
     parent: Ino,
-    new_parent: Ino,
-    new_name: Arc<str>,
+    pub(in crate::vfs) new_parent: Ino,
+    pub(in crate::vfs) new_name: Arc<str>,
     /// Full names; a directory's ends with `/`.
     pub(in crate::vfs) from: String,
     pub(in crate::vfs) to: String,

@@ -24,10 +24,12 @@ use crate::vfs::{Error, Ino, Vfs};
 
 mod below;
 mod copies;
+pub(in crate::vfs) mod failed;
 mod late;
 
 use below::{Below, PAGE};
 use copies::{Copied, Copies};
+use failed::FailedMove;
 
 /// One rename of a directory.
 struct Move<'a> {
@@ -84,7 +86,12 @@ impl Vfs {
             Ok(copies) => copies,
             Err(error) => {
                 if !this.resumed {
-                    self.remove_copies(&this).await;
+                    let failed = FailedMove {
+                        from: ends.from.clone(),
+                        to: ends.to.clone(),
+                        number: this.number,
+                    };
+                    self.remove_copies(failed).await;
                 }
                 return Err(error);
             }
@@ -125,15 +132,24 @@ impl Vfs {
             number: fastrand::u32(..),
             resumed: false,
         };
-        let Some(replaced) = ends.replaced else {
-            return Ok(new);
+        self.remove_copies_left_at(&ends.to).await?;
+        let known = match ends.replaced {
+            Some(replaced) => self.must_be_empty(replaced).await,
+            None => Ok(()),
         };
-        let empty = match self.must_be_empty(replaced).await {
+        let empty = match known {
             Ok(()) => {
                 // It may not have been listed, and what Linux cannot show counts, too.
                 let marker = format!("{}{MARKER}", ends.to);
                 let rows = Below::all(self, &ends.to).short(3).page().await?;
                 let rows = rows.unwrap_or_default();
+                if ends.replaced.is_none() && !rows.is_empty() {
+                    // Somebody else has made it.
+                    self.shows_again(&mut self.tree(), ends.new_parent, &ends.new_name);
+                    if ends.noreplace {
+                        return Err(Error::Exists);
+                    }
+                }
                 let mut names = rows.iter().map(|row| row.name.as_str());
                 names.all(|name| name == ends.to || name == marker)
             }

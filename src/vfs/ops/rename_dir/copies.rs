@@ -20,7 +20,7 @@ use crate::vfs::versions::removal::Removal;
 use crate::vfs::{Error, Vfs};
 
 /// Copies, and then removals, of one directory's rename at once: as many as the client makes.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 /// What has been copied.
 #[derive(Default)]
@@ -192,36 +192,7 @@ impl Vfs {
         Ok(found)
     }
 
-    /// A rename has failed: its copies go again.
-    pub(super) async fn remove_copies(&self, this: &Move<'_>) {
-        let mut copies = Below::all(self, &this.ends.to);
-        loop {
-            let rows = match copies.page().await {
-                Ok(Some(rows)) => rows,
-                Ok(None) => return,
-                Err(error) => {
-                    let (from, to) = (self.within(&this.ends.from), self.within(&this.ends.to));
-                    warn!(
-                        "copies of a rename that failed are left below {to:?}: {error}; `mv -T {from} {to}` makes use of them"
-                    );
-                    return;
-                }
-            };
-            stream::iter(rows)
-                .for_each_concurrent(AT_ONCE, |row| async move {
-                    let moved = Stamp::of(&row.info).moved;
-                    if moved.is_some_and(|moved| moved.rename == this.number)
-                        && let Some(id) = &row.id
-                        && !self.delete_version(row.name.as_str(), id).await
-                    {
-                        warn!("{:?}: left over from a rename that failed", row.name);
-                    }
-                })
-                .await;
-        }
-    }
-
-    /// Removes the sources whose copies are there; `sources`: all of them, where they were one page.
+    /// Removes the sources whose copies are there; `sources`: all of them but the `late` ones, where they were one page.
     pub(super) async fn remove_sources(
         &self,
         this: &Move<'_>,
