@@ -117,7 +117,7 @@ impl Vfs {
         full: &str,
         why: Why,
     ) -> Result<(), Error> {
-        let Some(done) = self.send_content(ino, full).await? else {
+        let Some(done) = self.send_content(ino, full, false).await? else {
             return Ok(());
         };
         let (superseded, believed) = {
@@ -160,7 +160,13 @@ impl Vfs {
         Ok(())
     }
 
-    async fn send_content(&self, ino: Ino, full: &str) -> Result<Option<io::Committed>, Error> {
+    /// Sends it under a name, which is a new one if it `moved`.
+    async fn send_content(
+        &self,
+        ino: Ino,
+        full: &str,
+        moved: bool,
+    ) -> Result<Option<io::Committed>, Error> {
         let (content, target) = {
             let tree = self.tree();
             let object = tree.get(ino)?.object().ok_or(Error::IsDirectory)?;
@@ -184,7 +190,14 @@ impl Vfs {
                 Ok(done)
             }
             Err(error) => {
-                self.note_lost(ino, &error, |_| {});
+                match lost_of(&error) {
+                    // Whoever asked will be told that the name has nothing of it. (A large file is the content's own to
+                    // ask for, and goes on under its first name.)
+                    Some(lost) if moved && lost.id.is_none() => {
+                        self.forget_copy_later(full, lost.clone());
+                    }
+                    _ => self.note_lost(ino, &error, |_| {}),
+                }
                 Err(error.into())
             }
         }
@@ -197,7 +210,7 @@ impl Vfs {
         ino: Ino,
         full: &str,
     ) -> Result<Option<FileId>, Error> {
-        let Some(done) = self.send_content(ino, full).await? else {
+        let Some(done) = self.send_content(ino, full, true).await? else {
             return Ok(None);
         };
         let mut stored = Stored::of(&done.version, Maker::Other)
@@ -227,9 +240,8 @@ impl Vfs {
         error: &io::Error,
         complete: impl FnOnce(&mut Lost),
     ) {
-        let io::Error::B2(error) = error else { return };
-        let Some(lost) = &error.lost else { return };
-        let mut lost = (**lost).clone();
+        let Some(lost) = lost_of(error) else { return };
+        let mut lost = lost.clone();
         complete(&mut lost);
         if let Ok(object) = self.tree().object_mut(ino) {
             object.state.outcome_unknown(lost);
@@ -367,5 +379,13 @@ impl Vfs {
         }
         node.failed = Some(Box::new(Failure(error.to_string())));
         self.shared.queue.retry(ino, failures);
+    }
+}
+
+/// What a call may have made although it failed.
+pub(in crate::vfs) fn lost_of(error: &io::Error) -> Option<&Lost> {
+    match error {
+        io::Error::B2(error) => error.lost.as_deref(),
+        _ => None,
     }
 }
