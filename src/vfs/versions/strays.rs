@@ -10,7 +10,7 @@ use log::{debug, warn};
 
 use super::between::is_lost;
 use super::kept::Kept;
-use crate::b2::{FileName, Lost};
+use crate::b2::{Action, ErrorKind, FileName, Lost};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::{Error, Vfs};
@@ -105,10 +105,27 @@ impl Vfs {
     async fn forget_copy(&self, full: &str, lost: &Lost) -> Result<(), Error> {
         let guard = self.shared.paths.lock(vec![Claim::name(full)]).await;
         let seen = self.look_at_all(full, Hurry::Yes).await?;
-        for row in seen.rows.iter().filter(|row| is_lost(row, lost)) {
-            let Some(id) = &row.id else { continue };
-            let name = FileName::listed(full);
-            self.shared.client.delete_file_version(&name, id).await?;
+        // The oldest first: what lies under the newest never shows.
+        for (at, row) in seen.rows.iter().enumerate().rev() {
+            let Some(id) = row.id.as_ref().filter(|_| is_lost(row, lost)) else {
+                continue;
+            };
+            if at > 0 {
+                let name = FileName::listed(full);
+                match self.shared.client.delete_file_version(&name, id).await {
+                    // It does not show.
+                    Err(error)
+                        if !matches!(error.kind, ErrorKind::Locked | ErrorKind::AccessDenied) =>
+                    {
+                        return Err(error.into());
+                    }
+                    _ => continue,
+                }
+            }
+            // Where it must not be deleted, what it covers comes on top, or the name is hidden.
+            let under = seen.rows.iter().find(|row| !is_lost(row, lost));
+            let under = under.filter(|row| row.action == Action::Upload);
+            self.undo(full, id, under).await?;
             let mut tree = self.tree();
             if let Some((parent, name)) = tree.locate(self.within(full)) {
                 let child = tree.child(parent, &name);

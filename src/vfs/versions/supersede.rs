@@ -334,7 +334,7 @@ impl Vfs {
     }
 
     /// Deletes a version that should not have been made; where it must not be deleted, what it covers comes on top.
-    async fn undo(
+    pub(in crate::vfs) async fn undo(
         &self,
         full: &str,
         made: &FileId,
