@@ -5,14 +5,14 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use crate::b2::{FileId, Lost};
+use crate::b2::{Action, FileId, Lost};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::attr;
 use crate::vfs::delta::Delta;
 use crate::vfs::names::name;
 use crate::vfs::ops::remove::{Departure, Gone};
 use crate::vfs::pathlock::{Claim, PathGuard};
-use crate::vfs::state::{Leaves, Maker, Stored, Superseded};
+use crate::vfs::state::{Leaves, Maker, Stored, Superseded, Why};
 use crate::vfs::versions::between::twins_of;
 use crate::vfs::versions::removal::{Leaving, Removal};
 use crate::vfs::versions::supersede::{Act, Deed};
@@ -159,6 +159,9 @@ impl Vfs {
     }
 
     async fn rename_file_over(&self, ends: &Ends, guard: PathGuard) -> Result<(), Error> {
+        if ends.noreplace {
+            self.prepare_to_give_way(ends).await?;
+        }
         let (state, target) = {
             let tree = self.tree();
             let object = tree.get(ends.ino)?.object().ok_or(Error::IsDirectory)?;
@@ -196,6 +199,32 @@ impl Vfs {
             ..Leaving::default()
         });
         self.leave(ends, removal, guard).await
+    }
+
+    /// Nothing may be replaced, also nothing that was not seen here. What is unsent is stored under the old name, for a
+    /// copy can be taken back; what B2 has nothing of costs a look at the new name.
+    async fn prepare_to_give_way(&self, ends: &Ends) -> Result<(), Error> {
+        let (leaves, dirty) = {
+            let tree = self.tree();
+            let node = tree.get(ends.ino)?;
+            let object = node.object().ok_or(Error::IsDirectory)?;
+            (object.state.leaves(), node.content_dirty())
+        };
+        if leaves != Leaves::Nothing {
+            if dirty {
+                let why = Why::Provisional;
+                self.commit_content_at(ends.ino, &ends.from, why).await?;
+            }
+            return Ok(());
+        }
+        let seen = self.look(&ends.to, Hurry::Yes).await?;
+        let top = seen.rows.first();
+        if top.is_some_and(|top| top.action == Action::Upload) {
+            let mut tree = self.tree();
+            self.shows_again(&mut tree, ends.new_parent, &ends.new_name);
+            return Err(Error::Exists);
+        }
+        Ok(())
     }
 
     /// Has B2 hold a stored file under its new name, too. Tells whether the version under the old name lives on there,
@@ -284,8 +313,18 @@ impl Vfs {
                 twin: None,
                 delta: Delta::default(),
             };
-            if self.take_back_locked(&deed, Hurry::Yes).await? {
-                return Err(Error::Exists);
+            match self.take_back_locked(&deed, Hurry::Yes).await {
+                Ok(false) => {}
+                Ok(true) => return Err(Error::Exists),
+                Err(error) => {
+                    // Nothing is renamed then, so that the copy goes as one that may have been made.
+                    let copy = Lost {
+                        id: Some(made),
+                        ..Lost::default()
+                    };
+                    self.forget_copy_later(&ends.to, copy);
+                    return Err(error);
+                }
             }
         }
         let mut tree = self.tree();
