@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::b2::{Action, FileId, Lost};
 use crate::vfs::ask::look::Hurry;
@@ -13,7 +14,9 @@ use crate::vfs::names::name;
 use crate::vfs::ops::remove::{Departure, Gone};
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Maker, Stored, Superseded, Why};
+use crate::vfs::versions::attributes::is_gone;
 use crate::vfs::versions::between::twins_of;
+use crate::vfs::versions::commit::lost_of;
 use crate::vfs::versions::removal::{Leaving, Removal};
 use crate::vfs::versions::supersede::{Act, Deed};
 use crate::vfs::{Error, Ino, Invalidation, Vfs};
@@ -30,6 +33,8 @@ pub(in crate::vfs) struct Ends {
     /// Full names; a directory's ends with `/`.
     pub(in crate::vfs) from: String,
     pub(in crate::vfs) to: String,
+    /// The version that was to be copied was gone, and what has its name now is known.
+    replaced_meanwhile: AtomicBool,
 }
 
 impl Ends {
@@ -49,12 +54,15 @@ impl Vfs {
         new_name: &OsStr,
         flags: u32,
     ) -> Result<(), Error> {
+        /// Others may replace the file again and again.
+        const TRIES: u32 = 8;
         self.writable()?;
         if flags & !libc::RENAME_NOREPLACE != 0 {
             return Err(Error::Invalid);
         }
         self.may_remove()?;
         let noreplace = flags & libc::RENAME_NOREPLACE != 0;
+        let mut tries = 0;
         loop {
             let found = self.ends(parent, name, new_parent, new_name, noreplace);
             let Some(ends) = found.await? else {
@@ -73,11 +81,16 @@ impl Vfs {
             if !self.still_so(&ends) {
                 continue;
             }
-            return if directory {
+            let result = if directory {
                 self.rename_directory(&ends, guard).await
             } else {
                 self.rename_file(&ends, guard).await
             };
+            tries += 1;
+            if result.is_err() && ends.replaced_meanwhile.load(Ordering::Relaxed) && tries < TRIES {
+                continue;
+            }
+            return result;
         }
     }
 
@@ -131,6 +144,7 @@ impl Vfs {
             to,
             new_name: component,
             from,
+            replaced_meanwhile: AtomicBool::new(false),
         }))
     }
 
@@ -286,12 +300,15 @@ impl Vfs {
         };
         let copy = match self.shared.io.copy(&old.version(), &new_file).await {
             Ok(copy) => copy,
+            Err(error) if is_gone(&error) => {
+                self.look_again(ends.ino, &ends.from, old).await?;
+                ends.replaced_meanwhile.store(true, Ordering::Relaxed);
+                return Err(error.into());
+            }
             Err(error) => {
                 // Under the old name nothing has changed, and the new one must have nothing of it.
-                if let crate::io::Error::B2(error) = &error
-                    && let Some(lost) = &error.lost
-                {
-                    let mut lost = (**lost).clone();
+                if let Some(lost) = lost_of(&error) {
+                    let mut lost = lost.clone();
                     lost.size = Some(old.size);
                     lost.sha1 = old.sha1();
                     self.forget_copy_later(&ends.to, lost);

@@ -164,25 +164,31 @@ impl Vfs {
     }
 
     /// The version that was to be copied is gone: another client has replaced or removed the file.
-    async fn look_again(&self, ino: Ino, full: &str, old: &Stored) -> Result<(), Error> {
+    pub(in crate::vfs) async fn look_again(
+        &self,
+        ino: Ino,
+        full: &str,
+        old: &Stored,
+    ) -> Result<(), Error> {
         let seen = self.look(full, Hurry::Yes).await?;
         let theirs = seen.rows.first().filter(|row| row.action == Action::Upload);
         if theirs.is_some_and(|row| row.id.as_ref() == Some(&old.id)) {
             return Err(Error::Stale); // B2 lists what it does not have
         }
         let mut tree = self.tree();
-        if let Some(row) = theirs {
-            debug!(
-                "{full:?}: the changed attributes go to the version that another client has made"
-            );
-            self.replace_version(&mut tree, ino, row);
-        } else {
-            warn!(
-                "{:?}: another client has removed it; the changed attributes are not stored",
-                self.within(full)
-            );
+        let Some(row) = theirs else {
+            let object = tree.get(ino)?.object();
+            if object.is_some_and(|object| !object.state.delta().is_empty()) {
+                warn!(
+                    "{:?}: another client has removed it; the changed attributes are not stored",
+                    self.within(full)
+                );
+            }
             self.forget_entry(&mut tree, ino);
-        }
+            return Ok(());
+        };
+        debug!("{full:?}: changed attributes go to the version that another client has made");
+        self.replace_version(&mut tree, ino, row);
         Ok(())
     }
 
@@ -219,7 +225,8 @@ impl Vfs {
     }
 }
 
-fn is_gone(error: &io::Error) -> bool {
+/// Whether B2 does not have the version any more that a call has named.
+pub(in crate::vfs) fn is_gone(error: &io::Error) -> bool {
     match error {
         io::Error::B2(error) => error.kind == ErrorKind::NotFound,
         io::Error::Stale => true,
