@@ -581,7 +581,7 @@ impl Content {
         };
         drop(before);
         if let Some(misplaced) = misplaced {
-            engine.delete_twin(&misplaced.version);
+            engine.delete_twin(&misplaced.version, &version.name);
         }
         Ok(committed)
     }

@@ -216,23 +216,37 @@ impl Engine {
         })
     }
 
-    /// Removes a version that was made here and has been copied to its place, as soon as nobody
-    /// refers to it.
-    pub(in crate::io) fn delete_twin(&self, version: &FileVersion) {
+    /// Removes a version that was made here and has been copied to its place, `to`, as soon as nobody
+    /// refers to it. Under another name it must not show, also where it cannot be deleted.
+    pub(in crate::io) fn delete_twin(self: &Arc<Self>, version: &FileVersion, to: &FileName) {
         let Some(id) = version.id.clone() else { return };
-        let (client, name) = (self.client.clone(), version.name.clone());
+        let (engine, name) = (Arc::clone(self), version.name.clone());
         let runtime = self.rt.clone();
+        let elsewhere = name != *to;
         let held = id.clone();
         let delete = move || {
             runtime.spawn(async move {
-                if let Err(error) = client.delete_file_version(&name, &id).await {
-                    log::warn!("{name}: the copied version {id} stays in the bucket: {error}");
+                let Err(error) = engine.client.delete_file_version(&name, &id).await else {
+                    return;
+                };
+                log::warn!("{name}: the copied version {id} stays in the bucket: {error}");
+                if elsewhere && let Err(error) = engine.hide_shown(&name, &id).await {
+                    log::warn!("{name}: it is still shown there beside its new name: {error}");
                 }
             });
         };
         if !self.records.when_free(&held, delete.clone()) {
             delete();
         }
+    }
+
+    /// Hides a name as long as it shows this version.
+    async fn hide_shown(&self, name: &FileName, id: &FileId) -> Result<(), Error> {
+        let rows = self.versions_of(name).await?;
+        if rows.first().is_some_and(|row| row.id.as_ref() == Some(id)) {
+            self.client.hide_file(name).await?;
+        }
+        Ok(())
     }
 
     /// What was stored or hidden under a name, newest first.
