@@ -401,6 +401,13 @@ impl Content {
         }
     }
 
+    /// A version of this content that was finished under a name, and is still to be copied to its place.
+    pub fn misplaced(&self) -> Option<FileVersion> {
+        let state = self.lock();
+        let misplaced = state.misplaced.as_ref();
+        misplaced.map(|misplaced| misplaced.version.clone())
+    }
+
     /// Publishes the counts that others read without the lock.
     pub(in crate::io) fn count(&self, state: &State) {
         let overhead = match &state.stream {

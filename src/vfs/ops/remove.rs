@@ -11,7 +11,7 @@ use std::sync::Arc;
 use log::warn;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::b2::ErrorKind;
+use crate::b2::{ErrorKind, FileId};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::leaving::{Failures, Leaving};
 use crate::vfs::names::tree::Tree;
@@ -168,11 +168,57 @@ impl Vfs {
     /// Takes a node out of the tree, and notes that its directory has lost it.
     fn take_out(&self, tree: &mut Tree, ino: Ino) {
         let parent = tree.get(ino).map(|node| node.parent);
+        self.withdraw_misplaced(tree, ino);
         tree.tick();
         tree.detach(ino);
         if let Ok(parent) = parent {
             self.lost_child(tree, parent);
         }
+    }
+
+    /// A file goes that was finished under a name it had before, and never came to its last one: nothing of it may show
+    /// there, either.
+    pub(in crate::vfs) fn withdraw_misplaced(&self, tree: &Tree, ino: Ino) {
+        let content = tree.get(ino).ok().and_then(|node| {
+            let object = node.object()?;
+            object.content.clone()
+        });
+        let Some(version) = content.and_then(|content| content.misplaced()) else {
+            return;
+        };
+        let Some(id) = version.id else { return };
+        let vfs = self.clone();
+        self.delete_later(async move {
+            let full = version.name.as_str();
+            let guard = vfs.shared.paths.lock(vec![Claim::name(full)]).await;
+            match vfs.withdraw(full, &id).await {
+                Ok(()) | Err(Error::Stale) => {}
+                Err(error) => {
+                    let failures = &vfs.shared.removals.failures;
+                    warn!("{:?} could not be removed: {error}", vfs.within(full));
+                    failures.add(full, error);
+                }
+            }
+            drop(guard);
+        });
+    }
+
+    /// Removes a version of this mount's own, of which nothing is under that name any more; who reads it goes on.
+    async fn withdraw(&self, full: &str, id: &FileId) -> Result<(), Error> {
+        if !self.is_read(id) {
+            return self.remove_own(full, id, &[], Hurry::Look).await;
+        }
+        let seen = self.look(full, Hurry::Look).await?;
+        if seen.position(id) != Some(0) {
+            self.purge_after_reading(full, id);
+            return Ok(());
+        }
+        let leaving = removal::Leaving {
+            believed: Some(id.clone()),
+            twin: Some(id.clone()),
+            ..removal::Leaving::default()
+        };
+        self.hide(full, &leaving, Hurry::No).await.map(drop)
     }
 
     fn is_at(&self, tree: &Tree, ino: Ino, full: &str) -> bool {

@@ -392,6 +392,9 @@ impl Vfs {
     /// The rename in the tree.
     pub(in crate::vfs) fn edit(&self, ends: &Ends) -> Result<(), Error> {
         let mut tree = self.tree();
+        if let Some(replaced) = ends.replaced {
+            self.withdraw_misplaced(&tree, replaced);
+        }
         tree.relocate(ends.ino, ends.new_parent, Arc::clone(&ends.new_name))?;
         tree.get_mut(ends.ino)?.meta.ctime = attr::now();
         tree.note_pending(ends.ino);
