@@ -10,7 +10,7 @@ use log::{debug, warn};
 
 use super::between::is_lost;
 use super::kept::Kept;
-use crate::b2::{Action, Lost};
+use crate::b2::{Action, ErrorKind, FileName, Lost};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::{Error, Vfs};
@@ -111,8 +111,16 @@ impl Vfs {
                 continue;
             };
             if at > 0 {
-                self.delete_version(full, id).await;
-                continue;
+                let name = FileName::listed(full);
+                match self.shared.client.delete_file_version(&name, id).await {
+                    // It does not show.
+                    Err(error)
+                        if !matches!(error.kind, ErrorKind::Locked | ErrorKind::AccessDenied) =>
+                    {
+                        return Err(error.into());
+                    }
+                    _ => continue,
+                }
             }
             // Where it must not be deleted, what it covers comes on top, or the name is hidden.
             let under = seen.rows.iter().find(|row| !is_lost(row, lost));

@@ -74,7 +74,7 @@ impl Vfs {
     pub(super) async fn remove_copies_left_at(&self, to: &str) -> Result<(), Error> {
         let mut result = Ok(());
         for failed in self.shared.failed_moves.take(|failed| failed.to == to) {
-            if let Err(error) = self.remove_copies_of(&failed, Way::Hidden).await {
+            if let Err(error) = self.hide_copies_of(&failed).await {
                 self.shared.failed_moves.add(failed);
                 result = Err(error);
             }
@@ -82,12 +82,27 @@ impl Vfs {
         result
     }
 
+    /// Hides copies, unless nothing is left under the old name: another mount may have finished the rename, and they are
+    /// all there is.
+    async fn hide_copies_of(&self, failed: &FailedMove) -> Result<(), Error> {
+        let mut sources = Below::all(self, &failed.from).short(1);
+        if sources.page().await?.is_some() {
+            return self.remove_copies_of(failed, Way::Hidden).await;
+        }
+        let (from, to) = (self.within(&failed.from), self.within(&failed.to));
+        warn!(
+            "copies of a rename from {from:?} that failed stay below {to:?}: nothing is left below {from:?}, and they may \
+             be all there is"
+        );
+        Ok(())
+    }
+
     /// The mount ends.
     pub(in crate::vfs) async fn remove_copies_left(&self) {
         for failed in self.shared.failed_moves.take(|_| true) {
             let claims = vec![Claim::subtree(failed.to.clone())];
             let guard = self.shared.paths.lock(claims).await;
-            if let Err(error) = self.remove_copies_of(&failed, Way::Hidden).await {
+            if let Err(error) = self.hide_copies_of(&failed).await {
                 let (from, to) = (self.within(&failed.from), self.within(&failed.to));
                 warn!("copies of a rename from {from:?} that failed stay below {to:?}: {error}");
                 self.shared.failed_moves.add(failed);
