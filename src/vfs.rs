@@ -49,10 +49,10 @@ use ops::file::Handle;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
 use queue::{Invalidations, Queue, Urgency};
+use versions::checks::Checks;
 use versions::kept::Kept;
 use versions::purge::Purge;
 use versions::strays::Strays;
-use versions::supersede::Checks;
 
 /// The filesystem; clones share everything. All methods may run at once from any thread.
 #[derive(Clone)]

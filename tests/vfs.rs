@@ -36,6 +36,8 @@ mod renaming;
 mod two_writers;
 #[path = "vfs/unknown_outcomes.rs"]
 mod unknown_outcomes;
+#[path = "vfs/unseen.rs"]
+mod unseen;
 #[path = "vfs/write_back.rs"]
 mod write_back;
 #[path = "vfs/xattr.rs"]

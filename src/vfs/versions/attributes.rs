@@ -208,6 +208,13 @@ impl Vfs {
         if stored.is_none_or(|stored| stored.id != deed.made) {
             return;
         }
+        if tree
+            .path(ino)
+            .is_none_or(|path| self.full(&path) != deed.full)
+        {
+            // It is being removed, or renamed.
+            return self.shows_again(&mut tree, parent, &name);
+        }
         if let Ok(object) = tree.object_mut(ino) {
             // They are to be stored once more, with that version.
             object.state.owe(deed.delta.clone());

@@ -4,13 +4,17 @@
 //! oldest first, several at once; at last the hide marker, if nothing else is left. A version that an open file
 //! still reads, or an unsent copy refers to, stays until the last close, or until the end of the mount.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt as _, stream};
 use log::warn;
 
-use super::between::is_lost;
+use super::between::{Between, is_lost};
+use super::checks::Chain;
 use super::removal::Leaving;
+use super::supersede::Act;
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion};
-use crate::vfs::ask::look::Hurry;
+use crate::vfs::ask::look::{Hurry, Versions};
 use crate::vfs::{Error, Vfs};
 
 /// Deletions of one purge at once.
@@ -52,12 +56,18 @@ impl Vfs {
         hurry: Hurry,
     ) -> Result<(), Error> {
         let seen = self.look_at_all(full, hurry).await?;
+        let chain = self.shared.checks.chain(full);
+        if let Some((number, chain)) = &chain {
+            self.settle_before_purge(*number, chain, &seen).await?;
+        }
+        let made = |id: &FileId| chain.as_ref().is_some_and(|(_, chain)| chain.made(id));
         let own = |row: &FileVersion| {
-            let by_id = row.id.as_ref().is_some_and(|id| self.shared.io.is_own(id));
+            let id = row.id.as_ref();
+            let by_id = id.is_some_and(|id| self.shared.io.is_own(id) || made(id));
             by_id || leaving.lost.iter().any(|lost| is_lost(row, lost))
         };
         let believed = leaving.believed.as_ref().and_then(|id| seen.position(id));
-        let above = &seen.rows[..believed.unwrap_or(seen.rows.len())];
+        let (above, below) = seen.rows.split_at(believed.unwrap_or(seen.rows.len()));
         let top = seen.rows.first();
         if let Some(top) = top.filter(|_| !above.is_empty())
             && top.action == Action::Upload
@@ -65,14 +75,19 @@ impl Vfs {
         {
             return Err(Error::Stale);
         }
-        let mut left: Vec<FileId> = match believed {
-            Some(at) => seen.rows[at..]
-                .iter()
-                .rev()
-                .filter_map(|row| row.id.clone())
-                .collect(),
-            None => Vec::new(),
+        let seen_down_to = match &chain {
+            Some((_, chain)) => unseen_below(&chain.top.believed, below, own),
+            None => below.len(),
         };
+        let unseen = seen_down_to < below.len();
+        if unseen {
+            warn!(
+                "{:?}: another client has written it meanwhile; its version stays, hidden, with what is older",
+                self.within(full)
+            );
+        }
+        let going = below[..seen_down_to].iter().rev();
+        let mut left: Vec<FileId> = going.filter_map(|row| row.id.clone()).collect();
         left.extend(
             above
                 .iter()
@@ -90,8 +105,9 @@ impl Vfs {
         if !(alone && purge.left.iter().all(free))
             && top.is_some_and(|top| top.action == Action::Upload)
         {
+            let seen = seen.rows.iter().filter_map(|row| row.id.clone()).collect();
             let leaving = Leaving {
-                seen: purge.left.clone(),
+                seen,
                 twin: None,
                 ..leaving.clone()
             };
@@ -120,6 +136,33 @@ impl Vfs {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What was done to the name before it goes, and not looked at: that decides first. `Stale`: another client's version
+    /// is there again.
+    async fn settle_before_purge(
+        &self,
+        number: u64,
+        chain: &Chain,
+        seen: &Arc<Versions>,
+    ) -> Result<(), Error> {
+        let full = &chain.top.full;
+        self.delete_lost(&chain.top, seen).await;
+        let found = self.verdict(chain, Arc::clone(seen)).await?;
+        let on_top = seen.position(&chain.top.made) == Some(0);
+        match found {
+            Between::Theirs(theirs) if on_top && chain.top.act != Act::Content => {
+                self.take_back_chain(chain, seen, Some(*theirs)).await?;
+                self.shared.checks.verified(full, number);
+                return Err(Error::Stale);
+            }
+            Between::Theirs(theirs) | Between::Under(theirs) => self.log_conflict(chain, &theirs),
+            // Nothing was seen of it: the look that follows it goes on.
+            Between::Unlisted => return Ok(()),
+            _ => {}
+        }
+        self.shared.checks.verified(full, number);
+        Ok(())
     }
 
     /// Deletes a version of a hidden name when nobody reads it any more.
@@ -231,4 +274,24 @@ impl Vfs {
             }
         })
     }
+}
+
+/// How many of the rows under what was done unseen were there when somebody last looked, or are this mount's own: all
+/// of them, or down to the first one of others above what was verified.
+fn unseen_below(
+    verified: &[FileId],
+    rows: &[FileVersion],
+    own: impl Fn(&FileVersion) -> bool,
+) -> usize {
+    for (at, row) in rows.iter().enumerate() {
+        let known = row.id.as_ref().is_some_and(|id| verified.contains(id));
+        // What was believed free was removed by somebody.
+        if known || (verified.is_empty() && row.action == Action::Hide && !own(row)) {
+            break;
+        }
+        if row.action == Action::Upload && !own(row) {
+            return at;
+        }
+    }
+    rows.len()
 }

@@ -137,8 +137,6 @@ impl Vfs {
         } else if self.take_back_locked(&deed, hurry).await? {
             self.shared.removals.failures.told(full);
             return Err(Error::Stale);
-        } else if let Some(twin) = &leaving.twin {
-            self.purge_after_reading(full, twin);
         }
         Ok(Some(made))
     }
@@ -186,6 +184,7 @@ impl Vfs {
             }
             return self.remove_name(full, &leaving, hurry).await;
         }
+        self.shared.checks.forget_new(full);
         // The oldest first: what lies under the newest never shows.
         for id in ids(visible) {
             if !self.delete_version(full, &id).await {
