@@ -50,9 +50,8 @@ use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
 use queue::{Invalidations, Queue, Urgency};
 use versions::checks::Checks;
-use versions::kept::Kept;
-use versions::purge::Purge;
 use versions::strays::Strays;
+use versions::waiting::Waiting;
 
 /// The filesystem; clones share everything. All methods may run at once from any thread.
 #[derive(Clone)]
@@ -89,7 +88,7 @@ struct Shared {
     /// Copies that may have been made although their renames have failed.
     strays: Strays,
     /// Purges that wait for the last reader.
-    purges: Kept<Purge>,
+    purges: Waiting,
     /// What directories without a time of their own show.
     mounted: attr::Nanos,
 }
@@ -118,7 +117,7 @@ impl Vfs {
                 removals: remove::Removals::default(),
                 deletions: Mutex::default(),
                 going: Mutex::default(),
-                purges: Kept::new(Purge::weight),
+                purges: Waiting::default(),
                 strays: Strays::default(),
                 looks: Looks::default(),
                 checks: Arc::default(),

@@ -14,3 +14,4 @@ pub(in crate::vfs) mod purge;
 pub(in crate::vfs) mod removal;
 pub(in crate::vfs) mod strays;
 pub(in crate::vfs) mod supersede;
+pub(in crate::vfs) mod waiting;

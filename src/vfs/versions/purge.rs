@@ -28,12 +28,25 @@ pub(in crate::vfs) struct Purge {
     marker: Option<FileId>,
     /// What was seen, the oldest first.
     left: Vec<FileId>,
+    /// What could not be deleted, though nobody reads it.
+    failed: Vec<FileId>,
 }
 
 impl Purge {
     /// What it weighs among those that wait: its versions, and itself.
     pub(in crate::vfs) fn weight(&self) -> usize {
-        1 + self.left.len()
+        1 + self.left.len() + self.failed.len()
+    }
+
+    /// The versions whose last close it waits for.
+    pub(super) fn waits_for(&self) -> &[FileId] {
+        &self.left
+    }
+
+    /// It waits for nobody, but for the end of the mount.
+    fn at_the_end(mut self) -> Self {
+        self.failed.append(&mut self.left);
+        self
     }
 }
 
@@ -100,8 +113,9 @@ impl Vfs {
             full: full.to_owned(),
             marker: None,
             left,
+            failed: Vec::new(),
         };
-        let free = |id: &FileId| !self.is_read(id) && !self.is_held(id);
+        let free = |id: &FileId| !self.is_read(id) && !self.shared.io.is_held(id);
         if !(alone && purge.left.iter().all(free))
             && top.is_some_and(|top| top.action == Action::Upload)
         {
@@ -131,7 +145,7 @@ impl Vfs {
             }
             // Gone it is, all the same: the rest is tried again at the end.
             Err(_) if purge.marker.is_some() => {
-                self.purge_later(purge);
+                self.purge_later(purge.at_the_end());
                 Ok(())
             }
             Err(error) => Err(error),
@@ -171,15 +185,17 @@ impl Vfs {
             full: full.to_owned(),
             marker: None,
             left: vec![id.clone()],
+            failed: Vec::new(),
         });
-        self.resume_purges();
     }
 
     /// `all`: also what is still read, for the mount ends.
     async fn go_on_purging(&self, mut purge: Purge, all: bool) -> Result<Ended, Error> {
-        let (kept, gone): (Vec<FileId>, Vec<FileId>) = std::mem::take(&mut purge.left)
+        let mut all_left = std::mem::take(&mut purge.failed);
+        all_left.append(&mut purge.left);
+        let (kept, gone): (Vec<FileId>, Vec<FileId>) = all_left
             .into_iter()
-            .partition(|id| self.is_held(id) || (!all && self.is_read(id)));
+            .partition(|id| self.shared.io.is_held(id) || (!all && self.is_read(id)));
         let name = FileName::listed(&purge.full);
         let results: Vec<(FileId, Result<(), crate::b2::Error>)> = stream::iter(gone)
             .map(|id| {
@@ -201,10 +217,10 @@ impl Vfs {
                     return Ok(Ended::Refused);
                 }
                 Err(error) if purge.marker.is_none() => return Err(error.into()),
-                Err(_) => purge.left.push(id),
+                Err(_) => purge.failed.push(id),
             }
         }
-        if !purge.left.is_empty() {
+        if !purge.left.is_empty() || !purge.failed.is_empty() {
             return Ok(Ended::Later(purge));
         }
         if let Some(marker) = &purge.marker {
@@ -221,11 +237,13 @@ impl Vfs {
         Ok(Ended::Done)
     }
 
-    /// A file was closed: versions that waited for it may go.
-    pub(in crate::vfs) fn resume_purges(&self) {
-        let free = |id: &FileId| !self.is_held(id) && !self.is_read(id);
-        let ready = self.shared.purges.take(|purge| purge.left.iter().any(free));
-        for purge in ready {
+    /// A file was closed, or something stored: what waited for that version may go.
+    pub(in crate::vfs) fn resume_purges(&self, id: &FileId) {
+        let purges = &self.shared.purges;
+        if !purges.any_for(id) || self.shared.io.is_held(id) || self.is_read(id) {
+            return;
+        }
+        for purge in purges.take(id) {
             let vfs = self.clone();
             self.delete_later(async move { vfs.purge_again(purge, false).await });
         }
@@ -247,32 +265,49 @@ impl Vfs {
             Ok(Ended::Later(rest)) => self.purge_later(rest),
             Err(error) => {
                 warn!("{full:?} stays hidden in the bucket, it could not be purged yet: {error}");
-                self.purge_later(before);
+                self.purge_later(before.at_the_end());
             }
         }
     }
 
-    /// A purge goes on at the next last close, or at the end of the mount; where too many wait, the oldest is given up.
+    /// A purge goes on at the last close of a version, or at the end of the mount; where too many wait, the oldest is
+    /// given up.
     fn purge_later(&self, purge: Purge) {
+        let waits_for = purge.left.clone();
         for oldest in self.shared.purges.add(purge) {
             warn!(
                 "{:?} stays hidden in the bucket with {} of its versions: too many wait to be purged",
                 self.within(&oldest.full),
-                oldest.left.len()
+                oldest.weight() - 1
             );
+        }
+        for id in waits_for {
+            self.wake_when_stored(&id);
+            // It may have been closed a moment ago.
+            self.resume_purges(&id);
         }
     }
 
-    /// Whether an unsent copy refers to a version; then the purge goes on when it is stored.
-    fn is_held(&self, id: &FileId) -> bool {
-        let shared = std::sync::Arc::downgrade(&self.shared);
-        self.shared.io.when_free(id, move || {
+    /// While an unsent copy refers to a version, sees to it that its purges go on when that is stored.
+    fn wake_when_stored(&self, id: &FileId) {
+        let io = &self.shared.io;
+        if !io.is_held(id) || !self.shared.purges.watch(id) {
+            return;
+        }
+        let (shared, freed) = (Arc::downgrade(&self.shared), id.clone());
+        let held = io.when_free(id, move || {
             if let Some(shared) = shared.upgrade() {
                 // Called wherever the last hold ends: the locks are taken elsewhere.
                 let runtime = shared.runtime.clone();
-                runtime.spawn(async move { Self { shared }.resume_purges() });
+                runtime.spawn(async move {
+                    shared.purges.unwatch(&freed);
+                    Self { shared }.resume_purges(&freed);
+                });
             }
-        })
+        });
+        if !held {
+            self.shared.purges.unwatch(id);
+        }
     }
 }
 

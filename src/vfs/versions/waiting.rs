@@ -80,7 +80,9 @@ impl Waiting {
     pub(super) fn take(&self, id: &FileId) -> Vec<Purge> {
         let mut state = self.state();
         let numbers = state.by_version.get(id).cloned().unwrap_or_default();
-        let taken = numbers.into_iter().filter_map(|number| state.remove(number));
+        let taken = numbers
+            .into_iter()
+            .filter_map(|number| state.remove(number));
         taken.collect()
     }
 
