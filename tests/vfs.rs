@@ -24,6 +24,8 @@ mod history;
 mod holes;
 #[path = "vfs/keeping.rs"]
 mod keeping;
+#[path = "vfs/late_lists.rs"]
+mod late_lists;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/names.rs"]

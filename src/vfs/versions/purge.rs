@@ -80,6 +80,11 @@ impl Vfs {
             by_id || leaving.lost.iter().any(|lost| is_lost(row, lost))
         };
         let believed = leaving.believed.as_ref().and_then(|id| seen.position(id));
+        if let Some(id) = leaving.believed.as_ref().filter(|_| believed.is_none())
+            && self.is_there(full, id).await?
+        {
+            return self.purge_unlisted(full, id, leaving, hurry).await;
+        }
         let (above, below) = seen.rows.split_at(believed.unwrap_or(seen.rows.len()));
         let top = seen.rows.first();
         if let Some(top) = top.filter(|_| !above.is_empty())
@@ -150,6 +155,24 @@ impl Vfs {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// B2 has the version believed in, but does not list it yet: the name is hidden, and the version goes later.
+    async fn purge_unlisted(
+        &self,
+        full: &str,
+        id: &FileId,
+        leaving: &Leaving,
+        hurry: Hurry,
+    ) -> Result<(), Error> {
+        let purge = Purge {
+            full: full.to_owned(),
+            marker: self.hide(full, leaving, hurry).await?,
+            left: Vec::new(),
+            failed: vec![id.clone()],
+        };
+        self.purge_later(purge);
+        Ok(())
     }
 
     /// What was done to the name before it goes, and not looked at: that decides first. `Stale`: another client's version

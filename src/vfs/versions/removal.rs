@@ -156,6 +156,16 @@ impl Vfs {
             let going = row.id.as_ref().is_some_and(|id| self.is_going(id));
             same || going || lost.iter().any(|lost| is_lost(row, lost))
         };
+        if seen.position(id).is_none() && self.is_there(full, id).await? {
+            // What lies under it is not known.
+            let leaving = Leaving {
+                believed: Some(id.clone()),
+                lost: lost.to_vec(),
+                twin: Some(id.clone()),
+                ..Leaving::default()
+            };
+            return self.hide(full, &leaving, hurry).await.map(drop);
+        }
         let visible = visible(&seen);
         let ids = |rows: &[FileVersion]| {
             let mine = rows.iter().rev().filter(|row| mine(row));
