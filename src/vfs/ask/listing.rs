@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use crate::b2::{Action, ErrorKind, FileVersion, ListNames, NamesPage};
+use crate::b2::{Action, ErrorKind, FileId, FileVersion, ListNames, NamesPage};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::{Error, Ino, Vfs};
@@ -44,8 +44,8 @@ impl Drop for UnderWay<'_> {
 enum Shows {
     /// The version that this mount has stored.
     Ours,
-    /// Another one, a hide marker, or nothing.
-    Theirs(Option<Box<FileVersion>>),
+    /// Not that, but another one, a hide marker, or nothing.
+    Theirs(FileId, Option<Box<FileVersion>>),
 }
 
 impl Vfs {
@@ -212,9 +212,9 @@ impl Vfs {
             all.into_iter().filter_map(full).collect()
         };
         let looks = all.into_iter().map(|(ino, full)| async move {
-            let newest = match self.shows(ino, &full).await {
+            let (ours, newest) = match self.shows(ino, &full).await {
                 Ok(Shows::Ours) => return,
-                Ok(Shows::Theirs(newest)) => newest,
+                Ok(Shows::Theirs(ours, newest)) => (ours, newest),
                 // What was acknowledged here holds, until a listing is asked for again.
                 Err(error) => {
                     debug!(
@@ -226,6 +226,14 @@ impl Vfs {
             };
             let mut tree = self.tree();
             if tree.path(ino).is_none_or(|path| self.full(&path) != full) {
+                return;
+            }
+            // What was written meanwhile is newer than what was looked at.
+            let same = tree.get(ino).is_ok_and(|node| {
+                let stored = node.object().and_then(|object| object.state.stored());
+                stored.is_some_and(|stored| stored.id == ours) && !node.content_dirty()
+            });
+            if !same {
                 return;
             }
             match newest.filter(|row| row.action == Action::Upload) {
@@ -247,7 +255,7 @@ impl Vfs {
         if newest.is_some_and(|newest| newest.id.as_ref() == Some(&ours.id)) {
             return Ok(Shows::Ours);
         }
-        let theirs = Shows::Theirs(newest.cloned().map(Box::new));
+        let theirs = Shows::Theirs(ours.id.clone(), newest.cloned().map(Box::new));
         if newest.is_some_and(|newest| newest.uploaded_ms >= ours.uploaded_ms) {
             return Ok(theirs);
         }
