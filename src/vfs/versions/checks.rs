@@ -88,6 +88,8 @@ struct Looking {
     given_up: u64,
     /// A task sees to the new ones.
     served: bool,
+    /// What was verified, but is still being seen to: names by number.
+    finishing: HashMap<u64, String>,
 }
 
 #[derive(Debug)]
@@ -261,6 +263,7 @@ impl Checks {
                 let state = self.lock();
                 let mut all = state.all.iter();
                 all.any(|(full, one)| one.stage == Stage::Looking && fits(full))
+                    || state.finishing.values().any(|full| fits(full))
             };
             if !looking {
                 return;
@@ -277,9 +280,24 @@ pub(in crate::vfs) struct Checking {
     pub(in crate::vfs) number: u64,
 }
 
+impl Checking {
+    /// The look is over, and what follows from it is done while the guard lives; false where a later deed decides.
+    pub(in crate::vfs) fn verified(&self) -> bool {
+        let mut state = self.checks.lock();
+        let one = state.all.get(&self.full);
+        if one.is_none_or(|one| one.number != self.number) {
+            return false;
+        }
+        state.all.remove(&self.full);
+        state.finishing.insert(self.number, self.full.clone());
+        true
+    }
+}
+
 impl Drop for Checking {
     fn drop(&mut self) {
         let mut state = self.checks.lock();
+        state.finishing.remove(&self.number);
         let one = state.all.get_mut(&self.full);
         let one = one.filter(|one| one.number == self.number && one.stage == Stage::Looking);
         if let Some(one) = one {

@@ -139,7 +139,7 @@ impl Vfs {
         if *found == Between::Unlisted {
             return Err(Error::Io("its versions are listed late".to_owned()));
         }
-        if !self.shared.checks.verified(&checking.full, checking.number) {
+        if !checking.verified() {
             return Ok(()); // a later deed decides
         }
         if let Between::Theirs(theirs) | Between::Under(theirs) = found {
@@ -261,7 +261,7 @@ impl Vfs {
         let seen = self.look_at_all(full, hurry).await?;
         if seen.position(&chain.top.made).is_some_and(|at| at > 0) {
             // Somebody else has decided anew already.
-            self.shared.checks.verified(full, checking.number);
+            checking.verified();
             return Ok(Some(false));
         }
         let found = self.verdict(&chain, Arc::clone(&seen)).await?;
@@ -277,7 +277,7 @@ impl Vfs {
             _ => None,
         };
         self.take_back_chain(&chain, &seen, theirs).await?;
-        self.shared.checks.verified(full, checking.number);
+        checking.verified();
         Ok(Some(true))
     }
 
