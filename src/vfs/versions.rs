@@ -1,7 +1,8 @@
 //! What lies in B2 under a name: what is stored there, when, and what takes its place.
 //!
 //! `commit`, `attributes` and `markers` store, `removal` and `purge` remove; `supersede` compares with what others have done,
-//! `checks` keeps what was done and not compared yet, `newly` looks at new names, `between` decides whose a version is, `strays` looks for what failed renames may have left.
+//! `checks` keeps what was not compared yet, `newly` looks at new names, `between` decides whose a version is, `waiting`
+//! keeps purges until a last close, `strays` looks for what failed renames may have left.
 
 pub(in crate::vfs) mod attributes;
 pub(in crate::vfs) mod between;

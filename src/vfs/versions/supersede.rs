@@ -4,7 +4,8 @@
 //! B2 has no conditional write: the look comes after the deed (`look`, in batches, in the background), and ids
 //! decide, never time stamps. Where a foreign version lies between, hide markers and copies that only store
 //! attributes are taken back, theirs is shown again, and whoever wanted the deed decides anew. Contents that
-//! were acknowledged to a program stay on top; the log names the other version. Whatever may have been made by
+//! were acknowledged to a program stay on top; the log names the other version. A deed done before the look
+//! at the one before it decides for both (`checks`). Whatever may have been made by
 //! calls of unknown outcome is looked for here, too: it is deleted only where nonce, size, SHA-1 and all info agree.
 
 use std::sync::Arc;
