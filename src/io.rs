@@ -176,6 +176,11 @@ impl Io {
         self.engine.records.when_free(id, last)
     }
 
+    /// Whether unsent content refers to a version.
+    pub fn is_held(&self, id: &FileId) -> bool {
+        self.engine.records.is_held(id)
+    }
+
     /// Whether this mount has made a version; remembered for the most recent ones.
     pub fn is_own(&self, id: &FileId) -> bool {
         self.engine.is_own(id)

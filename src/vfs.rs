@@ -50,10 +50,9 @@ use ops::rename_dir::failed::FailedMoves;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
 use queue::{Invalidations, Queue, Urgency};
-use versions::kept::Kept;
-use versions::purge::Purge;
+use versions::checks::Checks;
 use versions::strays::Strays;
-use versions::supersede::Checks;
+use versions::waiting::Waiting;
 
 /// The filesystem; clones share everything. All methods may run at once from any thread.
 #[derive(Clone)]
@@ -92,7 +91,7 @@ struct Shared {
     /// Renames of directories that have failed and left copies.
     failed_moves: FailedMoves,
     /// Purges that wait for the last reader.
-    purges: Kept<Purge>,
+    purges: Waiting,
     /// What directories without a time of their own show.
     mounted: attr::Nanos,
 }
@@ -121,7 +120,7 @@ impl Vfs {
                 removals: remove::Removals::default(),
                 deletions: Mutex::default(),
                 going: Mutex::default(),
-                purges: Kept::new(Purge::weight),
+                purges: Waiting::default(),
                 strays: Strays::default(),
                 failed_moves: FailedMoves::default(),
                 looks: Looks::default(),

@@ -17,8 +17,6 @@ use bytes::Bytes;
 
 #[path = "vfs/attributes.rs"]
 mod attributes;
-#[path = "vfs/broken.rs"]
-mod broken;
 #[path = "vfs/two_writers/directory_renames.rs"]
 mod directory_renames;
 #[path = "vfs/two_writers/displaced.rs"]
@@ -33,6 +31,8 @@ mod holes;
 mod keeping;
 #[path = "vfs/lagging.rs"]
 mod lagging;
+#[path = "vfs/late_lists.rs"]
+mod late_lists;
 #[path = "vfs/listing.rs"]
 mod listing;
 #[path = "vfs/names.rs"]
@@ -47,6 +47,8 @@ mod renaming;
 mod two_writers;
 #[path = "vfs/unknown_outcomes.rs"]
 mod unknown_outcomes;
+#[path = "vfs/unseen.rs"]
+mod unseen;
 #[path = "vfs/warnings.rs"]
 mod warnings;
 #[path = "vfs/write_back.rs"]

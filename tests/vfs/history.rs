@@ -52,29 +52,40 @@ pub(super) async fn everything(server: &Server) -> Vec<Version> {
         max: 10_000,
         ..ListVersions::default()
     };
-    let page = client.list_file_versions(&request).await.unwrap();
-    assert!(page.next.is_none());
-    let mut found = Vec::new();
-    for row in page.files {
-        let content = match row.action {
-            Action::Upload => Some(download(&client, row.id.as_ref().unwrap(), row.size).await),
-            Action::Hide => None,
-            _ => continue,
-        };
-        found.push((row.name.as_str().to_owned(), content));
+    'again: loop {
+        let page = client.list_file_versions(&request).await.unwrap();
+        assert!(page.next.is_none());
+        let mut found = Vec::new();
+        for row in page.files {
+            let content = match row.action {
+                Action::Upload => {
+                    let content = download(&client, row.id.as_ref().unwrap(), row.size).await;
+                    if content.is_none() {
+                        continue 'again; // deleted since it was listed
+                    }
+                    content
+                }
+                Action::Hide => None,
+                _ => continue,
+            };
+            found.push((row.name.as_str().to_owned(), content));
+        }
+        return found;
     }
-    found
 }
 
-async fn download(client: &Client, id: &b2::FileId, size: u64) -> Vec<u8> {
+async fn download(client: &Client, id: &b2::FileId, size: u64) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     if size > 0 {
-        let mut download = client.download(id, 0..size).await.unwrap();
+        let mut download = match client.download(id, 0..size).await {
+            Err(error) if error.kind == b2::ErrorKind::NotFound => return None,
+            download => download.unwrap(),
+        };
         while let Some(chunk) = download.chunk().await.unwrap() {
             content.extend_from_slice(&chunk);
         }
     }
-    content
+    Some(content)
 }
 
 /// The versions of one name, newest first.

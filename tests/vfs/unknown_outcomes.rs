@@ -214,3 +214,20 @@ async fn shown_by_name(server: &Server, name: &str) -> Option<u64> {
     let tally: serde_json::Value = tally.json().await.unwrap();
     (tally["names"] == 1).then(|| tally["bytes"].as_u64().unwrap())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_seemed_to_fail_is_not_there_later() {
+    let server = server();
+    let vfs = impatient(&server, settings()).await;
+    outage_after(&server, "upload_file");
+    let made = vfs
+        .symlink(Ino::ROOT, os("l"), b"target", new(FileKind::Symlink))
+        .await;
+    over(&server);
+    assert!(made.is_err());
+    stored(&vfs).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stored(&vfs).await;
+    let here = names(&vfs, Ino::ROOT).await;
+    assert_eq!(names_now(&server).await, here);
+}

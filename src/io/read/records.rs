@@ -235,6 +235,14 @@ impl Records {
         true
     }
 
+    /// Whether somebody holds the version.
+    pub(in crate::io) fn is_held(&self, id: &FileId) -> bool {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = live.get(id).and_then(Weak::upgrade);
+        drop(live);
+        record.is_some_and(|record| record.holds().count > 0)
+    }
+
     /// Remembers a hash that was computed from the version's bytes.
     pub(in crate::io) fn learn(&self, record: &Record, sha1: Sha1) {
         *record.sha1.lock().unwrap_or_else(PoisonError::into_inner) = Some(sha1);

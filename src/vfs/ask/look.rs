@@ -182,16 +182,8 @@ impl Vfs {
         tell: &(impl Fn(&str, Answer) + Sync),
     ) {
         while names.len() > 1 {
-            let prefix = common(&names, dir);
-            let from = (names[0].clone(), None);
-            let request = ListVersions {
-                prefix,
-                start: Some(from),
-                delimiter: false,
-                max: SHARED,
-            };
-            let page = match self.shared.client.list_file_versions(&request).await {
-                Ok(page) => page,
+            let (found, beyond) = match self.look_at_page(dir, &names).await {
+                Ok(found) => found,
                 Err(error) => {
                     for name in names {
                         tell(&name, Err(error.clone()));
@@ -199,38 +191,9 @@ impl Vfs {
                     return;
                 }
             };
-            let last = page.files.last().map(|row| row.name.as_str().to_owned());
-            let covered = |name: &String| match (&page.next, &last) {
-                (None, _) => true,
-                (Some(_), Some(last)) => name < last,
-                (Some(_), None) => false,
-            };
-            let beyond = names
-                .iter()
-                .position(|name| !covered(name))
-                .unwrap_or(names.len());
             let rest = names.split_off(beyond);
-            let mut found: BTreeMap<&str, Versions> = names
-                .iter()
-                .map(|name| {
-                    (
-                        name.as_str(),
-                        Versions {
-                            complete: true,
-                            ..Versions::default()
-                        },
-                    )
-                })
-                .collect();
-            for row in page.files {
-                if row.action != Action::Start
-                    && let Some(versions) = found.get_mut(row.name.as_str())
-                {
-                    versions.rows.push(row);
-                }
-            }
             for (name, versions) in found {
-                tell(name, Ok(Arc::new(versions)));
+                tell(&name, Ok(Arc::new(versions)));
             }
             names = rest;
             if beyond < WORTH {
@@ -242,6 +205,47 @@ impl Vfs {
                 tell(&name, self.look_alone(&name).await.map(Arc::new));
             })
             .await;
+    }
+
+    /// One page of names of one directory, in their order; tells what it shows of those it covers, and how many these are.
+    pub(in crate::vfs) async fn look_at_page(
+        &self,
+        dir: &str,
+        names: &[String],
+    ) -> Result<(BTreeMap<String, Versions>, usize), b2::Error> {
+        let Some(first) = names.first() else {
+            return Ok(Default::default());
+        };
+        let request = ListVersions {
+            prefix: common(names, dir),
+            start: Some((first.clone(), None)),
+            delimiter: false,
+            max: SHARED,
+        };
+        let page = self.shared.client.list_file_versions(&request).await?;
+        let last = page.files.last().map(|row| row.name.as_str());
+        let covered = |name: &String| match (&page.next, last) {
+            (None, _) => true,
+            (Some(_), Some(last)) => name.as_str() < last,
+            (Some(_), None) => false,
+        };
+        let beyond = names.iter().position(|name| !covered(name));
+        let beyond = beyond.unwrap_or(names.len());
+        let complete = Versions {
+            complete: true,
+            ..Versions::default()
+        };
+        let names = names[..beyond].iter();
+        let mut found: BTreeMap<String, Versions> =
+            names.map(|name| (name.clone(), complete.clone())).collect();
+        for row in page.files {
+            if row.action != Action::Start
+                && let Some(versions) = found.get_mut(row.name.as_str())
+            {
+                versions.rows.push(row);
+            }
+        }
+        Ok((found, beyond))
     }
 
     async fn look_alone(&self, full: &str) -> Result<Versions, b2::Error> {

@@ -76,6 +76,9 @@ impl Vfs {
         if stored(&tree, ino).is_none_or(|(id, _)| id != ours) {
             return Ok(()); // stored anew meanwhile
         }
+        if tree.get(ino)?.content_dirty() {
+            return Ok(()); // written meanwhile, which is newer than what was looked at
+        }
         let directory = tree.get(ino)?.dir().is_some();
         match newest {
             Some(row) if directory => self.apply_marker(&mut tree, ino, &row),

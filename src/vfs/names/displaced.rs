@@ -57,6 +57,19 @@ impl Tree {
         Some((here, Arc::from(name)))
     }
 
+    /// The part of a path that ends with the first directory that is not there, or all of it.
+    pub(in crate::vfs) fn first_missing<'a>(&self, path: &'a str) -> &'a str {
+        let mut here = Ino::ROOT;
+        for (at, _) in path.match_indices('/') {
+            let component = path[..at].rsplit('/').next().unwrap_or_default();
+            match self.child(here, component) {
+                Some(child) if self.dir(child).is_ok() => here = child,
+                _ => return &path[..at],
+            }
+        }
+        path
+    }
+
     /// A displaced inode has been stored under its name: it takes that back from whoever has it. Tells the
     /// directory and the name.
     pub(in crate::vfs) fn take_back_name(&mut self, ino: Ino) -> Option<(Ino, Arc<str>)> {

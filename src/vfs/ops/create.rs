@@ -135,8 +135,18 @@ impl Vfs {
         self.closed(ino);
         let mut tree = self.tree();
         if let Err(error) = result {
-            // Nobody holds it, so nobody could store it later: it was not made.
+            // Nobody holds it, so nobody could store it later: it was not made. What a call of unknown outcome may
+            // have made of it goes again.
+            let lost = tree
+                .get(ino)?
+                .object()
+                .map(|object| object.state.lost().to_vec());
+            let place = tree.place(ino);
             tree.detach(ino);
+            drop(tree);
+            for (lost, place) in lost.into_iter().flatten().zip(place.iter().cycle()) {
+                self.forget_copy_later(&self.full(place), lost);
+            }
             return Err(error);
         }
         self.entry(&mut tree, ino)

@@ -137,6 +137,7 @@ impl Vfs {
             }
             self.finish_removals().await;
             self.finish_deletions().await;
+            self.check_new().await;
             self.checks_ended().await;
             self.check_again().await;
             if self.tree().pending().iter().all(has_failed) {

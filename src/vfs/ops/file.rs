@@ -42,12 +42,17 @@ pub(in crate::vfs) struct FileHandle {
 impl Handle {
     /// Whether a version is being read by it.
     pub(in crate::vfs) fn reads(&self, id: &FileId) -> bool {
+        self.base().is_some_and(|base| base == *id)
+    }
+
+    /// The version that is being read by it.
+    fn base(&self) -> Option<FileId> {
         let content = match self {
             Self::File(file) => &file.content,
             Self::Hash(hash) => &hash.content,
-            Self::Dir(_) => return false,
+            Self::Dir(_) => return None,
         };
-        content.base().is_some_and(|version| version.id == *id)
+        content.base().map(|version| version.id)
     }
 }
 
@@ -253,6 +258,7 @@ impl Vfs {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&fh);
         if let Some(handle) = handle {
+            let base = handle.base();
             if let Handle::File(file) = &*handle
                 && file.write
             {
@@ -263,6 +269,9 @@ impl Vfs {
                 Handle::Hash(hash) => hash.file,
                 Handle::Dir(dir) => dir.ino,
             });
+            if let Some(base) = base {
+                self.resume_purges(&base);
+            }
         }
     }
 
@@ -302,8 +311,6 @@ impl Vfs {
             tree.displaced.remove(&ino);
         }
         tree.free_if_unused(ino);
-        drop(tree);
-        self.resume_purges();
     }
 
     /// The target of a symbolic link.

@@ -21,6 +21,7 @@ use crate::vfs::ops::drain::unharmed;
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Stored, Why};
 use crate::vfs::versions::removal::{self, Removal};
+use crate::vfs::versions::supersede::is_right_in;
 use crate::vfs::{Error, Ino, Invalidation, Unstored, Vfs};
 
 /// Removals that nobody waits for.
@@ -329,10 +330,19 @@ impl Vfs {
         self.removals_ended(|leaving| !leaving.any_in(&full, true))
             .await;
         self.checks_ended_in(&full).await;
-        match self.shared.removals.failures.tell(&full, true) {
-            Some(error) => Err(error),
-            None => Ok(()),
+        if let Some(error) = self.shared.removals.failures.tell(&full, true) {
+            return Err(error);
         }
+        if self
+            .shared
+            .checks
+            .any_failed(|name| is_right_in(name, &full))
+        {
+            let text =
+                "it could not be seen whether what was removed had been changed by another client";
+            return Err(Error::Io(text.to_owned()));
+        }
+        Ok(())
     }
 
     /// Waits for all removals.

@@ -272,17 +272,15 @@ impl Vfs {
             let stored = tree.get(replaced).ok()?.object()?.state.stored()?;
             stored.intermediate().then(|| stored.id.clone())
         });
-        if *target != Leaves::Nothing || twins.is_some() {
-            self.check_later(Deed {
-                full: ends.to.clone(),
-                act: Act::Content,
-                made: made.0,
-                believed: believed.into_iter().collect(),
-                lost: twins.into_iter().collect(),
-                twin: intermediate,
-                delta: Delta::default(),
-            });
-        }
+        self.check_later(Deed {
+            full: ends.to.clone(),
+            act: Act::Content,
+            made: made.0,
+            believed: believed.into_iter().collect(),
+            lost: twins.into_iter().collect(),
+            twin: intermediate,
+            delta: Delta::default(),
+        });
         Ok(content_lives_on)
     }
 

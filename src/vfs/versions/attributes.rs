@@ -195,16 +195,25 @@ impl Vfs {
     /// Shows again what a deed of this mount should not have covered.
     pub(in crate::vfs) fn take_over(&self, deed: &Deed, theirs: Option<FileVersion>) {
         let mut tree = self.tree();
-        let Some((parent, name)) = tree.locate(self.within(&deed.full)) else {
+        let path = self.within(&deed.full);
+        let found = tree.locate(path);
+        if deed.act == Act::Hide {
+            // Where its directory was removed since, the next one above it tells.
+            let told = match &found {
+                Some(_) => path,
+                None => tree.first_missing(path),
+            };
+            let failures = &self.shared.removals.failures;
+            failures.tell_of(&self.full(told), Error::Stale);
+        }
+        let Some((parent, name)) = found else {
+            let gone = tree.first_missing(path);
+            if let Some((parent, name)) = tree.locate(gone) {
+                self.shows_again(&mut tree, parent, &name);
+            }
             return;
         };
         let Act::Attributes(ino) = deed.act else {
-            if deed.act == Act::Hide {
-                self.shared
-                    .removals
-                    .failures
-                    .tell_of(&deed.full, Error::Stale);
-            }
             return self.shows_again(&mut tree, parent, &name);
         };
         let stored = tree
@@ -213,6 +222,13 @@ impl Vfs {
             .and_then(|node| node.object()?.state.stored());
         if stored.is_none_or(|stored| stored.id != deed.made) {
             return;
+        }
+        if tree
+            .path(ino)
+            .is_none_or(|path| self.full(&path) != deed.full)
+        {
+            // It is being removed, or renamed.
+            return self.shows_again(&mut tree, parent, &name);
         }
         if let Ok(object) = tree.object_mut(ino) {
             // They are to be stored once more, with that version.

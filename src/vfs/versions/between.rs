@@ -3,45 +3,61 @@
 //!
 //! Decided by ids and by everything else that a row says, never by time stamps, and without asking B2.
 
+use super::checks::Chain;
 use crate::b2::{Action, FileId, FileVersion, Lost};
 use crate::io::Stamp;
 use crate::vfs::ask::look::Versions;
 
-/// What lies between the version that was made and the one that was believed in.
+/// What lies between what was made and what was last verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::vfs) enum Between {
     /// Nothing of others.
     Nothing,
     /// Another client's version, which was the newest one.
     Theirs(Box<FileVersion>),
+    /// The same, and an earlier deed has put content on it.
+    Under(Box<FileVersion>),
     /// Somebody else has removed the file.
     Removed,
     /// It lies farther down than was looked.
     Farther,
+    /// What was made is not among the rows: B2 lists it late, or it has gone again.
+    Unlisted,
+    /// It has gone again.
+    Gone,
 }
 
-/// Decides by ids; `own` tells the versions that this mount has made.
+/// Decides by ids; `own` tells the versions, and hide markers, that this mount has made.
 pub(in crate::vfs) fn between(
     versions: &Versions,
-    made: &FileId,
-    believed: &[FileId],
+    chain: &Chain,
     own: impl Fn(&FileId) -> bool,
 ) -> Between {
-    let Some(at) = versions.position(made) else {
-        return Between::Nothing; // superseded, and gone
+    let believed = &chain.top.believed;
+    let Some(at) = versions.position(&chain.top.made) else {
+        return Between::Unlisted;
     };
+    let mut content = false;
     for row in &versions.rows[at + 1..] {
         let Some(id) = &row.id else { continue };
         if believed.contains(id) {
             return Between::Nothing;
         }
+        content |= chain
+            .before
+            .iter()
+            .any(|(made, holds)| made == id && *holds);
         match row.action {
+            _ if own(id) => {}
+            // Nothing was believed to be there, or new bytes are no return of old ones.
+            Action::Hide if believed.is_empty() || content => return Between::Nothing,
             Action::Hide => return Between::Removed,
-            Action::Upload if !own(id) => return Between::Theirs(Box::new(row.clone())),
+            Action::Upload if content => return Between::Under(Box::new(row.clone())),
+            Action::Upload => return Between::Theirs(Box::new(row.clone())),
             _ => {}
         }
     }
-    match (versions.complete, believed.is_empty()) {
+    match (versions.complete, believed.is_empty() || content) {
         (false, _) => Between::Farther,
         (true, true) => Between::Nothing,
         (true, false) => Between::Removed,
@@ -78,8 +94,10 @@ pub(in crate::vfs) fn twins_of(version: &FileVersion) -> Option<Lost> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::supersede::{Act, Deed};
     use super::*;
     use crate::b2::{ContentSha1, FileInfo, FileName, Sha1};
+    use crate::vfs::delta::Delta;
 
     fn id(number: u32) -> FileId {
         FileId::new(&format!("4_z1_f{number}"))
@@ -118,16 +136,21 @@ mod tests {
         let verdict = |rows: &[(u32, Action)], believed: Option<u32>, complete| {
             // Numbers from 100 on are versions of this mount.
             let own = |one: &FileId| (100..200).any(|number| *one == id(number));
-            match between(
-                &versions(rows, complete),
-                &id(100),
-                &believed.map(id).into_iter().collect::<Vec<_>>(),
-                own,
-            ) {
+            let deed = Deed {
+                full: "f".to_owned(),
+                act: Act::Content,
+                made: id(100),
+                believed: believed.map(id).into_iter().collect(),
+                lost: Vec::new(),
+                twin: None,
+                delta: Delta::default(),
+            };
+            match between(&versions(rows, complete), &Chain::new(deed), own) {
                 Between::Nothing => "nothing".to_owned(),
-                Between::Theirs(row) => row.id.expect("an id").to_string(),
+                Between::Theirs(row) | Between::Under(row) => row.id.expect("an id").to_string(),
                 Between::Removed => "removed".to_owned(),
                 Between::Farther => "farther".to_owned(),
+                Between::Unlisted | Between::Gone => "unlisted".to_owned(),
             }
         };
         let cases: &[Case<'_>] = &[
@@ -160,7 +183,7 @@ mod tests {
                 true,
                 "nothing",
             ),
-            (&[(2, Upload), (1, Upload)], Some(1), true, "nothing"),
+            (&[(2, Upload), (1, Upload)], Some(1), true, "unlisted"),
         ];
         for (rows, believed, complete, wanted) in cases {
             assert_eq!(

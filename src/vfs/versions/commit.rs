@@ -139,7 +139,7 @@ impl Vfs {
             .id
             .filter(|made| believed.as_ref() != Some(made));
         match made {
-            Some(made) if believed.is_some() || !superseded.lost.is_empty() => {
+            Some(made) => {
                 self.check_later(Deed {
                     full: full.to_owned(),
                     act: Act::Content,
@@ -151,7 +151,7 @@ impl Vfs {
                     delta: Delta::default(),
                 });
             }
-            _ => {
+            None => {
                 if let Some(old) = superseded.old {
                     self.delete_superseded(full, old);
                 }

@@ -4,13 +4,17 @@
 //! oldest first, several at once; at last the hide marker, if nothing else is left. A version that an open file
 //! still reads, or an unsent copy refers to, stays until the last close, or until the end of the mount.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt as _, stream};
 use log::warn;
 
-use super::between::is_lost;
+use super::between::{Between, is_lost};
+use super::checks::Chain;
 use super::removal::Leaving;
+use super::supersede::Act;
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion};
-use crate::vfs::ask::look::Hurry;
+use crate::vfs::ask::look::{Hurry, Versions};
 use crate::vfs::{Error, Vfs};
 
 /// Deletions of one purge at once.
@@ -24,12 +28,25 @@ pub(in crate::vfs) struct Purge {
     marker: Option<FileId>,
     /// What was seen, the oldest first.
     left: Vec<FileId>,
+    /// What could not be deleted, though nobody reads it.
+    failed: Vec<FileId>,
 }
 
 impl Purge {
     /// What it weighs among those that wait: its versions, and itself.
     pub(in crate::vfs) fn weight(&self) -> usize {
-        1 + self.left.len()
+        1 + self.left.len() + self.failed.len()
+    }
+
+    /// The versions whose last close it waits for.
+    pub(super) fn waits_for(&self) -> &[FileId] {
+        &self.left
+    }
+
+    /// It waits for nobody, but for the end of the mount.
+    fn at_the_end(mut self) -> Self {
+        self.failed.append(&mut self.left);
+        self
     }
 }
 
@@ -52,12 +69,23 @@ impl Vfs {
         hurry: Hurry,
     ) -> Result<(), Error> {
         let seen = self.look_at_all(full, hurry).await?;
+        let chain = self.shared.checks.chain(full);
+        if let Some((number, chain)) = &chain {
+            self.settle_before_purge(*number, chain, &seen).await?;
+        }
+        let made = |id: &FileId| chain.as_ref().is_some_and(|(_, chain)| chain.made(id));
         let own = |row: &FileVersion| {
-            let by_id = row.id.as_ref().is_some_and(|id| self.shared.io.is_own(id));
+            let id = row.id.as_ref();
+            let by_id = id.is_some_and(|id| self.shared.io.is_own(id) || made(id));
             by_id || leaving.lost.iter().any(|lost| is_lost(row, lost))
         };
         let believed = leaving.believed.as_ref().and_then(|id| seen.position(id));
-        let above = &seen.rows[..believed.unwrap_or(seen.rows.len())];
+        if let Some(id) = leaving.believed.as_ref().filter(|_| believed.is_none())
+            && self.is_there(full, id).await?
+        {
+            return self.purge_unlisted(full, id, leaving, hurry).await;
+        }
+        let (above, below) = seen.rows.split_at(believed.unwrap_or(seen.rows.len()));
         let top = seen.rows.first();
         if let Some(top) = top.filter(|_| !above.is_empty())
             && top.action == Action::Upload
@@ -65,14 +93,19 @@ impl Vfs {
         {
             return Err(Error::Stale);
         }
-        let mut left: Vec<FileId> = match believed {
-            Some(at) => seen.rows[at..]
-                .iter()
-                .rev()
-                .filter_map(|row| row.id.clone())
-                .collect(),
-            None => Vec::new(),
+        let seen_down_to = match &chain {
+            Some((_, chain)) => unseen_below(&chain.top.believed, below, own),
+            None => below.len(),
         };
+        let unseen = seen_down_to < below.len();
+        if unseen {
+            warn!(
+                "{:?}: another client has written it meanwhile; its version stays, hidden, with what is older",
+                self.within(full)
+            );
+        }
+        let going = below[..seen_down_to].iter().rev();
+        let mut left: Vec<FileId> = going.filter_map(|row| row.id.clone()).collect();
         left.extend(
             above
                 .iter()
@@ -85,13 +118,15 @@ impl Vfs {
             full: full.to_owned(),
             marker: None,
             left,
+            failed: Vec::new(),
         };
-        let free = |id: &FileId| !self.is_read(id) && !self.is_held(id);
+        let free = |id: &FileId| !self.is_read(id) && !self.shared.io.is_held(id);
         if !(alone && purge.left.iter().all(free))
             && top.is_some_and(|top| top.action == Action::Upload)
         {
+            let seen = seen.rows.iter().filter_map(|row| row.id.clone()).collect();
             let leaving = Leaving {
-                seen: purge.left.clone(),
+                seen,
                 twin: None,
                 ..leaving.clone()
             };
@@ -115,11 +150,56 @@ impl Vfs {
             }
             // Gone it is, all the same: the rest is tried again at the end.
             Err(_) if purge.marker.is_some() => {
-                self.purge_later(purge);
+                self.purge_later(purge.at_the_end());
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// B2 has the version believed in, but does not list it yet: the name is hidden, and the version goes later.
+    async fn purge_unlisted(
+        &self,
+        full: &str,
+        id: &FileId,
+        leaving: &Leaving,
+        hurry: Hurry,
+    ) -> Result<(), Error> {
+        let purge = Purge {
+            full: full.to_owned(),
+            marker: self.hide(full, leaving, hurry).await?,
+            left: Vec::new(),
+            failed: vec![id.clone()],
+        };
+        self.purge_later(purge);
+        Ok(())
+    }
+
+    /// What was done to the name before it goes, and not looked at: that decides first. `Stale`: another client's version
+    /// is there again.
+    async fn settle_before_purge(
+        &self,
+        number: u64,
+        chain: &Chain,
+        seen: &Arc<Versions>,
+    ) -> Result<(), Error> {
+        let full = &chain.top.full;
+        self.delete_lost(&chain.top, seen).await;
+        let found = self.verdict(chain, Arc::clone(seen)).await?;
+        let on_top = seen.position(&chain.top.made) == Some(0);
+        match found {
+            Between::Theirs(theirs) if on_top && chain.top.act != Act::Content => {
+                self.take_back_chain(chain, seen, Some(*theirs)).await?;
+                self.shared.checks.verified(full, number);
+                return Err(Error::Stale);
+            }
+            Between::Theirs(theirs) | Between::Under(theirs) => self.log_conflict(chain, &theirs),
+            // Nothing was seen of it: the look that follows it goes on.
+            Between::Unlisted => return Ok(()),
+            _ => {}
+        }
+        self.shared.checks.verified(full, number);
+        Ok(())
     }
 
     /// Deletes a version of a hidden name when nobody reads it any more.
@@ -128,15 +208,17 @@ impl Vfs {
             full: full.to_owned(),
             marker: None,
             left: vec![id.clone()],
+            failed: Vec::new(),
         });
-        self.resume_purges();
     }
 
     /// `all`: also what is still read, for the mount ends.
     async fn go_on_purging(&self, mut purge: Purge, all: bool) -> Result<Ended, Error> {
-        let (kept, gone): (Vec<FileId>, Vec<FileId>) = std::mem::take(&mut purge.left)
+        let mut all_left = std::mem::take(&mut purge.failed);
+        all_left.append(&mut purge.left);
+        let (kept, gone): (Vec<FileId>, Vec<FileId>) = all_left
             .into_iter()
-            .partition(|id| self.is_held(id) || (!all && self.is_read(id)));
+            .partition(|id| self.shared.io.is_held(id) || (!all && self.is_read(id)));
         let name = FileName::listed(&purge.full);
         let results: Vec<(FileId, Result<(), crate::b2::Error>)> = stream::iter(gone)
             .map(|id| {
@@ -158,10 +240,10 @@ impl Vfs {
                     return Ok(Ended::Refused);
                 }
                 Err(error) if purge.marker.is_none() => return Err(error.into()),
-                Err(_) => purge.left.push(id),
+                Err(_) => purge.failed.push(id),
             }
         }
-        if !purge.left.is_empty() {
+        if !purge.left.is_empty() || !purge.failed.is_empty() {
             return Ok(Ended::Later(purge));
         }
         if let Some(marker) = &purge.marker {
@@ -178,11 +260,13 @@ impl Vfs {
         Ok(Ended::Done)
     }
 
-    /// A file was closed: versions that waited for it may go.
-    pub(in crate::vfs) fn resume_purges(&self) {
-        let free = |id: &FileId| !self.is_held(id) && !self.is_read(id);
-        let ready = self.shared.purges.take(|purge| purge.left.iter().any(free));
-        for purge in ready {
+    /// A file was closed, or something stored: what waited for that version may go.
+    pub(in crate::vfs) fn resume_purges(&self, id: &FileId) {
+        let purges = &self.shared.purges;
+        if !purges.any_for(id) || self.shared.io.is_held(id) || self.is_read(id) {
+            return;
+        }
+        for purge in purges.take(id) {
             let vfs = self.clone();
             self.delete_later(async move { vfs.purge_again(purge, false).await });
         }
@@ -204,31 +288,68 @@ impl Vfs {
             Ok(Ended::Later(rest)) => self.purge_later(rest),
             Err(error) => {
                 warn!("{full:?} stays hidden in the bucket, it could not be purged yet: {error}");
-                self.purge_later(before);
+                self.purge_later(before.at_the_end());
             }
         }
     }
 
-    /// A purge goes on at the next last close, or at the end of the mount; where too many wait, the oldest is given up.
+    /// A purge goes on at the last close of a version, or at the end of the mount; where too many wait, the oldest is
+    /// given up.
     fn purge_later(&self, purge: Purge) {
+        let waits_for = purge.left.clone();
         for oldest in self.shared.purges.add(purge) {
             warn!(
                 "{:?} stays hidden in the bucket with {} of its versions: too many wait to be purged",
                 self.within(&oldest.full),
-                oldest.left.len()
+                oldest.weight() - 1
             );
+        }
+        for id in waits_for {
+            self.wake_when_stored(&id);
+            // It may have been closed a moment ago.
+            self.resume_purges(&id);
         }
     }
 
-    /// Whether an unsent copy refers to a version; then the purge goes on when it is stored.
-    fn is_held(&self, id: &FileId) -> bool {
-        let shared = std::sync::Arc::downgrade(&self.shared);
-        self.shared.io.when_free(id, move || {
+    /// While an unsent copy refers to a version, sees to it that its purges go on when that is stored.
+    fn wake_when_stored(&self, id: &FileId) {
+        let io = &self.shared.io;
+        if !io.is_held(id) || !self.shared.purges.watch(id) {
+            return;
+        }
+        let (shared, freed) = (Arc::downgrade(&self.shared), id.clone());
+        let held = io.when_free(id, move || {
             if let Some(shared) = shared.upgrade() {
                 // Called wherever the last hold ends: the locks are taken elsewhere.
                 let runtime = shared.runtime.clone();
-                runtime.spawn(async move { Self { shared }.resume_purges() });
+                runtime.spawn(async move {
+                    shared.purges.unwatch(&freed);
+                    Self { shared }.resume_purges(&freed);
+                });
             }
-        })
+        });
+        if !held {
+            self.shared.purges.unwatch(id);
+        }
     }
+}
+
+/// How many of the rows under what was done unseen were there when somebody last looked, or are this mount's own: all
+/// of them, or down to the first one of others above what was verified.
+fn unseen_below(
+    verified: &[FileId],
+    rows: &[FileVersion],
+    own: impl Fn(&FileVersion) -> bool,
+) -> usize {
+    for (at, row) in rows.iter().enumerate() {
+        let known = row.id.as_ref().is_some_and(|id| verified.contains(id));
+        // What was believed free was removed by somebody.
+        if known || (verified.is_empty() && row.action == Action::Hide && !own(row)) {
+            break;
+        }
+        if row.action == Action::Upload && !own(row) {
+            return at;
+        }
+    }
+    rows.len()
 }

@@ -164,8 +164,6 @@ impl Vfs {
         } else if self.take_back_locked(&deed, hurry).await? {
             self.shared.removals.failures.told(full);
             return Err(Error::Stale);
-        } else if let Some(twin) = &leaving.twin {
-            self.purge_after_reading(full, twin);
         }
         Ok(Some(made))
     }
@@ -185,6 +183,16 @@ impl Vfs {
             let going = row.id.as_ref().is_some_and(|id| self.is_going(id));
             same || going || lost.iter().any(|lost| is_lost(row, lost))
         };
+        if seen.position(id).is_none() && self.is_there(full, id).await? {
+            // What lies under it is not known.
+            let leaving = Leaving {
+                believed: Some(id.clone()),
+                lost: lost.to_vec(),
+                twin: Some(id.clone()),
+                ..Leaving::default()
+            };
+            return self.hide(full, &leaving, hurry).await.map(drop);
+        }
         let visible = visible(&seen);
         let ids = |rows: &[FileVersion]| {
             let mine = rows.iter().rev().filter(|row| mine(row));
@@ -213,6 +221,7 @@ impl Vfs {
             }
             return self.remove_name(full, &leaving, hurry).await;
         }
+        self.shared.checks.forget_new(full);
         // The oldest first: what lies under the newest never shows.
         for id in ids(visible) {
             if !self.delete_version(full, &id).await {

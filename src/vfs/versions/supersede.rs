@@ -4,17 +4,17 @@
 //! B2 has no conditional write: the look comes after the deed (`look`, in batches, in the background), and ids
 //! decide, never time stamps. Where a foreign version lies between, hide markers and copies that only store
 //! attributes are taken back, theirs is shown again, and whoever wanted the deed decides anew. Contents that
-//! were acknowledged to a program stay on top; the log names the other version. Whatever may have been made by
+//! were acknowledged to a program stay on top; the log names the other version. A deed done before the look
+//! at the one before it decides for both (`checks`). Whatever may have been made by
 //! calls of unknown outcome is looked for here, too: it is deleted only where nonce, size, SHA-1 and all info agree.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
-use tokio::sync::Notify;
 
 use super::between::{Between, between, is_lost};
+use super::checks::{Chain, Checking};
 use crate::b2::{ErrorKind, FileId, FileName, FileVersion, Lost, NewFile};
 use crate::io::Version;
 use crate::vfs::ask::look::{Hurry, Versions};
@@ -52,119 +52,30 @@ pub(in crate::vfs) struct Deed {
     pub(in crate::vfs) delta: Delta,
 }
 
-/// Looks that follow deeds.
-#[derive(Debug, Default)]
-pub(in crate::vfs) struct Checks {
-    state: Mutex<Looking>,
-    ended: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Looking {
-    /// The last number given.
-    last: u64,
-    /// Names of those under way.
-    under_way: HashMap<u64, String>,
-    /// Those that have failed.
-    kept: HashMap<u64, Deed>,
-    /// How many of these were too many.
-    given_up: u64,
-}
-
-impl Checks {
-    /// Most deeds that are kept to be looked at again.
-    const KEPT: usize = 10_000;
-
-    fn lock(&self) -> MutexGuard<'_, Looking> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep(&self, deed: Deed) -> u64 {
-        let mut state = self.lock();
-        state.last += 1;
-        let number = state.last;
-        if state.kept.len() < Self::KEPT {
-            state.kept.insert(number, deed);
-        } else {
-            state.given_up += 1;
-            warn!(
-                "{:?}: whether another client has changed it meanwhile is not looked at any more: too many wait",
-                deed.full
-            );
-        }
-        number
-    }
-
-    /// How many are not looked at any more, because there were too many.
-    pub(in crate::vfs) fn given_up(&self) -> u64 {
-        self.lock().given_up
-    }
-
-    fn kept(&self, number: u64) -> Option<Deed> {
-        self.lock().kept.remove(&number)
-    }
-
-    fn all_kept(&self) -> Vec<Deed> {
-        let kept = std::mem::take(&mut self.lock().kept);
-        kept.into_values().collect()
-    }
-
-    fn begin(self: &Arc<Self>, full: &str) -> Checking {
-        let mut state = self.lock();
-        state.last += 1;
-        let number = state.last;
-        state.under_way.insert(number, full.to_owned());
-        Checking {
-            checks: Arc::clone(self),
-            number,
-        }
-    }
-
-    /// Waits until none is under way of a name that fits.
-    async fn ended(&self, fits: impl Fn(&str) -> bool) {
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if !self.lock().under_way.values().any(|full| fits(full)) {
-                return;
-            }
-            ended.await;
-        }
-    }
-}
-
-struct Checking {
-    checks: Arc<Checks>,
-    number: u64,
-}
-
-impl Drop for Checking {
-    fn drop(&mut self) {
-        self.checks.lock().under_way.remove(&self.number);
-        self.checks.ended.notify_waiters();
-    }
-}
-
 impl Vfs {
     /// Looks, in the background, whether a deed met what was believed.
     pub(in crate::vfs) fn check_later(&self, deed: Deed) {
-        let checking = self.shared.checks.begin(&deed.full);
+        let checks = &self.shared.checks;
+        let free = deed.act == Act::Content && deed.believed.is_empty() && deed.lost.is_empty();
+        if free && !checks.pending(&deed.full) {
+            return self.check_new_later(deed);
+        }
+        let checking = checks.begin(deed);
         let vfs = self.clone();
         self.shared.runtime.spawn(async move {
-            let _checking = checking;
-            vfs.check(deed).await;
+            if let Err(error) = vfs.check_once(&checking).await {
+                vfs.look_again_later(checking, &error, 0);
+            }
         });
     }
 
     /// Waits for the looks of names right in a directory (its full name ends with `/`, or is empty).
     pub(in crate::vfs) async fn checks_ended_in(&self, dir: &str) {
         self.shared.looks.hurry();
-        let direct = |full: &str| {
-            let beneath = full.strip_prefix(dir);
-            beneath.is_some_and(|name| !name.trim_end_matches('/').contains('/'))
-        };
-        self.shared.checks.ended(direct).await;
+        self.shared
+            .checks
+            .ended(|full| is_right_in(full, dir))
+            .await;
     }
 
     /// Waits for all looks.
@@ -173,80 +84,109 @@ impl Vfs {
         self.shared.checks.ended(|_| true).await;
     }
 
-    async fn check(&self, deed: Deed) {
-        if let Err(error) = self.check_once(&deed).await {
-            debug!("{:?}: not looked at yet: {error}", deed.full);
-            self.look_again_later(deed, 0);
-        }
-    }
-
     /// A look has failed: it is tried again, also at the end of the mount.
-    fn look_again_later(&self, deed: Deed, attempt: u32) {
+    fn look_again_later(&self, checking: Checking, error: &Error, attempt: u32) {
         /// Longer ones tell nothing: the end of the mount does.
         const TRIES: u32 = 8;
         const FIRST: Duration = Duration::from_secs(2);
-        let number = self.shared.checks.keep(deed);
+        let (full, number) = (checking.full.clone(), checking.number);
+        debug!("{full:?}: not looked at yet: {error}");
+        drop(checking);
         if attempt >= TRIES {
             return;
         }
         let vfs = self.clone();
         self.shared.runtime.spawn(async move {
             tokio::time::sleep(FIRST * (1 << attempt)).await;
-            let Some(deed) = vfs.shared.checks.kept(number) else {
-                return;
-            };
-            if vfs.check_once(&deed).await.is_err() {
-                vfs.look_again_later(deed, attempt + 1);
+            for checking in vfs.shared.checks.again(Some((&full, number))) {
+                if let Err(error) = vfs.check_once(&checking).await {
+                    vfs.look_again_later(checking, &error, attempt + 1);
+                }
             }
         });
     }
 
     /// Looks once more at what could not be looked at.
     pub(in crate::vfs) async fn check_again(&self) {
-        for deed in self.shared.checks.all_kept() {
-            if let Err(error) = self.check_once(&deed).await {
+        for checking in self.shared.checks.again(None) {
+            if let Err(error) = self.check_once(&checking).await {
                 warn!(
                     "{:?}: it could not be seen whether another client has changed it meanwhile: {error}",
-                    self.within(&deed.full)
+                    self.within(&checking.full)
                 );
-                self.shared.checks.keep(deed);
             }
         }
     }
 
-    async fn check_once(&self, deed: &Deed) -> Result<(), Error> {
-        let seen = self.look(&deed.full, Hurry::No).await?;
-        self.delete_lost(deed, &seen).await;
-        match self.verdict(deed, seen).await? {
-            Between::Theirs(theirs) if deed.act == Act::Content => {
-                self.log_conflict(deed, &theirs);
-                if let Some(twin) = &deed.twin {
-                    self.purge_after_reading(&deed.full, twin);
-                }
-                Ok(())
-            }
-            Between::Theirs(_) => self.take_back(deed, Hurry::No).await.map(drop),
-            Between::Removed if matches!(deed.act, Act::Attributes(_)) => {
-                self.take_back(deed, Hurry::No).await.map(drop)
-            }
-            _ => {
-                if let Some(twin) = &deed.twin {
-                    self.purge_after_reading(&deed.full, twin);
-                }
-                Ok(())
-            }
+    async fn check_once(&self, checking: &Checking) -> Result<(), Error> {
+        let seen = self.look(&checking.full, Hurry::No).await?;
+        let current = self.shared.checks.current(&checking.full, checking.number);
+        let Some(chain) = current else { return Ok(()) };
+        self.delete_lost(&chain.top, &seen).await;
+        let found = self.verdict(&chain, seen).await?;
+        if must_go(&chain, &found) {
+            let claims = vec![Claim::name(checking.full.clone())];
+            let guard = self.shared.paths.lock(claims).await;
+            self.take_back_checked(checking, Hurry::No).await?;
+            drop(guard);
+        } else {
+            self.stays_done(checking, &chain, &found)?;
         }
+        Ok(())
     }
 
-    async fn verdict(&self, deed: &Deed, seen: Arc<Versions>) -> Result<Between, Error> {
-        let own = |id: &FileId| self.shared.io.is_own(id) || self.is_lost_of(deed, &seen, id);
-        let found = between(&seen, &deed.made, &deed.believed, own);
-        if found != Between::Farther {
-            return Ok(found);
+    /// What was done is left as it is: says what it covers, and lets go of what waited for that.
+    fn stays_done(&self, checking: &Checking, chain: &Chain, found: &Between) -> Result<(), Error> {
+        if *found == Between::Unlisted {
+            return Err(Error::Io("its versions are listed late".to_owned()));
         }
-        let all = self.look_at_all(&deed.full, Hurry::No).await?;
-        let own = |id: &FileId| self.shared.io.is_own(id) || self.is_lost_of(deed, &all, id);
-        Ok(between(&all, &deed.made, &deed.believed, own))
+        if !checking.verified() {
+            return Ok(()); // a later deed decides
+        }
+        if let Between::Theirs(theirs) | Between::Under(theirs) = found {
+            self.log_conflict(chain, theirs);
+        }
+        // What was to succeed them may be gone again.
+        if *found != Between::Gone {
+            for twin in &chain.twins {
+                self.purge_after_reading(&checking.full, twin);
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies under a chain of deeds.
+    pub(in crate::vfs) async fn verdict(
+        &self,
+        chain: &Chain,
+        mut seen: Arc<Versions>,
+    ) -> Result<Between, Error> {
+        let mut found = self.between(chain, &seen);
+        if found == Between::Farther || (found == Between::Unlisted && !seen.complete) {
+            seen = self.look_at_all(&chain.top.full, Hurry::No).await?;
+            found = self.between(chain, &seen);
+        }
+        if found == Between::Unlisted && !self.is_there(&chain.top.full, &chain.top.made).await? {
+            return Ok(Between::Gone);
+        }
+        Ok(found)
+    }
+
+    pub(in crate::vfs) fn between(&self, chain: &Chain, seen: &Versions) -> Between {
+        let own = |id: &FileId| {
+            let made = self.shared.io.is_own(id) || chain.made(id);
+            made || self.is_lost_of(&chain.top, seen, id)
+        };
+        between(seen, chain, own)
+    }
+
+    /// Whether B2 has a version of a name that a list of versions does not show: lists may lag behind.
+    pub(in crate::vfs) async fn is_there(&self, full: &str, id: &FileId) -> Result<bool, Error> {
+        match self.shared.client.get_file_info(id).await {
+            Ok(version) => Ok(version.name.as_str() == full),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     #[allow(clippy::unused_self, reason = "reads as a question of the mount")]
@@ -256,7 +196,7 @@ impl Vfs {
     }
 
     /// Deletes what calls of unknown outcome have made beside what is known.
-    async fn delete_lost(&self, deed: &Deed, seen: &Versions) {
+    pub(in crate::vfs) async fn delete_lost(&self, deed: &Deed, seen: &Versions) {
         for row in &seen.rows {
             let Some(id) = row.id.as_ref().filter(|id| **id != deed.made) else {
                 continue;
@@ -272,42 +212,92 @@ impl Vfs {
         }
     }
 
-    fn log_conflict(&self, deed: &Deed, theirs: &FileVersion) {
+    pub(in crate::vfs) fn log_conflict(&self, chain: &Chain, theirs: &FileVersion) {
         let show = |id: Option<&FileId>| id.map_or_else(String::new, FileId::to_string);
+        let contents = chain.before.iter().filter(|(_, content)| *content);
+        let ours = match chain.top.act {
+            Act::Content => Some(&chain.top.made),
+            _ => contents.map(|(made, _)| made).next(),
+        };
         warn!(
-            "{:?}: another client's version {} was made meanwhile; both are kept, the name shows {}, which was \
-             stored here",
-            self.within(&deed.full),
+            "{:?}: another client's version {} was made meanwhile; it is kept under the version {}, which was stored here",
+            self.within(&chain.top.full),
             show(theirs.id.as_ref()),
-            deed.made,
+            show(ours),
         );
     }
 
-    /// Takes a deed back, unless it has been overtaken. Tells whether it did.
-    pub(in crate::vfs) async fn take_back(&self, deed: &Deed, hurry: Hurry) -> Result<bool, Error> {
-        let claims = vec![Claim::name(deed.full.clone())];
-        let guard = self.shared.paths.lock(claims).await;
-        let taken = self.take_back_locked(deed, hurry).await?;
-        drop(guard);
-        Ok(taken)
-    }
-
-    /// The same for who holds the path lock.
+    /// Takes a deed back, unless it has been overtaken. Tells whether it did. The path lock is the caller's.
     pub(in crate::vfs) async fn take_back_locked(
         &self,
         deed: &Deed,
         hurry: Hurry,
     ) -> Result<bool, Error> {
-        let seen = self.look_at_all(&deed.full, hurry).await?;
-        if seen.position(&deed.made) != Some(0) {
-            return Ok(false); // somebody has decided anew already
+        let checking = self.shared.checks.begin(deed.clone());
+        let taken = self.take_back_checked(&checking, hurry).await;
+        match taken {
+            Err(error) => {
+                self.look_again_later(checking, &error, 0);
+                Err(error)
+            }
+            Ok(None) => {
+                let late = Error::Io("its versions are listed late".to_owned());
+                self.look_again_later(checking, &late, 0);
+                Ok(false)
+            }
+            Ok(Some(taken)) => Ok(taken),
         }
-        let own = |id: &FileId| self.shared.io.is_own(id) || self.is_lost_of(deed, &seen, id);
-        let theirs = match between(&seen, &deed.made, &deed.believed, own) {
-            Between::Theirs(theirs) => Some(*theirs),
-            Between::Removed if matches!(deed.act, Act::Attributes(_)) => None,
-            _ => return Ok(false),
+    }
+
+    /// The same for deeds that are being looked at; `None`: B2 does not list them yet.
+    async fn take_back_checked(
+        &self,
+        checking: &Checking,
+        hurry: Hurry,
+    ) -> Result<Option<bool>, Error> {
+        let full = &checking.full;
+        let Some(chain) = self.shared.checks.current(full, checking.number) else {
+            return Ok(Some(false)); // a later deed decides
         };
+        let seen = self.look_at_all(full, hurry).await?;
+        if seen.position(&chain.top.made).is_some_and(|at| at > 0) {
+            // Somebody else has decided anew already.
+            checking.verified();
+            return Ok(Some(false));
+        }
+        let found = self.verdict(&chain, Arc::clone(&seen)).await?;
+        if found == Between::Unlisted {
+            return Ok(None);
+        }
+        if !must_go(&chain, &found) {
+            self.stays_done(checking, &chain, &found)?;
+            return Ok(Some(false));
+        }
+        let theirs = match found {
+            Between::Theirs(theirs) => Some(*theirs),
+            _ => None,
+        };
+        self.take_back_chain(&chain, &seen, theirs).await?;
+        checking.verified();
+        Ok(Some(true))
+    }
+
+    /// Takes back all that was done to a name since it was last looked at.
+    pub(in crate::vfs) async fn take_back_chain(
+        &self,
+        chain: &Chain,
+        seen: &Versions,
+        theirs: Option<FileVersion>,
+    ) -> Result<(), Error> {
+        let deed = &chain.top;
+        if self.shared.client.may("deleteFiles") {
+            // The oldest first: what lies under the newest never shows.
+            for (made, _) in chain.before.iter().rev() {
+                if seen.position(made).is_some() {
+                    self.delete_version(&deed.full, made).await;
+                }
+            }
+        }
         self.undo(&deed.full, &deed.made, theirs.as_ref()).await?;
         let full = self.within(&deed.full);
         match (&theirs, deed.act) {
@@ -330,7 +320,7 @@ impl Vfs {
             ),
         }
         self.take_over(deed, theirs);
-        Ok(true)
+        Ok(())
     }
 
     /// Deletes a version that should not have been made; where it must not be deleted, what it covers comes on top.
@@ -370,4 +360,19 @@ impl Vfs {
         self.shared.io.copy(&version, &target).await?;
         Ok(())
     }
+}
+
+/// Whether what was done has to be taken back.
+pub(in crate::vfs) fn must_go(chain: &Chain, found: &Between) -> bool {
+    match found {
+        Between::Theirs(_) => chain.top.act != Act::Content,
+        Between::Removed => matches!(chain.top.act, Act::Attributes(_)),
+        _ => false,
+    }
+}
+
+/// Whether a name is right in a directory, whose own ends with `/` or is empty.
+pub(in crate::vfs) fn is_right_in(full: &str, dir: &str) -> bool {
+    let beneath = full.strip_prefix(dir);
+    beneath.is_some_and(|name| !name.trim_end_matches('/').contains('/'))
 }
