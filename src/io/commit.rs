@@ -467,7 +467,7 @@ impl Content {
                         sum: None,
                     }
                 }
-                _ => self.launch(state, index)?,
+                _ => Self::launch(state, index)?,
             };
             launches.push(launch);
         }

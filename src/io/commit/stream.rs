@@ -196,21 +196,20 @@ impl Content {
         if !stream.large.is_growing() || stream.large.flying() >= uploads {
             return None;
         }
-        let index = match stream.large.waiting() {
-            Some(index) => index,
-            None => {
-                let range = self.next_range(state, pressure)?;
-                let Streaming::Running(stream) = &mut state.stream else {
-                    return None;
-                };
-                stream.large.add(range)
-            }
+        let index = if let Some(index) = stream.large.waiting() {
+            index
+        } else {
+            let range = self.next_range(state, pressure)?;
+            let Streaming::Running(stream) = &mut state.stream else {
+                return None;
+            };
+            stream.large.add(range)
         };
-        self.launch(state, index).ok()
+        Self::launch(state, index).ok()
     }
 
     /// Takes what a part holds as it is now, and notes that it is on its way.
-    pub(in crate::io) fn launch(&self, state: &mut State, index: usize) -> Result<Launch, Error> {
+    pub(in crate::io) fn launch(state: &mut State, index: usize) -> Result<Launch, Error> {
         let Streaming::Running(stream) = &state.stream else {
             return Err(Error::NeedsCommit);
         };

@@ -197,8 +197,10 @@ impl Check {
         std::mem::forget(ticket);
         if range == (0..record.size) && len <= STRIDE && self.ends(number) {
             let mut hashed = Hashed::default();
-            data.iter().for_each(|piece| hashed.hash.update(piece));
-            return self.compare(engine, record, hashed);
+            for piece in data {
+                hashed.hash.update(piece);
+            }
+            return Self::compare(engine, record, hashed);
         }
         let mut moved = self.moved.subscribe();
         let work = self.take_in(number, &range, data);
@@ -217,7 +219,7 @@ impl Check {
                 }
                 State::GoOn => return Verdict::Fine,
                 State::Wait => {}
-                State::Done(hashed) => return self.compare(engine, record, *hashed),
+                State::Done(hashed) => return Self::compare(engine, record, *hashed),
             }
             if moved.changed().await.is_err() {
                 return Verdict::Fine;
@@ -230,7 +232,7 @@ impl Check {
         self.lock().bad = Some((record.key, error));
     }
 
-    fn compare(&self, engine: &Engine, record: &Record, hashed: Hashed) -> Verdict {
+    fn compare(engine: &Engine, record: &Record, hashed: Hashed) -> Verdict {
         let found = Sha1(hashed.hash.finalize().into());
         if record.sha1().is_none_or(|stored| stored == found) && !hashed.differs {
             engine.reads.verified.fetch_add(record.size, Relaxed);
@@ -330,18 +332,14 @@ impl Check {
                     },
                 };
                 pass.queued = pass.pos - hashed.len;
-                match pass.queue.pop_front() {
-                    Some(item) => {
-                        mine = Some(hashed);
-                        item
-                    }
-                    None => {
-                        pass.hash = Progress::Idle(hashed);
-                        drop(inner);
-                        self.moves();
-                        return;
-                    }
-                }
+                let Some(item) = pass.queue.pop_front() else {
+                    pass.hash = Progress::Idle(hashed);
+                    drop(inner);
+                    self.moves();
+                    return;
+                };
+                mine = Some(hashed);
+                item
             };
             self.moves();
             let Some(hashed) = &mut mine else { return };
@@ -451,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_short_hash_does_not_depend_on_the_pieces() {
-        let bytes = Bytes::from(Vec::from_iter(0..=255_u8).repeat(3));
+        let bytes = Bytes::from((0..=255_u8).collect::<Vec<_>>().repeat(3));
         let whole = short_hash([&bytes]);
         for cut in [0, 1, 7, 8, 9, 255, 768] {
             assert_eq!(

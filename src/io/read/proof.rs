@@ -109,13 +109,10 @@ impl Engine {
         };
         // Others who need the same wait for this one's result.
         let mut proof = record.proof.lock().await;
-        let known = match &*proof {
-            Some(proof) => Arc::clone(proof),
-            None => {
-                let (found, parts) = self.prove(record, stored, ranges).await?;
-                *proof = Some(Arc::new(found));
-                return Ok(parts);
-            }
+        let Some(known) = proof.clone() else {
+            let (found, parts) = self.prove(record, stored, ranges).await?;
+            *proof = Some(Arc::new(found));
+            return Ok(parts);
         };
         drop(proof);
         let mut parts = Vec::with_capacity(ranges.len());

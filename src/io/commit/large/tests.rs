@@ -241,7 +241,8 @@ fn a_failed_commit_leaves_its_parts_to_the_next() {
         // Not given back: the commit may fail, and then what was changed meanwhile is sent again.
         assert_eq!(large.landed(index, Some(sha1(2))), None);
     }
-    assert_eq!(large.reopen(|_, _| false), [8 * MB..16 * MB]);
+    let back = large.reopen(|_, _| false);
+    assert!(back.iter().eq(std::iter::once(&(8 * MB..16 * MB))));
     assert_eq!(
         (large.issued(), large.len(), large.lacking()),
         (16 * MB, 2, 1)
