@@ -172,6 +172,24 @@ async fn a_new_file_over_what_another_made_meanwhile_is_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_for_another_is_no_content_of_ours() {
+    for deed in ["chmod", "rm"] {
+        let (server, vfs, b) = sharing("other", b"x", settings()).await;
+        let name = format!("ours-{deed}");
+        let file = put(&vfs, Ino::ROOT, &name, b"by A").await;
+        upload(&b, &name, b"by B").await;
+        // Before anybody has looked at the name.
+        match deed {
+            "chmod" => chmod_now(&vfs, file, 0o600).await,
+            _ => rm(&vfs, &name).await.unwrap(),
+        }
+        stored(&vfs).await;
+        assert_eq!(shown(&server, &name).await, Some(b"by B".to_vec()));
+        assert!(is_somewhere(&server, b"by A").await, "{deed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_purge_deletes_no_version_that_a_new_file_covers_unseen() {
     let (server, vfs, b) = sharing("other", b"x", purging()).await;
     upload(&b, "new-and-gone", b"new by B").await;

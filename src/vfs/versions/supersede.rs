@@ -15,7 +15,7 @@ use log::{debug, warn};
 
 use super::between::{Between, between, is_lost};
 use super::checks::{Chain, Checking};
-use crate::b2::{ErrorKind, FileId, FileName, FileVersion, Lost, NewFile};
+use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost, NewFile};
 use crate::io::Version;
 use crate::vfs::ask::look::{Hurry, Versions};
 use crate::vfs::delta::Delta;
@@ -292,10 +292,8 @@ impl Vfs {
         let deed = &chain.top;
         if self.shared.client.may("deleteFiles") {
             // The oldest first: what lies under the newest never shows.
-            for (made, _) in chain.before.iter().rev() {
-                if seen.position(made).is_some() {
-                    self.delete_version(&deed.full, made).await;
-                }
+            for made in to_take_back(chain, seen, theirs.as_ref()).iter().rev() {
+                self.delete_version(&deed.full, made).await;
             }
         }
         self.undo(&deed.full, &deed.made, theirs.as_ref()).await?;
@@ -360,6 +358,24 @@ impl Vfs {
         self.shared.io.copy(&version, &target).await?;
         Ok(())
     }
+}
+
+/// What has to go with the last deed of a chain: attribute copies and hide markers on top of what another client has done.
+/// What lies below that is history, and content is never taken back.
+fn to_take_back(chain: &Chain, seen: &Versions, theirs: Option<&FileVersion>) -> Vec<FileId> {
+    let end = match theirs.and_then(|theirs| seen.position(theirs.id.as_ref()?)) {
+        Some(end) => Some(end),
+        None => seen.rows.iter().position(|row| {
+            let made_here = row.id.as_ref().is_some_and(|id| chain.made(id));
+            row.action == Action::Hide && !made_here
+        }),
+    };
+    let above = &seen.rows[..end.unwrap_or(seen.rows.len())];
+    let made = chain.before.iter().filter(|(_, content)| !content);
+    made.map(|(made, _)| made)
+        .filter(|made| above.iter().any(|row| row.id.as_ref() == Some(made)))
+        .cloned()
+        .collect()
 }
 
 /// Whether what was done has to be taken back.
