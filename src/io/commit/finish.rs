@@ -1,0 +1,284 @@
+//! The end of a large file: what is missing of it is sent, B2 finishes it, and if B2's answer is lost it is asked for.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use sha1::{Digest, Sha1 as Hasher};
+
+use super::large::End;
+use super::plan::{self, MAX_PARTS};
+use super::snapshot::Snapshot;
+use super::stream::{Launch, Streaming};
+use crate::b2::{Action, ErrorKind, FileId, FileVersion, Lost, Sha1};
+use crate::io::Error;
+use crate::io::commit::ended_early;
+use crate::io::engine::STRIDE;
+use crate::io::write::content::Content;
+
+impl Content {
+    /// Sends the tail while the last parts of the stream land, and what failed of them again;
+    /// finishes the large file.
+    pub(super) async fn finish_stream(
+        self: &Arc<Self>,
+    ) -> Result<(Arc<Snapshot>, FileVersion, Option<Sha1>), Error> {
+        let engine = &self.engine;
+        let (snapshot, grown, sum) = {
+            let mut state = self.lock();
+            state.must_be_wanted()?;
+            state.low = state.size;
+            let issued = match &state.stream {
+                Streaming::Running(stream) => stream.large.issued(),
+                _ => return Err(Error::NeedsCommit),
+            };
+            let snapshot = state.snapshot(issued)?;
+            let Streaming::Running(stream) = &mut state.stream else {
+                return Err(Error::NeedsCommit);
+            };
+            let tail = snapshot.size - snapshot.start;
+            let grown = stream.large.len();
+            let steps = plan::parts(
+                snapshot.start,
+                &snapshot.runs(),
+                plan::even(tail, engine.settings.part_size, engine.settings.uploads),
+                MAX_PARTS - grown as u64,
+                stream.large.lacking(),
+            );
+            stream.large.close(steps, snapshot.size, snapshot.seq);
+            (Arc::new(snapshot), grown, stream.sum.clone())
+        };
+        let hashing = async {
+            let sum = sum?.of(grown).await?;
+            hash_after(sum, &snapshot).await
+        };
+        let (version, sha1) = tokio::join!(self.finish_closed(&snapshot), hashing);
+        Ok((snapshot, version?, sha1))
+    }
+
+    /// Sends what is missing of a large file that is closed, and has B2 finish it.
+    pub(super) async fn finish_closed(
+        self: &Arc<Self>,
+        tail: &Arc<Snapshot>,
+    ) -> Result<FileVersion, Error> {
+        let sent = self.send_missing(tail).await;
+        let asked = match sent {
+            Ok(()) => match &mut self.lock().stream {
+                Streaming::Running(stream) => {
+                    let hashes = stream.large.finish();
+                    hashes.map(|hashes| (stream.large.id().clone(), hashes))
+                }
+                _ => None,
+            }
+            .ok_or(Error::NeedsCommit),
+            Err(error) => Err(error),
+        };
+        let (large, hashes) = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                self.reopen();
+                return Err(error);
+            }
+        };
+        let error = match self.engine.client.finish_large_file(&large, &hashes).await {
+            Ok(version) => {
+                self.finished(&large);
+                return Ok(version);
+            }
+            Err(error) => error,
+        };
+        // A refusal, too, may be the answer to an earlier try that has worked.
+        if error.lost.is_none() && error.status != 400 {
+            self.reopen();
+        } else if let Ok(version) = self.engine.client.get_file_info(&large).await {
+            if version.action == Action::Upload {
+                self.finished(&large);
+                return Ok(version);
+            }
+            self.reopen();
+        }
+        Err(Error::B2(error))
+    }
+
+    /// Whether a large file that B2 was asked to finish is finished; `None`: it is not, and is open again.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        large: &FileId,
+        end: End,
+    ) -> Result<Option<(Arc<Snapshot>, FileVersion)>, Error> {
+        match self.engine.client.get_file_info(large).await {
+            Ok(version) if version.action == Action::Upload => {
+                log::info!(
+                    "{}: large file {large} was finished after all",
+                    version.name
+                );
+                let base = self.lock().base.clone();
+                self.finished(large);
+                let snapshot = Snapshot::new(end.size..end.size, end.seq, base, Vec::new());
+                Ok(Some((Arc::new(snapshot), version)))
+            }
+            Ok(_) => {
+                self.reopen();
+                Ok(None)
+            }
+            Err(mut error) if error.kind == ErrorKind::NotFound => {
+                let mut state = self.lock();
+                if let Streaming::Running(stream) = &state.stream
+                    && stream.fixed
+                {
+                    // Somebody has cancelled or deleted it; all of it is still here.
+                    state.stream = Streaming::Off;
+                    return Ok(None);
+                }
+                error.detail = format!(
+                    "somebody else has cancelled or deleted it, and with it what was sent of the file: {}",
+                    error.detail
+                );
+                Err(Error::B2(error))
+            }
+            Err(mut error) => {
+                error.lost = Some(Box::new(Lost {
+                    id: Some(large.clone()),
+                    ..Lost::default()
+                }));
+                Err(Error::B2(error))
+            }
+        }
+    }
+
+    /// The large file is a version now.
+    fn finished(&self, large: &FileId) {
+        self.engine.forget_large(large);
+        self.lock().stream = Streaming::Off;
+    }
+
+    /// A commit has failed: what it has sent is for the next one, or begins anew.
+    pub(super) fn reopen(&self) {
+        let cancelled = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            let Streaming::Running(stream) = &mut state.stream else {
+                return;
+            };
+            if stream.fixed {
+                match std::mem::take(&mut state.stream) {
+                    Streaming::Running(stream) => Some(stream.large.id().clone()),
+                    _ => None,
+                }
+            } else {
+                let overlay = &state.overlay;
+                let grown = stream.large.len();
+                let sent = stream
+                    .large
+                    .reopen(|range, seq| overlay.changed_since(range, seq));
+                if stream.large.len() != grown {
+                    stream.sum = None;
+                }
+                for range in sent {
+                    state.overlay.mark_sent(range);
+                }
+                self.count(state);
+                None
+            }
+        };
+        if let Some(large) = cancelled {
+            self.engine.cancel_large(large);
+        }
+    }
+
+    /// Waits for the parts under way and sends what is missing. All that is begun is waited for, so that no part
+    /// comes when its number has got another meaning.
+    async fn send_missing(self: &Arc<Self>, tail: &Arc<Snapshot>) -> Result<(), Error> {
+        let mut landed = self.landed.subscribe();
+        let mut sending = FuturesUnordered::new();
+        let mut failed = None;
+        loop {
+            landed.mark_unchanged();
+            if failed.is_none() {
+                match self.launch_missing(tail) {
+                    Ok(launches) => sending.extend(launches.into_iter().map(|launch| {
+                        let this = Arc::clone(self);
+                        self.engine.rt.spawn(async move { this.send(launch).await })
+                    })),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            let flying = match &self.lock().stream {
+                Streaming::Running(stream) => stream.large.flying(),
+                _ => 0,
+            };
+            if flying == 0 && sending.is_empty() {
+                return failed.map_or(Ok(()), Err);
+            }
+            tokio::select! {
+                Some(sent) = sending.next() => {
+                    let sent = sent.unwrap_or_else(|error| Err(ended_early(&error)));
+                    failed = failed.or(sent.err());
+                }
+                changed = landed.changed() => {
+                    if changed.is_err() {
+                        return Err(Error::NeedsCommit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// As many of the missing parts as may be under way; those of the tail hold what the commit has found.
+    fn launch_missing(&self, tail: &Arc<Snapshot>) -> Result<Vec<Launch>, Error> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.must_be_wanted()?;
+        let Streaming::Running(stream) = &state.stream else {
+            return Err(Error::NeedsCommit);
+        };
+        let free = self
+            .engine
+            .settings
+            .uploads
+            .max(1)
+            .saturating_sub(stream.large.flying());
+        let issued = stream.large.issued();
+        let mut missing = stream.large.missing();
+        missing.truncate(free);
+        let mut launches = Vec::new();
+        for index in missing {
+            let launch = match &mut state.stream {
+                Streaming::Running(stream)
+                    if stream
+                        .large
+                        .step(index)
+                        .is_some_and(|step| step.range().start >= issued) =>
+                {
+                    let step = stream.large.step(index).ok_or(Error::NeedsCommit)?.clone();
+                    stream.large.launch(index);
+                    Launch {
+                        large: stream.large.id().clone(),
+                        index,
+                        step,
+                        snapshot: Arc::clone(tail),
+                        sum: None,
+                    }
+                }
+                _ => Self::launch(state, index)?,
+            };
+            launches.push(launch);
+        }
+        self.count(state);
+        Ok(launches)
+    }
+}
+
+/// SHA-1 of what is hashed already and a snapshot that is all in memory.
+pub(super) async fn hash_after(mut hash: Hasher, snapshot: &Snapshot) -> Option<Sha1> {
+    let pieces = snapshot.in_memory()?;
+    let hash = tokio::task::spawn_blocking(move || {
+        for slice in pieces
+            .iter()
+            .flat_map(|piece| piece.chunks(STRIDE as usize))
+        {
+            hash.update(slice);
+        }
+        Sha1(hash.finalize().into())
+    });
+    hash.await.ok()
+}
