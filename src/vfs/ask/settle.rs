@@ -181,8 +181,8 @@ impl Vfs {
         Ok(looks.iter().any(Option::is_some))
     }
 
-    /// Whether B2 has a version, under that name.
-    async fn has_version(&self, id: &FileId, full: &str) -> Result<bool, Error> {
+    /// Whether B2 has a version, under that name, also if a listing does not show it: these may lag behind.
+    pub(in crate::vfs) async fn has_version(&self, id: &FileId, full: &str) -> Result<bool, Error> {
         match self.shared.client.get_file_info(id).await {
             Ok(version) => Ok(version.name.as_str() == full),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(false),

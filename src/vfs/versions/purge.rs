@@ -81,7 +81,7 @@ impl Vfs {
         };
         let believed = leaving.believed.as_ref().and_then(|id| seen.position(id));
         if let Some(id) = leaving.believed.as_ref().filter(|_| believed.is_none())
-            && self.is_there(full, id).await?
+            && self.has_version(id, full).await?
         {
             return self.purge_unlisted(full, id, leaving, hurry).await;
         }

@@ -183,7 +183,7 @@ impl Vfs {
             let going = row.id.as_ref().is_some_and(|id| self.is_going(id));
             same || going || lost.iter().any(|lost| is_lost(row, lost))
         };
-        if seen.position(id).is_none() && self.is_there(full, id).await? {
+        if seen.position(id).is_none() && self.has_version(id, full).await? {
             // What lies under it is not known.
             let leaving = Leaving {
                 believed: Some(id.clone()),

@@ -166,7 +166,8 @@ impl Vfs {
             seen = self.look_at_all(&chain.top.full, Hurry::No).await?;
             found = self.between(chain, &seen);
         }
-        if found == Between::Unlisted && !self.is_there(&chain.top.full, &chain.top.made).await? {
+        if found == Between::Unlisted && !self.has_version(&chain.top.made, &chain.top.full).await?
+        {
             return Ok(Between::Gone);
         }
         Ok(found)
@@ -178,15 +179,6 @@ impl Vfs {
             made || self.is_lost_of(&chain.top, seen, id)
         };
         between(seen, chain, own)
-    }
-
-    /// Whether B2 has a version of a name that a list of versions does not show: lists may lag behind.
-    pub(in crate::vfs) async fn is_there(&self, full: &str, id: &FileId) -> Result<bool, Error> {
-        match self.shared.client.get_file_info(id).await {
-            Ok(version) => Ok(version.name.as_str() == full),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     #[allow(clippy::unused_self, reason = "reads as a question of the mount")]
