@@ -2,27 +2,8 @@
 //! tried again leaves no second copy and does not come back.
 
 use super::history::*;
+use super::warnings::*;
 use super::*;
-
-/// The next call of this kind takes effect, and then nothing gets through any more (but the calls for upload addresses,
-/// or the first would not come to its upload).
-fn outage_after(server: &Server, call: &str) {
-    let first = format!("{call}:lost-reply:1");
-    let faults = [
-        &*first,
-        "upload:reset",
-        "copy_file:reset",
-        "hide_file:reset",
-        "delete_file_version:reset",
-        "get_file_info:reset",
-        "list:reset",
-    ];
-    server.set_faults(&faults).unwrap();
-}
-
-fn over(server: &Server) {
-    server.set_faults(&[]).unwrap();
-}
 
 /// Writes a file whose upload takes effect, and whose caller is told that it failed.
 async fn put_unknown(server: &Server, vfs: &Vfs, name: &str, content: &'static [u8]) {

@@ -87,6 +87,8 @@ pub(super) async fn chmod_now(vfs: &Vfs, file: Ino, mode: u32) {
     vfs.release(fh);
 }
 
+/// The next call of this kind takes effect, and then nothing gets through any more (but the calls for upload addresses,
+/// or the first would not come to its upload).
 pub(super) fn outage_after(server: &Server, call: &str) {
     let first = format!("{call}:lost-reply:1");
     let faults = [
