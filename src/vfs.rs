@@ -51,6 +51,7 @@ use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
 use queue::{Invalidations, Queue, Urgency};
 use versions::checks::Checks;
+use versions::contested::Contested;
 use versions::strays::Strays;
 use versions::waiting::Waiting;
 
@@ -88,6 +89,7 @@ struct Shared {
     going: Mutex<HashSet<FileId>>,
     /// Copies that may have been made although their renames have failed.
     strays: Strays,
+    contested: Contested,
     /// Renames of directories that have failed and left copies.
     failed_moves: FailedMoves,
     /// Purges that wait for the last reader.
@@ -122,6 +124,7 @@ impl Vfs {
                 going: Mutex::default(),
                 purges: Waiting::default(),
                 strays: Strays::default(),
+                contested: Contested::default(),
                 failed_moves: FailedMoves::default(),
                 looks: Looks::default(),
                 checks: Arc::default(),

@@ -238,11 +238,8 @@ async fn a_purge_by_rename_deletes_no_version_that_an_attribute_copy_covers_unse
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_deletes_no_version_that_new_content_covers_unseen() {
     let (server, vfs, _b) = long_ago(purging()).await;
-    let file = ino(&vfs, Ino::ROOT, "f").await;
-    let fh = vfs.open(file, RDWR | libc::O_TRUNC).await.unwrap().fh;
-    write(&vfs, fh, b"by A").await;
-    vfs.flush(fh).await.unwrap();
-    vfs.release(fh);
+    slow_looks(&server);
+    write_over(&vfs).await;
     drop(rm(&vfs, "f").await);
     drop(vfs.drain().await);
     assert!(
@@ -250,4 +247,28 @@ async fn a_purge_deletes_no_version_that_new_content_covers_unseen() {
         "{:?}",
         everything(&server).await
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_deletes_no_version_that_a_conflict_was_logged_of() {
+    let (server, vfs, _b) = long_ago(purging()).await;
+    write_over(&vfs).await;
+    sync_dir(&vfs, Ino::ROOT).await.unwrap();
+    rm(&vfs, "f").await.unwrap();
+    assert!(vfs.drain().await.is_empty());
+    assert!(
+        is_somewhere(&server, b"new by B").await,
+        "{:?}",
+        everything(&server).await
+    );
+    assert_eq!(shown(&server, "f").await, None);
+}
+
+/// A's content over `f`, stored.
+async fn write_over(vfs: &Vfs) {
+    let file = ino(vfs, Ino::ROOT, "f").await;
+    let fh = vfs.open(file, RDWR | libc::O_TRUNC).await.unwrap().fh;
+    write(vfs, fh, b"by A").await;
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
 }

@@ -97,6 +97,14 @@ impl Vfs {
             Some((_, chain)) => unseen_below(&chain.top.believed, below, own),
             None => below.len(),
         };
+        let contested = |row: &FileVersion| {
+            let id = row.id.as_ref();
+            id.is_some_and(|id| self.shared.contested.has(id))
+        };
+        let seen_down_to = below[..seen_down_to]
+            .iter()
+            .position(contested)
+            .unwrap_or(seen_down_to);
         let unseen = seen_down_to < below.len();
         if unseen {
             warn!(

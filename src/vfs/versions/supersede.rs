@@ -204,7 +204,11 @@ impl Vfs {
         }
     }
 
+    /// Content covers another client's version: the log says so, and no purge takes that one.
     pub(in crate::vfs) fn log_conflict(&self, chain: &Chain, theirs: &FileVersion) {
+        if let Some(id) = &theirs.id {
+            self.shared.contested.add(id);
+        }
         let show = |id: Option<&FileId>| id.map_or_else(String::new, FileId::to_string);
         let contents = chain.before.iter().filter(|(_, content)| *content);
         let ours = match chain.top.act {

@@ -1,0 +1,67 @@
+//! Other clients' versions that contents of this mount have covered: nobody here has decided that they may go.
+//!
+//! They are in the log, and a purge of their names leaves them, hidden, with what is older. Where they are too many to
+//! be kept in mind, the oldest are forgotten, and go with what was seen.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::kept::Kept;
+use crate::b2::FileId;
+
+/// Versions that a purge leaves.
+#[derive(Debug, Default)]
+pub(in crate::vfs) struct Contested {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    all: HashSet<FileId>,
+    /// The oldest first.
+    order: VecDeque<FileId>,
+}
+
+impl Contested {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A version was covered by content.
+    pub(in crate::vfs) fn add(&self, id: &FileId) {
+        let mut state = self.state();
+        if !state.all.insert(id.clone()) {
+            return;
+        }
+        state.order.push_back(id.clone());
+        if state.order.len() > Kept::<FileId>::MOST
+            && let Some(oldest) = state.order.pop_front()
+        {
+            state.all.remove(&oldest);
+        }
+    }
+
+    pub(in crate::vfs) fn has(&self, id: &FileId) -> bool {
+        self.state().all.contains(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_forgotten() {
+        let id = |number: usize| FileId::new(&format!("4_z1_f{number}"));
+        let most = Kept::<FileId>::MOST;
+        let contested = Contested::default();
+        for number in 0..most {
+            contested.add(&id(number));
+            contested.add(&id(0));
+        }
+        assert!(contested.has(&id(0)), "the same one twice is one");
+        contested.add(&id(most));
+        assert!(!contested.has(&id(0)));
+        assert!(contested.has(&id(1)) && contested.has(&id(most)));
+    }
+}
