@@ -162,7 +162,17 @@ impl Content {
                     return self.store_plain(target).await.map(Some);
                 }
                 Begun::Growing => {
-                    let (snapshot, version, sha1) = self.finish_stream().await?;
+                    let (snapshot, version, sha1) = match self.finish_stream().await {
+                        Ok(finished) => finished,
+                        Err(error) => {
+                            let (snapshot, version) = self.ask_doubts().await.ok_or(error)?;
+                            let done = self.settle(target, &snapshot, &version, None).await?;
+                            if !self.lock().is_dirty() {
+                                return Ok(Some(done));
+                            }
+                            continue;
+                        }
+                    };
                     return self
                         .settle(target, &snapshot, &version, sha1)
                         .await

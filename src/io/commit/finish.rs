@@ -10,10 +10,10 @@ use super::large::End;
 use super::plan::{self, MAX_PARTS};
 use super::snapshot::Snapshot;
 use super::stream::{Launch, Streaming};
-use crate::b2::{Action, ErrorKind, FileId, FileVersion, Lost, Sha1};
+use crate::b2::{Action, Error as B2Error, ErrorKind, FileId, FileVersion, Lost, Sha1};
 use crate::io::Error;
 use crate::io::commit::ended_early;
-use crate::io::engine::STRIDE;
+use crate::io::engine::{Engine, STRIDE};
 use crate::io::write::content::Content;
 
 impl Content {
@@ -89,12 +89,17 @@ impl Content {
         // A refusal, too, may be the answer to an earlier try that has worked.
         if error.lost.is_none() && error.status != 400 {
             self.reopen();
-        } else if let Ok(version) = self.engine.client.get_file_info(&large).await {
-            if version.action == Action::Upload {
-                self.finished(&large);
-                return Ok(version);
+        } else {
+            match self.engine.outcome(&large).await {
+                // Which of its ends it has is decided by whoever asks next.
+                Ok(Some(version)) if self.earlier_end(version.size).is_some() => self.reopen(),
+                Ok(Some(version)) => {
+                    self.finished(&large);
+                    return Ok(version);
+                }
+                Ok(None) => self.reopen_in_doubt(),
+                Err(_) => {} // asked again by the next commit
             }
-            self.reopen();
         }
         Err(Error::B2(error))
     }
@@ -105,19 +110,17 @@ impl Content {
         large: &FileId,
         end: End,
     ) -> Result<Option<(Arc<Snapshot>, FileVersion)>, Error> {
-        match self.engine.client.get_file_info(large).await {
-            Ok(version) if version.action == Action::Upload => {
+        match self.engine.outcome(large).await {
+            Ok(Some(version)) => {
                 log::info!(
                     "{}: large file {large} was finished after all",
                     version.name
                 );
-                let base = self.lock().base.clone();
-                self.finished(large);
-                let snapshot = Snapshot::new(end.size..end.size, end.seq, base, Vec::new());
-                Ok(Some((Arc::new(snapshot), version)))
+                let end = self.earlier_end(version.size).unwrap_or(end);
+                Ok(Some((self.stored_to(large, end), version)))
             }
-            Ok(_) => {
-                self.reopen();
+            Ok(None) => {
+                self.reopen_in_doubt();
                 Ok(None)
             }
             Err(mut error) if error.kind == ErrorKind::NotFound => {
@@ -145,10 +148,48 @@ impl Content {
         }
     }
 
+    /// Whether a large file that could not be ended was finished meanwhile by an earlier call: as what.
+    pub(super) async fn ask_doubts(self: &Arc<Self>) -> Option<(Arc<Snapshot>, FileVersion)> {
+        let large = match &self.lock().stream {
+            Streaming::Running(stream) if stream.large.has_doubts() => stream.large.id().clone(),
+            _ => return None,
+        };
+        let version = self.engine.outcome(&large).await.ok().flatten()?;
+        let end = self.earlier_end(version.size)?;
+        log::info!(
+            "{}: large file {large} was finished after all",
+            version.name
+        );
+        Some((self.stored_to(&large, end), version))
+    }
+
+    fn earlier_end(&self, size: u64) -> Option<End> {
+        match &self.lock().stream {
+            Streaming::Running(stream) => stream.large.earlier(size),
+            _ => None,
+        }
+    }
+
+    /// The large file is a version that has everything up to an end.
+    fn stored_to(&self, large: &FileId, end: End) -> Arc<Snapshot> {
+        let base = self.lock().base.clone();
+        self.finished(large);
+        let all = end.size..end.size;
+        Arc::new(Snapshot::new(all, end.seq, base, Vec::new()))
+    }
+
     /// The large file is a version now.
     fn finished(&self, large: &FileId) {
         self.engine.forget_large(large);
         self.lock().stream = Streaming::Off;
+    }
+
+    /// B2 has not finished it, but may still do so.
+    fn reopen_in_doubt(&self) {
+        if let Streaming::Running(stream) = &mut self.lock().stream {
+            stream.large.doubt();
+        }
+        self.reopen();
     }
 
     /// A commit has failed: what it has sent is for the next one, or begins anew.
@@ -265,6 +306,18 @@ impl Content {
         }
         self.count(state);
         Ok(launches)
+    }
+}
+
+impl Engine {
+    /// The version that a large file has become; `None`: B2 has not finished it, and says so with a status of 400
+    /// (API §6).
+    async fn outcome(&self, large: &FileId) -> Result<Option<FileVersion>, B2Error> {
+        match self.client.get_file_info(large).await {
+            Ok(version) => Ok(Some(version).filter(|version| version.action == Action::Upload)),
+            Err(error) if error.status == 400 => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -14,6 +14,9 @@
 //! that failed opens it again: parts of the tail that were not changed since stay, the last one and what was changed
 //! are made anew.
 //!
+//! B2 may also finish it late, after it was opened again. What was asked for is kept in mind (`doubtful`), and where the
+//! file then turns out to be finished, it is taken for the first of these that has its size.
+//!
 //! B2 refuses to finish with fewer parts than it has (API §6), so the numbers that were ever used count: a number is
 //! in the list at the end, or its part is overwritten by another. Plain data, without a clock and without a socket.
 
@@ -34,6 +37,8 @@ pub(in crate::io) struct Large {
     /// Where the written run starts; what is before is copied from the base.
     run_start: u64,
     phase: Phase,
+    /// Ends that B2 was asked for and had not made when it was asked again: it may still do so.
+    doubtful: Vec<End>,
     flying: usize,
     flying_bytes: u64,
     failed: usize,
@@ -82,6 +87,7 @@ impl Large {
             launched: 0,
             run_start,
             phase: Phase::Growing,
+            doubtful: Vec::new(),
             flying: 0,
             flying_bytes: 0,
             failed: 0,
@@ -117,6 +123,25 @@ impl Large {
             Phase::Finishing(end) => Some(end),
             Phase::Growing | Phase::Closing(_) => None,
         }
+    }
+
+    /// B2 has not finished it yet, but the call may still be on its way.
+    pub(in crate::io) fn doubt(&mut self) {
+        if let Some(end) = self.finishing()
+            && self.earlier(end.size).is_none()
+        {
+            self.doubtful.push(end);
+        }
+    }
+
+    pub(in crate::io) fn has_doubts(&self) -> bool {
+        !self.doubtful.is_empty()
+    }
+
+    /// The first end of a size that B2 may have made meanwhile. What was changed after it is not known to be stored.
+    pub(in crate::io) fn earlier(&self, size: u64) -> Option<End> {
+        let mut ends = self.doubtful.iter();
+        ends.find(|end| end.size == size).copied()
     }
 
     pub(in crate::io) fn run_start(&self) -> u64 {
