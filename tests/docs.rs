@@ -4,7 +4,7 @@
 //! - A test that a document names exists. It is named as `SUITE: module::name`, `SUITE: name` or `src/FILE.rs: name`;
 //!   those that follow in the same paragraph, list item or row of a table may leave the suite out. A module, or a file
 //!   under `src`, may stand for all its tests.
-//! - Links within the repository lead to files, and to headings, that exist.
+//! - Links within the repository lead to files, and to headings, that exist; the index of documents has all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -435,6 +435,19 @@ fn every_link_within_the_repository_leads_somewhere() {
     }
     assert!(count > 30, "the links were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_document_is_in_the_index() {
+    let index = root().join("docs/README.md");
+    let listed = links(&read(&index));
+    for path in files("docs", &["md"]) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        assert!(
+            path == index || listed.iter().any(|link| *link == name),
+            "{name} is not in docs/README.md"
+        );
+    }
 }
 
 #[test]
