@@ -153,3 +153,14 @@ fn closes_in_the_middle_of_writing_are_told_from_the_last_one() {
     let superseded = state.committed(stored(3, Maker::Other), Why::Closed, false);
     assert_eq!(superseded.old, None);
 }
+
+#[test]
+fn what_may_lie_under_the_old_name_is_forgotten_with_the_rename() {
+    let mut state = FileState::made();
+    state.outcome_unknown(Lost::default());
+    assert_eq!(state.lost().len(), 1);
+    // The removal of the old name looks for it.
+    state.renamed_to(stored(2, Maker::Other));
+    assert!(state.lost().is_empty());
+    assert!(state.stored().is_some_and(Stored::ours));
+}

@@ -260,3 +260,10 @@ fn a_buffer_closed_early_gives_back_what_it_does_not_use() {
     overlay.freeze();
     assert_eq!(budget.used(), 4096 + EXTENT_COST);
 }
+
+#[test]
+fn what_was_never_in_memory_is_not_sent_either() {
+    let mut overlay = Overlay::default();
+    overlay.mark_sent(0..1);
+    assert_eq!(overlay.pieces(0..1), [Piece::Gap(1)]);
+}
