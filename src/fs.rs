@@ -75,7 +75,7 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        init::ask(config);
+        init::ask(config, self.vfs.memory_limit());
         Ok(())
     }
 

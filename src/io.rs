@@ -76,6 +76,9 @@ pub enum Error {
     /// budget is full and this content holds unsent bytes that cannot leave as parts.)
     #[error("the content must be committed first")]
     NeedsCommit,
+    /// Its name is about to go, so that nothing more of it is sent; nothing is lost by that.
+    #[error("it is being removed")]
+    Stopped,
     /// The version that was open has been deleted from the bucket.
     #[error("the version was deleted in the bucket")]
     Stale,

@@ -7,6 +7,7 @@
 pub mod background;
 mod connect;
 mod ending;
+pub mod heap;
 mod point;
 mod session;
 mod signals;
@@ -83,6 +84,7 @@ async fn run(
         if !options.vfs.read_only {
             runtime.spawn(clean_up(io.clone(), options.vfs.prefix.clone()));
         }
+        runtime.spawn(heap::keep_small(io.clone()));
         let vfs = Vfs::new(client, io, options.vfs.clone())
             .await
             .with_context(|| format!("cannot list the bucket {bucket}"))?;

@@ -4,6 +4,10 @@ use fuser::{InitFlags, KernelConfig};
 
 /// 256 pages are the kernel's limit unless root raises it.
 const MAX_WRITE: u32 = 1 << 20;
+/// More calls for the same bytes cost a fast line something below this.
+const LEAST_WRITE: u32 = 128 << 10;
+/// Of the configured memory, what one write may bring at once: hundreds of programs that wait hold as much each.
+const WRITE_SHARE: u64 = 1024;
 /// Requests that read-ahead may have under way; the kernel counts no others.
 const MAX_BACKGROUND: u16 = 64;
 
@@ -25,18 +29,38 @@ const WANTED: &[InitFlags] = &[
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
 ];
 
-pub(super) fn ask(config: &mut KernelConfig) {
+/// `memory`: the configured ceiling, in bytes.
+pub(super) fn ask(config: &mut KernelConfig, memory: u64) {
     // Each answers with the nearest value it accepts, or with what the kernel lacks.
-    let _ = config.set_max_write(MAX_WRITE);
+    let _ = config.set_max_write(max_write(memory));
     let _ = config.set_max_background(MAX_BACKGROUND);
     for &wanted in WANTED {
         let _ = config.add_capabilities(wanted);
     }
 }
 
+/// The most that one write brings, in bytes.
+fn max_write(memory: u64) -> u32 {
+    let share = u32::try_from(memory / WRITE_SHARE).unwrap_or(MAX_WRITE);
+    share.clamp(LEAST_WRITE, MAX_WRITE).next_power_of_two()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_write_brings_no_more_than_fits_a_small_memory() {
+        for (memory, write) in [
+            (24, 128),
+            (64, 128),
+            (512, 512),
+            (700, 1024),
+            (1 << 20, 1024),
+        ] {
+            assert_eq!(max_write(memory << 20), write << 10, "{memory} MiB");
+        }
+    }
 
     /// fuser 0.18 offers these and does not honour them: SETXATTR_EXT panics its thread, ABORT_ERROR
     /// makes a clean end an error, and the kernel would own sizes with WRITEBACK_CACHE.

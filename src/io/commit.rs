@@ -109,7 +109,7 @@ impl Content {
             }
             return outcome.or(Ok(None));
         }
-        if outcome.is_ok() {
+        if matches!(outcome, Ok(_) | Err(Error::Stopped)) {
             self.asked.store(0, Ordering::Relaxed);
         } else {
             // Not asked again at once by those who wait for memory.
@@ -126,6 +126,9 @@ impl Content {
                 let mut state = self.lock();
                 if !state.is_dirty() || state.discarded {
                     return Ok(None);
+                }
+                if self.is_stopped() {
+                    return Err(Error::Stopped);
                 }
                 match &mut state.stream {
                     Streaming::Running(stream) => {

@@ -26,6 +26,8 @@ use crate::io::{Error, Settings};
 
 /// How often a waiter looks again whether something can be done.
 pub(in crate::io) const TICK: Duration = Duration::from_millis(100);
+/// What is fetched for commits is counted in units of so many bytes.
+const FILL_UNIT: u64 = 64 << 10;
 /// Ids of own versions remembered, to tell them from other clients' in conflict checks.
 const OWN_VERSIONS: usize = 4096;
 /// Bytes of a version that are read at once by whoever reads all of it.
@@ -40,8 +42,10 @@ pub(in crate::io) struct Engine {
     pub(in crate::io) records: Records,
     /// Readers with an open read-ahead window.
     pub(in crate::io) readers: Arc<AtomicUsize>,
-    /// One commit at a time fills parts from the reserve, so that reads find room beside it.
+    /// Commits fill parts from the reserve in turns, so that reads find room beside them: one large one, or many small
+    /// ones, by `FILL_UNIT`.
     filling: Arc<Semaphore>,
+    fill_units: u32,
     /// Read-ahead under way: as many as streams are wanted, so that it never stands in a queue
     /// before a read that somebody waits for.
     pub(in crate::io) ahead: Semaphore,
@@ -64,6 +68,7 @@ pub(in crate::io) struct Engine {
 impl Engine {
     pub(in crate::io) fn new(client: Client, settings: Settings) -> Arc<Self> {
         let budget = Budget::new(settings.memory);
+        let fill_units = (budget.reserve() / 2).div_ceil(FILL_UNIT) as u32;
         Arc::new(Self {
             ahead: Semaphore::new(settings.downloads.max(1)),
             client,
@@ -73,7 +78,8 @@ impl Engine {
             records: Records::new(),
             readers: Arc::clone(&budget.readers),
             budget,
-            filling: Arc::new(Semaphore::new(1)),
+            filling: Arc::new(Semaphore::new(fill_units as usize)),
+            fill_units,
             contents: Mutex::default(),
             enough: Mutex::default(),
             reads: Arc::default(),
@@ -107,7 +113,7 @@ impl Engine {
         if let Some(room) = self.reserve_now(Want::Demand, bytes) {
             return Ok(room);
         }
-        let mut granted = self.budget.queue(Want::Demand, bytes);
+        let mut granted = self.budget.queue(Want::Demand, bytes, 0);
         let mut moves = self.budget.moves();
         let mut since = Instant::now();
         loop {
@@ -245,7 +251,7 @@ impl Engine {
             room
         } else {
             // Kept as long as the bytes are: else the next one stood in line before every reader.
-            turn = Some(Arc::new(self.filling().await?));
+            turn = Some(Arc::new(self.filling(total).await?));
             self.reserve(total).await?
         };
         let mut parts = Vec::with_capacity(ranges.len());
@@ -262,8 +268,11 @@ impl Engine {
         Ok(parts)
     }
 
-    async fn filling(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
-        let turn = Arc::clone(&self.filling).acquire_owned().await;
+    async fn filling(&self, bytes: u64) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
+        let units = bytes
+            .div_ceil(FILL_UNIT)
+            .clamp(1, u64::from(self.fill_units)) as u32;
+        let turn = Arc::clone(&self.filling).acquire_many_owned(units).await;
         turn.map_err(|_| Error::NoMemory)
     }
 

@@ -64,6 +64,9 @@ impl Content {
                 let seq = state.seq + 1;
                 let placed = self
                     .pay_overhead(&mut state, &mut room)
+                    .map_err(|overhead| {
+                        overhead + data.len().max(SMALL_BUFFER) as u64 + EXTENT_COST
+                    })
                     .and_then(|()| self.place(&mut state, offset, &data, seq, &mut room));
                 match placed {
                     Ok(()) => {
@@ -75,6 +78,8 @@ impl Content {
                     Err(need) => need,
                 }
             };
+            // What is too little is given back first: two that each hold a part would wait for each other.
+            drop(room.take());
             room = Some(self.make_room(need).await?);
         }
         self.pump(false);
@@ -99,6 +104,7 @@ impl Content {
                     return Ok(());
                 }
             }
+            drop(room.take());
             room = Some(self.make_room(CONTENT_COST).await?);
         }
     }
@@ -226,6 +232,7 @@ impl Content {
                     return Ok(true);
                 }
             }
+            drop(room.take());
             room = Some(self.make_room(need).await?);
         }
     }

@@ -82,6 +82,7 @@ impl From<io::Error> for Error {
             io::Error::NoMemory => Self::NoSpace(error.to_string()),
             io::Error::Corrupt(what) => Self::Corrupt(what),
             io::Error::NeedsCommit => Self::Io(error.to_string()),
+            io::Error::Stopped => Self::NotFound,
         }
     }
 }

@@ -99,6 +99,11 @@ pub struct Reason {
 }
 
 impl Vfs {
+    /// The setting `memory`, in bytes.
+    pub fn memory_limit(&self) -> u64 {
+        self.shared.io.memory_limit()
+    }
+
     /// What the mount has done so far, and what it holds now.
     pub fn stats(&self) -> Stats {
         let Pending {

@@ -269,6 +269,9 @@ impl Content {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.must_be_wanted()?;
+        if self.is_stopped() {
+            return Err(Error::Stopped);
+        }
         let Streaming::Running(stream) = &state.stream else {
             return Err(Error::NeedsCommit);
         };

@@ -80,7 +80,7 @@ impl Content {
         let mut start = None;
         {
             let mut state = self.lock();
-            if state.discarded || self.committing.load(Ordering::Acquire) {
+            if state.discarded || self.is_stopped() || self.committing.load(Ordering::Acquire) {
                 return;
             }
             if let Streaming::Running(_) = state.stream {
@@ -259,6 +259,7 @@ impl Content {
         let wanted = matches!(&self.lock().stream, Streaming::Running(s) if *s.large.id() == large);
         if let Err(error) = sent
             && wanted
+            && !self.is_stopped()
         {
             self.engine.failures.fetch_add(1, Ordering::Relaxed);
             log::warn!("part {number} of large file {large} will be tried again: {error}");
@@ -284,10 +285,11 @@ impl Content {
         if let (Some(sum), Some(pieces)) = (sum, snapshot.in_memory()) {
             sum.offer(index, pieces);
         }
-        let sent = self
-            .engine
-            .send_part(&large, number, &step, &snapshot)
-            .await;
+        let sent = tokio::select! {
+            sent = self.engine.send_part(&large, number, &step, &snapshot) => sent,
+            // Whether B2 has it by now does not matter: its number is sent again, or given up with the rest.
+            () = self.until_stopped() => Err(Error::Stopped),
+        };
         drop(snapshot);
         let (sha1, result) = match sent {
             Ok(sha1) => (Some(sha1), Ok(())),

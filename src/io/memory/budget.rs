@@ -3,8 +3,13 @@
 //! A [`Reservation`] travels with the bytes it pays for and pays back when the last user drops
 //! them, so the sum is exact whoever still holds a slice. Unsent writes and fetches together
 //! stay a `reserve` below the ceiling; only demand reads may take the reserve, so a budget full
-//! of unsent bytes never stops a read (or the fetch that a commit needs). Waiters are served in
-//! order, readers before writers; read-ahead never waits and never passes a waiter.
+//! of unsent bytes never stops a read (or the fetch that a commit needs). Readers are served before writers, and in
+//! order; read-ahead never waits and never passes a waiter. Of the writers, those come first whose files have come
+//! farthest: some files that are soon closed and stored give back more than many that have begun. Every fourth turn is
+//! that of whoever has waited longest.
+//!
+//! The bytes of a write that waits are in memory, too: the kernel has handed them over. They count against what is
+//! given to others, except for a part that lets the first in line go on.
 //!
 //! The lock is a leaf: nothing else is locked, and no reservation dropped, while it is held.
 
@@ -42,6 +47,10 @@ const MIN_RESERVE: u64 = 12 << 20;
 const MAX_RESERVE: u64 = 64 << 20;
 /// The part that writes leave to read-ahead is one in this many.
 const AHEAD_SHARE: u64 = 4;
+/// Of what writes may take, one part in so many is theirs however many wait.
+const GO_ON_SHARE: u64 = 4;
+/// One writer in so many is served because it has waited longest.
+const IN_ORDER: u64 = 4;
 /// Below this nothing works: the reserve and two parts' worth of writes.
 pub(in crate::io) const MIN_CEILING: u64 = 24 << 20;
 
@@ -59,23 +68,49 @@ struct State {
     unsent: u64,
     fetch: u64,
     cached: u64,
+    /// Of writes that stand in line.
+    waiting: u64,
     peak: u64,
     /// Count releases of any bytes, and of unsent ones; waiters see by them whether anything moves.
     moves: u64,
     unsent_moves: u64,
     readers: VecDeque<Waiter>,
     writers: VecDeque<Waiter>,
+    /// Writers served from the line.
+    turns: u64,
 }
 
 #[derive(Debug)]
 struct Waiter {
     bytes: u64,
+    /// How many bytes its file has already.
+    holds: u64,
     grant: oneshot::Sender<Reservation>,
 }
 
 impl State {
     fn used(&self) -> u64 {
         self.unsent + self.fetch + self.cached
+    }
+
+    fn line(&mut self, want: Want) -> &mut VecDeque<Waiter> {
+        match want {
+            Want::Demand | Want::Ahead => &mut self.readers,
+            Want::Write => &mut self.writers,
+        }
+    }
+
+    /// Whose turn it is.
+    fn next(&self, want: Want) -> Option<usize> {
+        if want != Want::Write {
+            return (!self.readers.is_empty()).then_some(0);
+        }
+        if self.turns.is_multiple_of(IN_ORDER) {
+            return (!self.writers.is_empty()).then_some(0);
+        }
+        // Of those that hold the same, the first.
+        let all = self.writers.iter().enumerate().rev();
+        all.max_by_key(|(_, waiter)| waiter.holds).map(|(at, _)| at)
     }
 
     fn of(&mut self, kind: Use) -> &mut u64 {
@@ -96,6 +131,11 @@ impl Budget {
             readers: Arc::default(),
             state: Mutex::default(),
         })
+    }
+
+    /// What only reads that somebody waits for may take.
+    pub(in crate::io) fn reserve(&self) -> u64 {
+        self.reserve
     }
 
     /// The most that unsent writes may take.
@@ -138,8 +178,11 @@ impl Budget {
             }
         };
         let readers = state.readers.front().map_or(0, |w| lack(w, Want::Demand));
-        let writers = state.writers.front().map_or(0, |w| lack(w, Want::Write));
-        readers.max(writers)
+        let next = state.next(Want::Write).and_then(|at| state.writers.get(at));
+        let writers = next.map_or(0, |w| lack(w, Want::Write));
+        // Blocks make room for what waits, as well as they can.
+        let over = (state.used() + state.waiting).saturating_sub(self.ceiling);
+        readers.max(writers).max(over.min(state.cached))
     }
 
     /// Takes the bytes at once, or tells how many cached bytes must go first (0: evicting does
@@ -165,20 +208,23 @@ impl Budget {
         Ok(self.take(&mut state, want, bytes))
     }
 
-    /// Gets in line. Dropping the receiver leaves the line, and gives back what was granted.
+    /// Gets in line; `holds`: how many bytes the file of a writer has already. Dropping the receiver leaves the line, and gives
+    /// back what was granted.
     pub(in crate::io) fn queue(
         self: &Arc<Self>,
         want: Want,
         bytes: u64,
+        holds: u64,
     ) -> oneshot::Receiver<Reservation> {
         let (grant, granted) = oneshot::channel();
         {
             let mut state = self.lock();
-            let line = match want {
-                Want::Demand | Want::Ahead => &mut state.readers,
-                Want::Write => &mut state.writers,
-            };
-            line.push_back(Waiter { bytes, grant });
+            state.waiting += of_write(want, bytes);
+            state.line(want).push_back(Waiter {
+                bytes,
+                holds,
+                grant,
+            });
         }
         self.serve();
         granted
@@ -205,24 +251,20 @@ impl Budget {
     ) -> Option<(oneshot::Sender<Reservation>, Reservation)> {
         for want in [Want::Demand, Want::Write] {
             loop {
-                let line = match want {
-                    Want::Demand | Want::Ahead => &mut state.readers,
-                    Want::Write => &mut state.writers,
-                };
-                let Some(first) = line.front() else { break };
+                let Some(at) = state.next(want) else { break };
+                let first = &state.line(want)[at];
+                let bytes = first.bytes;
                 if first.grant.is_closed() {
-                    line.pop_front();
+                    state.line(want).remove(at);
+                    state.waiting -= of_write(want, bytes);
                     continue;
                 }
-                let bytes = first.bytes;
                 if !self.fixed_fits(state, want, bytes) || state.used() + bytes > self.ceiling {
                     break;
                 }
-                let line = match want {
-                    Want::Demand | Want::Ahead => &mut state.readers,
-                    Want::Write => &mut state.writers,
-                };
-                let waiter = line.pop_front()?;
+                let waiter = state.line(want).remove(at)?;
+                state.waiting -= of_write(want, bytes);
+                state.turns += u64::from(want == Want::Write);
                 let reservation = self.take(state, want, bytes);
                 return Some((waiter.grant, reservation));
             }
@@ -241,7 +283,15 @@ impl Budget {
             Want::Write if self.readers.load(Ordering::Relaxed) > 0 => limit / AHEAD_SHARE,
             _ => 0,
         };
-        state.unsent + state.fetch.max(left) + bytes <= limit
+        if state.unsent + state.fetch.max(left) + bytes > limit {
+            return false;
+        }
+        let others = match want {
+            Want::Write if !state.writers.is_empty() => state.waiting.saturating_sub(bytes),
+            _ => 0,
+        };
+        let go_on = state.unsent + bytes <= limit / GO_ON_SHARE;
+        go_on || state.unsent + state.fetch + bytes + others <= self.ceiling
     }
 
     fn take(self: &Arc<Self>, state: &mut State, want: Want, bytes: u64) -> Reservation {
@@ -276,6 +326,14 @@ impl Budget {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is in memory already while its writer waits.
+fn of_write(want: Want, bytes: u64) -> u64 {
+    match want {
+        Want::Write => bytes,
+        Want::Demand | Want::Ahead => 0,
     }
 }
 
@@ -341,93 +399,5 @@ impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: u64 = 1 << 20;
-
-    #[test]
-    fn unsent_bytes_leave_the_reserve_to_reads() {
-        let budget = Budget::new(32 * MIB);
-        let write = budget
-            .try_reserve(Want::Write, budget.write_limit())
-            .expect("empty");
-        assert_eq!(budget.try_reserve(Want::Write, 1).expect_err("full"), 0);
-        assert_eq!(budget.try_reserve(Want::Ahead, 1).expect_err("full"), 0);
-        let read = budget
-            .try_reserve(Want::Demand, 12 * MIB)
-            .expect("the reserve is free");
-        assert_eq!(budget.used(), 32 * MIB);
-        drop((write, read));
-        assert_eq!((budget.used(), budget.peak()), (0, 32 * MIB));
-    }
-
-    #[test]
-    fn cached_bytes_are_reported_as_what_must_go() {
-        let budget = Budget::new(32 * MIB);
-        let mut cached = budget.try_reserve(Want::Demand, 30 * MIB).expect("empty");
-        cached.turn(Use::Cached);
-        assert_eq!(
-            budget.try_reserve(Want::Write, 5 * MIB).expect_err("full"),
-            3 * MIB
-        );
-        let mut waiting = budget.queue(Want::Write, 5 * MIB);
-        assert_eq!(budget.shortage(), 3 * MIB);
-        assert!(waiting.try_recv().is_err());
-        drop(cached.split(4 * MIB));
-        assert_eq!(waiting.try_recv().expect("granted").bytes(), 5 * MIB);
-    }
-
-    #[test]
-    fn waiters_are_served_in_order_and_readers_first() {
-        let budget = Budget::new(32 * MIB);
-        let all = budget.try_reserve(Want::Write, 20 * MIB).expect("empty");
-        let rest = budget.try_reserve(Want::Demand, 12 * MIB).expect("free");
-        let mut first = budget.queue(Want::Write, 2 * MIB);
-        let mut second = budget.queue(Want::Write, MIB);
-        let mut read = budget.queue(Want::Demand, 12 * MIB);
-        assert!(budget.try_reserve(Want::Write, 0).is_err(), "no overtaking");
-        drop(rest);
-        let got = read.try_recv().expect("granted");
-        assert!(first.try_recv().is_err() && second.try_recv().is_err());
-        drop((all, got));
-        assert!(first.try_recv().is_ok() && second.try_recv().is_ok());
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn a_waiter_that_left_holds_up_nobody() {
-        let budget = Budget::new(32 * MIB);
-        let all = budget.try_reserve(Want::Write, 20 * MIB).expect("empty");
-        drop(budget.queue(Want::Write, 20 * MIB));
-        let mut second = budget.queue(Want::Write, MIB);
-        drop(all);
-        let got = second.try_recv().expect("granted");
-        assert_eq!(budget.used(), MIB);
-        drop(got);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn a_grant_that_nobody_takes_comes_back() {
-        let budget = Budget::new(32 * MIB);
-        let all = budget.try_reserve(Want::Write, 20 * MIB).expect("empty");
-        let waiting = budget.queue(Want::Write, 20 * MIB);
-        drop(all);
-        assert_eq!(budget.used(), 20 * MIB);
-        drop(waiting);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn the_last_slice_pays_back() {
-        let budget = Budget::new(32 * MIB);
-        let room = budget.try_reserve(Want::Write, 1000).expect("empty");
-        let bytes = room.hold(vec![7; 1000]);
-        let slice = bytes.slice(10..20);
-        drop(bytes);
-        assert_eq!(budget.used(), 1000);
-        drop(slice);
-        assert_eq!(budget.used(), 0);
-    }
-}
+#[path = "budget/tests.rs"]
+mod tests;

@@ -17,8 +17,33 @@ use crate::io::write::content::Content;
 
 /// How long an owner that was asked to commit is believed to begin soon.
 const SOON_MS: u64 = 1_000;
+/// Of what is wanted to leave, one part in so many is enough before files that are being written are asked.
+const WRITTEN_SHARE: u64 = 8;
 /// One that did not is asked again after this time, behind those who were not asked yet.
 const ASK_AGAIN_MS: u64 = 5_000;
+
+/// A writer waits for memory for a content.
+struct Waits<'a>(&'a Content);
+
+impl<'a> Waits<'a> {
+    fn begin(content: &'a Content) -> Self {
+        content.waiters.fetch_add(1, Ordering::Relaxed);
+        Self(content)
+    }
+
+    /// How far a small file has come, which makes it worth while to let it finish. What can leave in parts need not be
+    /// finished for that.
+    fn holds(&self) -> u64 {
+        let size = self.0.size();
+        if size < 2 * MIN_PART { size } else { 0 }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Content {
     /// Waits for memory for a write.
@@ -27,7 +52,8 @@ impl Content {
         bytes: u64,
     ) -> Result<Reservation, Error> {
         let engine = &self.engine;
-        let mut granted = engine.budget.queue(Want::Write, bytes);
+        let waits = Waits::begin(self);
+        let mut granted = engine.budget.queue(Want::Write, bytes, waits.holds());
         let mut moves = engine.budget.unsent_moves();
         let failures = engine.failures.load(Ordering::Relaxed);
         let mut stuck: Option<Instant> = None;
@@ -120,13 +146,21 @@ impl Engine {
                 idle.push((waited.is_some(), open, unsent, content));
             }
         }
-        // Of what is closed the oldest first, as it is due next; then the largest.
-        idle.sort_by_key(|(asked, open, unsent, _)| {
-            let size = if *open { *unsent } else { 0 };
-            (*asked, *open, std::cmp::Reverse(size))
+        // Of what is closed the oldest first, as it is due next; then the largest, and at last what is being written,
+        // beginning with what has not come far.
+        idle.sort_by_cached_key(|(asked, open, unsent, content)| {
+            let written = content.waiters.load(Ordering::Relaxed) > 0;
+            let rank = match (open, written) {
+                (false, _) => 0,
+                (true, false) => u64::MAX - unsent,
+                (true, true) => content.size(),
+            };
+            (*asked, *open, written, rank)
         });
-        for (_, _, unsent, content) in idle {
-            if leaving >= goal {
+        for (_, open, unsent, content) in idle {
+            // What is being written is stored once more when it is closed: best left to come to that.
+            let written = open && content.waiters.load(Ordering::Relaxed) > 0;
+            if leaving >= if written { goal / WRITTEN_SHARE } else { goal } {
                 break;
             }
             if Arc::ptr_eq(content, me) {
@@ -139,7 +173,7 @@ impl Engine {
             leaving += unsent;
             owner.please_commit();
         }
-        if leaving >= goal {
+        if leaving >= goal / WRITTEN_SHARE {
             *self.enough() = Some((now, on_the_way));
         }
         Ok(on_the_way)

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -37,12 +37,16 @@ pub struct Content {
     /// Memory that a commit gives back, and bytes of it in parts under way; readable without the lock.
     pub(in crate::io) unsent: AtomicU64,
     pub(in crate::io) flying: AtomicU64,
+    /// Writers that wait for memory.
+    pub(in crate::io) waiters: AtomicUsize,
     /// When the owner was asked to commit (`Engine::now_ms`), 0 for never.
     pub(in crate::io) asked: AtomicU64,
     /// The owner will commit it anyway, and nothing was changed since it said so.
     pub(in crate::io) closed: AtomicBool,
     /// Changes when a part of the stream has landed.
     pub(in crate::io) landed: watch::Sender<u64>,
+    /// Nothing more is sent of it: it is about to be removed.
+    stopped: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Content {
@@ -175,9 +179,11 @@ impl Content {
             committing: AtomicBool::new(false),
             unsent: AtomicU64::new(0),
             flying: AtomicU64::new(0),
+            waiters: AtomicUsize::new(0),
             asked: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             landed: watch::Sender::new(0),
+            stopped: watch::Sender::new(false),
         })
     }
 
@@ -384,6 +390,27 @@ impl Content {
     /// The name stays after all.
     pub fn release_parts(&self) {
         self.lock().held = false;
+    }
+
+    /// Nobody is to read these bytes again, as the name is about to go: what is being sent in parts is broken off,
+    /// a commit under way ends with `Stopped`, and nothing else is sent until `go_on`. Nothing is dropped yet.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// The name stays after all.
+    pub fn go_on(&self) {
+        self.stopped.send_replace(false);
+    }
+
+    pub(in crate::io) fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Returns when it is stopped.
+    pub(in crate::io) async fn until_stopped(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
     /// Nobody will ask for these bytes again: drops them, cancels a started large file.

@@ -33,6 +33,8 @@ pub(in crate::vfs) struct FileHandle {
     pub(in crate::vfs::ops) content: Arc<Content>,
     pub(in crate::vfs::ops) cursor: Cursor,
     pub(in crate::vfs::ops) write: bool,
+    /// It was opened to be read, perhaps to be written, too.
+    pub(in crate::vfs::ops) read: bool,
     /// A program is run from it, as long as it is open.
     runs: bool,
     /// Counts the beginnings and ends of writes.
@@ -115,6 +117,7 @@ impl Vfs {
             content,
             cursor: Cursor::default(),
             write,
+            read: flags & libc::O_ACCMODE != libc::O_WRONLY,
             runs: flags & RUNS != 0,
             writes: AtomicU64::new(0),
         })));
@@ -123,6 +126,14 @@ impl Vfs {
             return Err(error);
         }
         Ok(Opened { fh, keep_cache })
+    }
+
+    /// Whether somebody can read a file by a handle.
+    pub(in crate::vfs) fn is_open_to_read(&self, ino: Ino) -> bool {
+        let handles = self.shared.handles.lock();
+        let handles = handles.unwrap_or_else(PoisonError::into_inner);
+        let mut all = handles.values();
+        all.any(|handle| matches!(&**handle, Handle::File(file) if file.ino == ino && file.read))
     }
 
     /// Whether a program is run from a file. The kernel refuses to open that for writing; but an O_TRUNC

@@ -13,12 +13,14 @@ use log::warn;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::b2::{ErrorKind, FileId};
+use crate::io::Content;
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::leaving::{Failures, Leaving};
 use crate::vfs::names::name::MARKER;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::drain::unharmed;
 use crate::vfs::pathlock::{Claim, PathGuard};
+use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::{Leaves, Stored, Why};
 use crate::vfs::versions::removal::{self, Removal};
 use crate::vfs::versions::supersede::is_right_in;
@@ -60,6 +62,32 @@ pub(in crate::vfs) struct Gone {
     pub(in crate::vfs) full: String,
     pub(in crate::vfs) removal: Removal,
     pub(in crate::vfs) guard: PathGuard,
+}
+
+/// A content of which nothing is sent while its name goes; dropped without `gone`, it is stored after all.
+struct Unread {
+    vfs: Vfs,
+    ino: Ino,
+    content: Arc<Content>,
+    gone: bool,
+}
+
+impl Unread {
+    /// The name has gone, and with it what was unsent.
+    fn gone(mut self) {
+        self.gone = true;
+        self.content.discard();
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if !self.gone {
+            self.content.go_on();
+            let queue = &self.vfs.shared.queue;
+            queue.push(self.ino, Queue::QUIET, Urgency::Closed);
+        }
+    }
 }
 
 /// While it lives, rows of a name are ignored; dropped without `ended`, the name is there again.
@@ -114,6 +142,7 @@ impl Vfs {
                 self.full(&path)
             };
             self.may_remove()?;
+            let unread = self.stop_unread(ino);
             let guard = self
                 .shared
                 .paths
@@ -122,9 +151,13 @@ impl Vfs {
             if !self.is_at(&self.tree(), ino, &full) {
                 continue;
             }
-            self.keep_readable(ino, &full).await?;
+            if unread.is_none() {
+                self.keep_readable(ino, &full).await?;
+            }
             let Some(place) = self.removal_place().await else {
-                return self.unlink_now(ino, &full).await;
+                self.unlink_now(ino, &full).await?;
+                unread.map(Unread::gone);
+                return Ok(());
             };
             let mut tree = self.tree();
             if !self.is_at(&tree, ino, &full) {
@@ -143,8 +176,30 @@ impl Vfs {
                 self.remove_later(gone, place);
             }
             self.take_out(&mut tree, ino);
+            drop(tree);
+            unread.map(Unread::gone);
             return Ok(());
         }
+    }
+
+    /// A file that is about to go, and that nobody can read: what it has unsent need not be sent. `None` when there is
+    /// nothing unsent, or somebody has it open for reading.
+    fn stop_unread(&self, ino: Ino) -> Option<Unread> {
+        let content = {
+            let tree = self.tree();
+            let node = tree.get(ino).ok().filter(|node| node.content_dirty())?;
+            node.object()?.content.clone()?
+        };
+        if self.is_open_to_read(ino) {
+            return None;
+        }
+        content.stop();
+        Some(Unread {
+            vfs: self.clone(),
+            ino,
+            content,
+            gone: false,
+        })
     }
 
     /// Removes a file's name and waits for B2.

@@ -75,6 +75,8 @@ impl Vfs {
         ino: Ino,
         why: Why,
     ) -> Result<(), Error> {
+        /// Somebody else is to get the lock meanwhile.
+        const MOMENT: Duration = Duration::from_millis(5);
         loop {
             let full = {
                 let tree = self.tree();
@@ -86,13 +88,19 @@ impl Vfs {
                 };
                 self.full(&place)
             };
-            let _guard = self.lock_name(&full).await?;
+            let guard = self.lock_name(&full).await?;
             let same = self
                 .tree()
                 .place(ino)
                 .is_some_and(|place| self.full(&place) == full);
             if same {
-                return self.commit_content_at(ino, &full, why).await;
+                match self.commit_content_at(ino, &full, why).await {
+                    // Whoever removes it waits for this lock; then there is nothing to store, or it is tried again.
+                    Err(Error::NotFound) => {}
+                    done => return done,
+                }
+                drop(guard);
+                tokio::time::sleep(MOMENT).await;
             }
         }
     }
