@@ -49,6 +49,8 @@ const MAX_RESERVE: u64 = 64 << 20;
 const AHEAD_SHARE: u64 = 4;
 /// Of what writes may take, one part in so many is theirs however many wait.
 const GO_ON_SHARE: u64 = 4;
+/// A file that has so many bytes has come far.
+const FAR: u64 = 1 << 20;
 /// One writer in so many is served because it has waited longest.
 const IN_ORDER: u64 = 4;
 /// Below this nothing works: the reserve and two parts' worth of writes.
@@ -100,17 +102,17 @@ impl State {
         }
     }
 
-    /// Whose turn it is.
-    fn next(&self, want: Want) -> Option<usize> {
-        if want != Want::Write {
-            return (!self.readers.is_empty()).then_some(0);
-        }
-        if self.turns.is_multiple_of(IN_ORDER) {
-            return (!self.writers.is_empty()).then_some(0);
-        }
+    /// Whose turn it is: in order of these, the first that fits.
+    fn next(&self, want: Want) -> [Option<usize>; 2] {
+        let line = match want {
+            Want::Demand | Want::Ahead => return [(!self.readers.is_empty()).then_some(0), None],
+            Want::Write => &self.writers,
+        };
         // Of those that hold the same, the first.
-        let all = self.writers.iter().enumerate().rev();
-        all.max_by_key(|(_, waiter)| waiter.holds).map(|(at, _)| at)
+        let all = line.iter().enumerate().rev();
+        let farthest = all.max_by_key(|(_, waiter)| waiter.holds).map(|(at, _)| at);
+        let first = self.turns.is_multiple_of(IN_ORDER);
+        [first.then_some(0).and(farthest.map(|_| 0)), farthest]
     }
 
     fn of(&mut self, kind: Use) -> &mut u64 {
@@ -171,15 +173,16 @@ impl Budget {
     pub(in crate::io) fn shortage(&self) -> u64 {
         let state = self.lock();
         let lack = |waiter: &Waiter, want| {
-            if self.fixed_fits(&state, want, waiter.bytes) {
+            if self.fits_in_line(&state, want, waiter) {
                 (state.used() + waiter.bytes).saturating_sub(self.ceiling)
             } else {
                 0
             }
         };
         let readers = state.readers.front().map_or(0, |w| lack(w, Want::Demand));
-        let next = state.next(Want::Write).and_then(|at| state.writers.get(at));
-        let writers = next.map_or(0, |w| lack(w, Want::Write));
+        let next = state.next(Want::Write).into_iter().flatten();
+        let next = next.filter_map(|at| state.writers.get(at));
+        let writers = next.map(|w| lack(w, Want::Write)).max().unwrap_or(0);
         // Blocks make room for what waits, as well as they can.
         let over = (state.used() + state.waiting).saturating_sub(self.ceiling);
         readers.max(writers).max(over.min(state.cached))
@@ -251,17 +254,24 @@ impl Budget {
     ) -> Option<(oneshot::Sender<Reservation>, Reservation)> {
         for want in [Want::Demand, Want::Write] {
             loop {
-                let Some(at) = state.next(want) else { break };
-                let first = &state.line(want)[at];
-                let bytes = first.bytes;
-                if first.grant.is_closed() {
-                    state.line(want).remove(at);
-                    state.waiting -= of_write(want, bytes);
+                if let Some(left) = state.line(want).iter().position(|w| w.grant.is_closed()) {
+                    let left = state.line(want).remove(left);
+                    state.waiting -= left.map_or(0, |left| of_write(want, left.bytes));
                     continue;
                 }
-                if !self.fixed_fits(state, want, bytes) || state.used() + bytes > self.ceiling {
+                let fits = |at: &usize| {
+                    let line = match want {
+                        Want::Demand | Want::Ahead => &state.readers,
+                        Want::Write => &state.writers,
+                    };
+                    let waiter = &line[*at];
+                    self.fits_in_line(state, want, waiter)
+                        && state.used() + waiter.bytes <= self.ceiling
+                };
+                let Some(at) = state.next(want).into_iter().flatten().find(fits) else {
                     break;
-                }
+                };
+                let bytes = state.line(want)[at].bytes;
                 let waiter = state.line(want).remove(at)?;
                 state.waiting -= of_write(want, bytes);
                 state.turns += u64::from(want == Want::Write);
@@ -283,15 +293,25 @@ impl Budget {
             Want::Write if self.readers.load(Ordering::Relaxed) > 0 => limit / AHEAD_SHARE,
             _ => 0,
         };
-        if state.unsent + state.fetch.max(left) + bytes > limit {
+        state.unsent + state.fetch.max(left) + bytes <= limit
+    }
+
+    /// The same of one that stands in line. Files that have come far may take all that writes may, others leave a part to
+    /// them: else each would get as much as the next one, and none would come to its end.
+    fn fits_in_line(&self, state: &State, want: Want, waiter: &Waiter) -> bool {
+        if !self.fixed_fits(state, want, waiter.bytes) {
             return false;
         }
-        let others = match want {
-            Want::Write if !state.writers.is_empty() => state.waiting.saturating_sub(bytes),
-            _ => 0,
-        };
-        let go_on = state.unsent + bytes <= limit / GO_ON_SHARE;
-        go_on || state.unsent + state.fetch + bytes + others <= self.ceiling
+        if want != Want::Write || waiter.holds >= FAR {
+            return true;
+        }
+        let limit = self.write_limit();
+        let share = limit / 2 + limit / 2 * waiter.holds / FAR;
+        let others = state.waiting.saturating_sub(waiter.bytes);
+        let room = self.ceiling.saturating_sub(others + state.fetch);
+        let most = share.min(room).max(limit / GO_ON_SHARE);
+        // What is alone has nobody to leave anything to.
+        others == 0 || state.unsent + waiter.bytes <= most
     }
 
     fn take(self: &Arc<Self>, state: &mut State, want: Want, bytes: u64) -> Reservation {
