@@ -197,7 +197,7 @@ impl Content {
         }
         let limits = Limits {
             large_file: engine.settings.large_file.min(plan::MAX_PART),
-            part_size: engine.settings.part_size,
+            sizes: engine.sizes(),
         };
         match plan::plan(&snapshot.runs(), limits) {
             Plan::Upload => {
@@ -213,7 +213,7 @@ impl Content {
             Plan::Parts(steps) => {
                 let sha1 = hash_in_memory(&snapshot).await;
                 let id = engine.start_large(target, sha1).await?;
-                let mut large = Large::growing(id.clone(), Vec::new(), 0);
+                let mut large = Large::growing(id.clone(), limits.sizes.least(), Vec::new(), 0);
                 large.close(steps, snapshot.size, snapshot.seq);
                 let wanted = {
                     let mut state = self.lock();

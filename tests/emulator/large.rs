@@ -90,7 +90,9 @@ async fn an_account_may_ask_for_other_parts() {
         f.server
             .set_faults(&[&format!("minimum-part={minimum}")])
             .unwrap();
-        let told = authorize(&f, 4, f.server.key_id(), f.server.key()).await.ok();
+        let told = authorize(&f, 4, f.server.key_id(), f.server.key())
+            .await
+            .ok();
         let api = &told["apiInfo"]["storageApi"];
         assert_eq!(api["absoluteMinimumPartSize"], minimum);
         let file = f.start_large("a").await;

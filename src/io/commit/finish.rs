@@ -40,7 +40,7 @@ impl Content {
             let steps = plan::parts(
                 snapshot.start,
                 &snapshot.runs(),
-                plan::even(tail, engine.settings.part_size, engine.settings.uploads),
+                engine.sizes().even(tail, engine.settings.uploads),
                 MAX_PARTS - grown as u64,
                 stream.large.lacking(),
             );

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::b2::{Action, CopyMetadata, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
-use crate::io::commit::plan::{self, MAX_PART, MAX_PARTS, MIN_PART};
+use crate::io::commit::plan::{self, MAX_PART, MAX_PARTS, Sizes};
 use crate::io::commit::snapshot::{Snapshot, Span};
 use crate::io::commit::stream::{id_of, source_error};
 use crate::io::engine::Engine;
@@ -46,6 +46,11 @@ fn now_ms() -> u64 {
 }
 
 impl Engine {
+    /// Sizes of parts, as the account wants them.
+    pub(in crate::io) fn sizes(&self) -> Sizes {
+        Sizes::new(self.client.minimum_part_size(), self.settings.part_size)
+    }
+
     /// Begins a large file.
     pub(in crate::io) async fn start_large(
         &self,
@@ -157,7 +162,7 @@ impl Engine {
     ) -> Result<FileVersion, Error> {
         let mut target = small_target(target);
         // B2 knows no hash of what went up in parts, and cannot carry what it does not know.
-        if let Some(sha1) = record.sha1().filter(|_| record.size > MIN_PART) {
+        if let Some(sha1) = record.sha1().filter(|_| record.size > self.sizes().least()) {
             target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
         }
         match self.copy(&record.version(), &target).await {
@@ -175,7 +180,7 @@ impl Engine {
         let record = self.records.intern(source.clone());
         let all = Span::Stored(Stored::new(&record, 0..source.size));
         let snapshot = Snapshot::new(0..source.size, 0, None, vec![all]);
-        let steps = plan::parts(0, &snapshot.runs(), MAX_PART, MAX_PARTS, 2);
+        let steps = plan::parts(0, &snapshot.runs(), self.sizes(), MAX_PARTS, 2);
         let large = self.start_large(target, sha1).await?;
         let copied = async {
             let hashes = self.send_parts(&large, 1, &steps, &snapshot).await?;
