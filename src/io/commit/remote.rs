@@ -148,7 +148,7 @@ impl Engine {
                 info: target.info,
             };
             self.client
-                .copy_file(&source.id, &target.name, &metadata)
+                .copy_file(&source.id, source.size, &target.name, &metadata)
                 .await?
         };
         Ok(version)
