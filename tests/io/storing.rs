@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use b2fuse::emulator;
-use b2fuse::io::{Cursor, Error, Settings};
+use b2fuse::io::{Covered, Cursor, Error, Settings};
 use sha1::{Digest, Sha1};
 
 use super::rig::{MIB, Rig, noise, settings, target};
@@ -483,7 +483,8 @@ async fn a_copy_keeps_content_and_takes_the_new_info() {
     let version = rig.seed("source", 30_000_000).await;
     let mut copy = target("copy");
     copy.info.insert("mode".to_owned(), "100600".to_owned());
-    let made = rig.io.copy(&version, &copy).await.expect("copied");
+    let made = rig.io.copy(&version, &copy, Covered::PutOnTop).await;
+    let made = made.expect("copied");
     assert_eq!(
         (made.size, made.info.get("mode").map(String::as_str)),
         (30_000_000, Some("100600"))
@@ -491,7 +492,7 @@ async fn a_copy_keeps_content_and_takes_the_new_info() {
     let huge = rig.seed("huge", 12_000_000_000).await;
     let made = rig
         .io
-        .copy(&huge, &target("huge copy"))
+        .copy(&huge, &target("huge copy"), Covered::PutOnTop)
         .await
         .expect("copied");
     assert_eq!(made.size, huge.size);

@@ -19,7 +19,7 @@ pub(in crate::io) const MAX_PARTS: u64 = 10_000;
 pub(in crate::io) const MAX_FILE: u64 = 10_000_000_000_000;
 /// A copied range is at most this long as long as the number of parts allows, so that many run
 /// side by side and no single call takes minutes.
-const COPY_PART: u64 = 500_000_000;
+pub(in crate::io) const COPY_PART: u64 = 500_000_000;
 /// What the additional calls of a large file are worth in bytes of transfer.
 const PARTS_COST: u64 = 1 << 20;
 
@@ -195,7 +195,7 @@ pub(in crate::io) fn parts(
             return at_least(min, steps, start..start + size, least);
         }
         // Too many: larger pieces, and short copies are not worth a part any more.
-        copy = MAX_PART;
+        copy = (copy * 2).min(MAX_PART);
         if part == MAX_PART {
             shorter = (shorter / 2).max(1);
         }
