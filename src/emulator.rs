@@ -35,7 +35,8 @@
 //! Words without a colon are switches: `no-md5` (contentMd5 null, for speed), `no-encryption` (buckets without SSE-B2; also
 //! lifts the 2048 byte limit), `old-names` (slash rules of before 2020), `odd-next` (nextFileName that names no file),
 //! `custom-timestamps` (the account may set upload times), `token-life=SECONDS`, `maximum-copy=BYTES`,
-//! `recommended-part=BYTES` (what authorizations recommend).
+//! `recommended-part=BYTES` (what authorizations recommend), `minimum-part=BYTES` (what they say every part but the last must
+//! have, and a finish wants).
 //!
 //! # Control
 //! At the API address: `GET /emulator/counters`, `GET /emulator/held` (a list of `{"call", "by"}`: the requests that `stall`,

@@ -88,6 +88,9 @@ pub enum Error {
     /// The memory budget is full of unsent bytes that cannot be stored.
     #[error("no memory left: the budget is full of bytes that could not be stored")]
     NoMemory,
+    /// Another client has stored something under the name of a copy while it was being made.
+    #[error("another client stored something there meanwhile")]
+    Covered,
     /// Larger than B2 can hold (10 TB).
     #[error("larger than B2 can hold")]
     TooLarge,
@@ -101,6 +104,15 @@ pub trait Owner: Send + Sync + 'static {
     fn target(&self) -> Option<NewFile>;
     /// Asks for a commit soon, because others wait for memory.
     fn please_commit(&self);
+}
+
+/// What becomes of a copy that took so long that another client's version has come to lie above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Covered {
+    /// It is made once more, on top: it holds what a program was told is stored.
+    PutOnTop,
+    /// It goes again, and the caller decides anew ([`Error::Covered`]).
+    GiveWay,
 }
 
 /// What a commit did.
@@ -150,8 +162,13 @@ impl Io {
 
     /// A server-side copy of any size under `target`'s name, type and info, which takes the source's place:
     /// what is cached of the source is that of the copy from here on.
-    pub async fn copy(&self, source: &Version, target: &NewFile) -> Result<FileVersion, Error> {
-        let version = self.engine.copy(source, target).await?;
+    pub async fn copy(
+        &self,
+        source: &Version,
+        target: &NewFile,
+        covered: Covered,
+    ) -> Result<FileVersion, Error> {
+        let version = self.engine.copy(source, target, covered).await?;
         self.engine.moved(source, &version);
         Ok(version)
     }
@@ -162,8 +179,9 @@ impl Io {
         &self,
         source: &Version,
         target: &NewFile,
+        covered: Covered,
     ) -> Result<FileVersion, Error> {
-        let version = self.engine.copy_unseen(source, target).await?;
+        let version = self.engine.copy_unseen(source, target, covered).await?;
         self.engine.moved(source, &version);
         Ok(version)
     }

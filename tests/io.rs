@@ -14,6 +14,8 @@ mod holes;
 mod keeping;
 #[path = "io/large.rs"]
 mod large;
+#[path = "io/long_copies.rs"]
+mod long_copies;
 #[path = "io/model.rs"]
 mod model;
 #[path = "io/reading.rs"]

@@ -35,6 +35,8 @@ mod lagging;
 mod late_lists;
 #[path = "vfs/listing.rs"]
 mod listing;
+#[path = "vfs/two_writers/long_copies.rs"]
+mod long_copies;
 #[path = "vfs/names.rs"]
 mod named;
 #[path = "vfs/one_name.rs"]

@@ -217,6 +217,11 @@ impl Client {
         self.session().account.clone()
     }
 
+    /// Bytes that every part but the last must have, by the last authorize.
+    pub fn minimum_part_size(&self) -> u64 {
+        self.session().account.minimum_part_size
+    }
+
     /// Whether the key has a capability, by the last authorize.
     pub fn may(&self, capability: &str) -> bool {
         self.session().account.may(capability)

@@ -9,15 +9,16 @@ use super::wire::Row;
 use super::{Client, CopyMetadata, Error, FileId, FileInfo, FileName, FileVersion, Lost};
 
 impl Client {
-    /// At most 5 GB; larger sources go by `copy_part`. A lost reply is resolved, not blindly
-    /// asked for again.
+    /// Copies a version of `size` bytes, at most 5 GB; larger ones go by `copy_part`. A lost reply is
+    /// resolved, not blindly asked for again.
     pub async fn copy_file(
         &self,
         source: &FileId,
+        size: u64,
         name: &FileName,
         metadata: &CopyMetadata,
     ) -> Result<FileVersion, Error> {
-        let mut tries = self.tries(Call::CopyFile, name.as_str());
+        let mut tries = self.tries_to_copy(Call::CopyFile, name.as_str(), size);
         let mut request = json!({
             "sourceFileId": source.to_string(),
             "fileName": name.as_str(),

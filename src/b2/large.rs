@@ -143,7 +143,8 @@ impl Client {
         source: &FileId,
         range: Range<u64>,
     ) -> Result<PartDone, Error> {
-        let tries = self.tries(Call::CopyPart, &large.to_string());
+        let size = range.end.saturating_sub(range.start);
+        let tries = self.tries_to_copy(Call::CopyPart, &large.to_string(), size);
         let request = json!({
             "largeFileId": large.to_string(),
             "partNumber": number,
@@ -152,7 +153,6 @@ impl Client {
         });
         let ended = tries.within(Call::CopyPart);
         let row: Row = self.call(tries, &request).await?;
-        let size = range.end.saturating_sub(range.start);
         match row.sha1() {
             ContentSha1::Verified(sha1) | ContentSha1::Unverified(sha1) if row.size() == size => {
                 Ok(PartDone { number, size, sha1 })

@@ -12,7 +12,7 @@ use super::error::{ApiError, Result};
 use super::http::Request;
 use super::keys::Key;
 use super::params::Params;
-use super::rules::{HEADER_INFO, MINIMUM_PART};
+use super::rules::HEADER_INFO;
 
 pub(super) fn authorize(request: &Request) -> Result<Bytes> {
     let refused = || ApiError::new(401, "bad_auth_token", "");
@@ -37,7 +37,7 @@ pub(super) fn authorize(request: &Request) -> Result<Bytes> {
     let urls = shared.urls();
     let account_id = shared.account().id.clone();
     let common = json!({
-        "absoluteMinimumPartSize": MINIMUM_PART,
+        "absoluteMinimumPartSize": switches.minimum_part,
         "apiUrl": urls.api,
         "downloadUrl": urls.download,
         "recommendedPartSize": switches.recommended_part,

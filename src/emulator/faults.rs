@@ -82,6 +82,7 @@ pub(super) struct Switches {
     pub(super) token_life: Duration,
     pub(super) maximum_copy: u64,
     pub(super) recommended_part: u64,
+    pub(super) minimum_part: u64,
 }
 
 impl Default for Switches {
@@ -95,6 +96,7 @@ impl Default for Switches {
             token_life: Duration::from_secs(24 * 3600),
             maximum_copy: super::rules::MAXIMUM_UPLOAD,
             recommended_part: super::rules::RECOMMENDED_PART,
+            minimum_part: super::rules::MINIMUM_PART,
         }
     }
 }
@@ -200,6 +202,7 @@ fn parse_switch(word: &str, switches: &mut Switches) -> Result<bool, String> {
         "token-life" => switches.token_life = Duration::from_secs(number()?),
         "maximum-copy" => switches.maximum_copy = number()?,
         "recommended-part" => switches.recommended_part = number()?,
+        "minimum-part" => switches.minimum_part = number()?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -9,7 +9,7 @@ use super::content::Content;
 use super::error::{ApiError, Result};
 use super::http::Request;
 use super::params::Params;
-use super::rules::{MINIMUM_PART, check_header_size, check_info, resolve_content_type};
+use super::rules::{check_header_size, check_info, resolve_content_type};
 use super::text::hex;
 use super::version::{Action, Encryption, Entry, Info, Sha1, Version};
 
@@ -90,7 +90,7 @@ pub(super) fn start(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&Entry::of(&version, &request.viewer()))
 }
 
-fn check_parts(parts: &Parts, sha1s: &[String]) -> Result<()> {
+fn check_parts(parts: &Parts, sha1s: &[String], minimum: u64) -> Result<()> {
     if sha1s.len() < 2 {
         return Err(ApiError::bad_request(
             "large files must have at least 2 parts",
@@ -111,9 +111,9 @@ fn check_parts(parts: &Parts, sha1s: &[String]) -> Result<()> {
                 format!("Part number {number} has SHA-1 {}", hex(&part.hashes.sha1)),
             ));
         }
-        if number < sha1s.len() as u64 && part.content.len() < MINIMUM_PART {
+        if number < sha1s.len() as u64 && part.content.len() < minimum {
             return Err(ApiError::bad_request(format!(
-                "Part number {number} is smaller than {MINIMUM_PART} bytes"
+                "Part number {number} is smaller than {minimum} bytes"
             )));
         }
     }
@@ -133,13 +133,14 @@ pub(super) fn finish(request: &Request, params: &Params) -> Result<Bytes> {
         .texts("partSha1Array")?
         .ok_or_else(|| ApiError::bad_request("required field partSha1Array is missing"))?;
     request.check("writeFiles", None, None)?;
+    let minimum = request.shared.faults.switches().minimum_part;
     let finished = {
         let mut account = request.shared.account();
         let file = account.started(id)?;
         request.check("writeFiles", Some(&file.bucket), Some(&file.name))?;
         let none = Parts::new();
         let parts = account.parts(file.number).unwrap_or(&none);
-        check_parts(parts, &sha1s)?;
+        check_parts(parts, &sha1s, minimum)?;
         let finished = Version {
             action: Action::Upload,
             content: Content::join(parts.values().map(|part| &part.content)),

@@ -5,6 +5,7 @@
 //! the overlay, later ones stay on top. Until B2 has acknowledged everything nothing changes, so
 //! a failed commit, or one whose caller went away, leaves the content as it was.
 
+pub(in crate::io) mod copy;
 pub(in crate::io) mod finish;
 pub(in crate::io) mod large;
 pub(in crate::io) mod plan;
@@ -16,18 +17,17 @@ pub(in crate::io) mod sum;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use sha1::{Digest as _, Sha1 as Hasher};
 
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Lost, NewFile, Sha1};
 use crate::io::commit::finish::hash_after;
 use crate::io::commit::large::{End, Large};
-use crate::io::commit::plan::{Limits, Plan, Step};
+use crate::io::commit::plan::{Limits, Plan};
 use crate::io::commit::remote::small_target;
 use crate::io::commit::snapshot::Snapshot;
 use crate::io::commit::stream::{Stream, Streaming, id_of};
-use crate::io::engine::Engine;
 use crate::io::write::content::{Content, Misplaced, State};
 use crate::io::{Committed, Error, Version};
 
@@ -200,7 +200,7 @@ impl Content {
         }
         let limits = Limits {
             large_file: engine.settings.large_file.min(plan::MAX_PART),
-            part_size: engine.settings.part_size,
+            sizes: engine.sizes(),
         };
         match plan::plan(&snapshot.runs(), limits) {
             Plan::Upload => {
@@ -216,7 +216,7 @@ impl Content {
             Plan::Parts(steps) => {
                 let sha1 = hash_in_memory(&snapshot).await;
                 let id = engine.start_large(target, sha1).await?;
-                let mut large = Large::growing(id.clone(), Vec::new(), 0);
+                let mut large = Large::growing(id.clone(), limits.sizes.least(), Vec::new(), 0);
                 large.close(steps, snapshot.size, snapshot.seq);
                 let wanted = {
                     let mut state = self.lock();
@@ -345,31 +345,6 @@ impl Content {
             engine.delete_twin(&misplaced.version, &version.name);
         }
         Ok(committed)
-    }
-}
-
-impl Engine {
-    /// Sends and copies the parts of a snapshot, `first` and following; their hashes in order.
-    pub(in crate::io) async fn send_parts(
-        self: &Arc<Self>,
-        large: &FileId,
-        first: u32,
-        steps: &[Step],
-        snapshot: &Snapshot,
-    ) -> Result<Vec<Sha1>, Error> {
-        let snapshot = Arc::new(snapshot.clone());
-        let sends: Vec<BoxFuture<'static, Result<Sha1, Error>>> = (first..)
-            .zip(steps.iter().cloned())
-            .map(|(number, step)| {
-                let (engine, large) = (Arc::clone(self), large.clone());
-                let snapshot = Arc::clone(&snapshot);
-                async move { engine.send_part(&large, number, &step, &snapshot).await }.boxed()
-            })
-            .collect();
-        futures_util::stream::iter(sends)
-            .buffered(self.settings.uploads.max(1))
-            .try_collect()
-            .await
     }
 }
 

@@ -77,7 +77,7 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error {
             io::Error::B2(error) => Self::B2(error),
-            io::Error::Stale => Self::Stale,
+            io::Error::Stale | io::Error::Covered => Self::Stale,
             io::Error::TooLarge => Self::TooLarge,
             io::Error::NoMemory => Self::NoSpace(error.to_string()),
             io::Error::Corrupt(what) => Self::Corrupt(what),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use b2fuse::b2::{Action, Client, CopyMetadata, ErrorKind, ListNames, Options, Payload};
-use b2fuse::emulator::Server;
+use b2fuse::emulator::{Seed, Server};
 
 use crate::{connect, copy, file, get, id, name, options, pattern, put, server, sha1, versions};
 
@@ -115,6 +115,34 @@ async fn a_lost_reply_makes_no_second_version() {
     faults(&server, &["copy_file:lost-reply:1"]);
     let made = copy(&client, &source, "copy", &CopyMetadata::Copy).await;
     assert_eq!(versions(&client, "copy").await, [made]);
+}
+
+#[tokio::test]
+async fn a_copy_is_waited_for_as_long_as_its_size_takes() {
+    let server = server();
+    let mut options = options(&server);
+    // Three quarters of a second for an answer, and a second more for each 5 MB.
+    options.timeout = Duration::from_secs(1);
+    let client = Client::connect(options).await.expect("connects");
+    let seed = Seed {
+        name: "source".to_owned(),
+        size: 15_000_000,
+        ..Seed::default()
+    };
+    server.seed(server.bucket_name(), &[seed]).expect("seeded");
+    let source = versions(&client, "source").await.remove(0);
+    faults(&server, &["copy_file:late=2", "copy_part:late=2"]);
+    let made = copy(&client, &source, "copy", &CopyMetadata::Copy).await;
+    assert!(!made.twins);
+    let large = client.start_large_file(&file("large")).await;
+    let large = id(&large.expect("starts"));
+    let source = id(&source);
+    let part = client.copy_part(&large, 1, &source, 0..15_000_000).await;
+    assert_eq!(part.expect("copies").size, 15_000_000);
+    let calls = server.counters().calls;
+    for call in ["b2_copy_file", "b2_copy_part"] {
+        assert_eq!(calls.get(call), Some(&1), "{calls:?}");
+    }
 }
 
 #[tokio::test]

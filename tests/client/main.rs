@@ -80,7 +80,7 @@ async fn copy(
     metadata: &CopyMetadata,
 ) -> FileVersion {
     client
-        .copy_file(&id(source), &name(to), metadata)
+        .copy_file(&id(source), source.size, &name(to), metadata)
         .await
         .expect("copies")
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{Answer, bytes, sha1, start, url_and_token, wanted};
+use crate::api::{Answer, authorize, bytes, sha1, start, url_and_token, wanted};
 
 const MIN: usize = 5_000_000;
 
@@ -80,6 +80,28 @@ async fn finishing_wants_every_part_in_order_large_enough_and_two_of_them() {
         .is_error(400, "bad_request"); // part 2 lacks a byte
     f.upload_part(&file, 2, &one).await.ok();
     finish(&file, &[h1, h1, h3]).await.ok();
+}
+
+#[tokio::test]
+async fn an_account_may_ask_for_other_parts() {
+    let f = start().await;
+    let (one, two) = (bytes(3000, 1), bytes(1, 2));
+    for (minimum, status) in [(3001, 400), (3000, 200)] {
+        f.server
+            .set_faults(&[&format!("minimum-part={minimum}")])
+            .unwrap();
+        let told = authorize(&f, 4, f.server.key_id(), f.server.key())
+            .await
+            .ok();
+        let api = &told["apiInfo"]["storageApi"];
+        assert_eq!(api["absoluteMinimumPartSize"], minimum);
+        let file = f.start_large("a").await;
+        f.upload_part(&file, 1, &one).await.ok();
+        f.upload_part(&file, 2, &two).await.ok();
+        let body = json!({"fileId": file["fileId"], "partSha1Array": [sha1(&one), sha1(&two)]});
+        let answer = f.call("b2_finish_large_file", body).await;
+        assert_eq!(answer.status, status, "{minimum}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What was just stored is read back without a download, as far as memory allows.
 
-use b2fuse::io::{Cursor, Version};
+use b2fuse::io::{Covered, Cursor, Version};
 
 use super::rig::{MIB, Rig, noise, settings, target};
 
@@ -57,7 +57,8 @@ async fn what_is_kept_follows_a_file_to_the_copy_that_takes_its_place() {
     let rig = Rig::new(settings()).await;
     let bytes = noise(7, 50_000);
     let version = stored(&rig, "f", &bytes).await;
-    let copy = rig.io.copy(&version, &target("g")).await.expect("copied");
+    let copy = rig.io.copy(&version, &target("g"), Covered::PutOnTop).await;
+    let copy = copy.expect("copied");
     let copy = Version {
         id: copy.id.expect("an id"),
         ..version.clone()

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use b2fuse::emulator;
-use b2fuse::io::{Cursor, Error, Settings};
+use b2fuse::io::{Covered, Cursor, Error, Settings};
 use sha1::{Digest, Sha1};
 
 use super::rig::{MIB, Rig, noise, settings, target};
@@ -20,6 +20,69 @@ async fn patient(settings: Settings) -> Rig {
         },
     )
     .await
+}
+
+/// An account that wants parts of 7 MB at least.
+async fn wanting_more() -> Rig {
+    const WORDS: [&str; 2] = ["no-md5", "minimum-part=7000000"];
+    let options = emulator::Options {
+        faults: WORDS.map(str::to_owned).to_vec(),
+        ..emulator::Options::default()
+    };
+    let settings = Settings {
+        part_size: 5_000_000,
+        ..settings()
+    };
+    Rig::with(settings, Duration::from_secs(20), options).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patch_is_as_long_as_the_account_wants_parts() {
+    let rig = wanting_more().await;
+    let version = rig.seed("patched", 60_000_000).await;
+    let mut model = rig.bytes_of(&version.id, version.size).await;
+    let file = rig.open("patched", version);
+    for at in [0, 30_000_000, 59_999_000] {
+        rig.server.reset_counters();
+        file.write(at as u64, vec![7; 10]).await.expect("written");
+        model[at..at + 10].fill(7);
+        file.commit().await.expect("stored").expect("dirty");
+        let sent = rig.server.counters().bytes_in;
+        assert!(sent <= 7_000_000, "{sent}");
+        rig.stores(&file, &model).await;
+    }
+    // As short as one part must be: nothing to gain by parts.
+    let short = rig.seed("short", 6_000_000).await;
+    let file = rig.open("short", short);
+    file.truncate(5_500_000).await.expect("cut");
+    file.commit().await.expect("stored").expect("dirty");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_sends_parts_as_long_as_the_account_wants_them() {
+    let rig = wanting_more().await;
+    for base in [0, 6_000_000, 30_000_000] {
+        let name = format!("stream-{base}");
+        let file = if base == 0 {
+            rig.create(&name)
+        } else {
+            rig.open(&name, rig.seed(&name, base).await)
+        };
+        let mut model = file.all().await.expect("read");
+        // More than memory holds, so that some leave under pressure.
+        for i in 0..80 {
+            let data = noise(i, MIB as usize);
+            file.write(model.len() as u64, data.clone())
+                .await
+                .expect("written");
+            model.extend_from_slice(&data);
+        }
+        let cut = model.len() - 1_000;
+        file.truncate(cut as u64).await.expect("cut");
+        model.truncate(cut);
+        file.commit().await.expect("stored").expect("dirty");
+        rig.stores(&file, &model).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -420,7 +483,8 @@ async fn a_copy_keeps_content_and_takes_the_new_info() {
     let version = rig.seed("source", 30_000_000).await;
     let mut copy = target("copy");
     copy.info.insert("mode".to_owned(), "100600".to_owned());
-    let made = rig.io.copy(&version, &copy).await.expect("copied");
+    let made = rig.io.copy(&version, &copy, Covered::PutOnTop).await;
+    let made = made.expect("copied");
     assert_eq!(
         (made.size, made.info.get("mode").map(String::as_str)),
         (30_000_000, Some("100600"))
@@ -428,7 +492,7 @@ async fn a_copy_keeps_content_and_takes_the_new_info() {
     let huge = rig.seed("huge", 12_000_000_000).await;
     let made = rig
         .io
-        .copy(&huge, &target("huge copy"))
+        .copy(&huge, &target("huge copy"), Covered::PutOnTop)
         .await
         .expect("copied");
     assert_eq!(made.size, huge.size);

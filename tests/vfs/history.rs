@@ -147,7 +147,7 @@ pub(super) async fn change_mode(client: &Client, name: &str, mode: u32) {
     };
     let id = before.id.unwrap();
     client
-        .copy_file(&id, &before.name, &metadata)
+        .copy_file(&id, before.size, &before.name, &metadata)
         .await
         .unwrap();
     client.delete_file_version(&before.name, &id).await.unwrap();

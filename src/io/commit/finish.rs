@@ -40,7 +40,7 @@ impl Content {
             let steps = plan::parts(
                 snapshot.start,
                 &snapshot.runs(),
-                plan::even(tail, engine.settings.part_size, engine.settings.uploads),
+                engine.sizes().even(tail, engine.settings.uploads),
                 MAX_PARTS - grown as u64,
                 stream.large.lacking(),
             );
@@ -315,7 +315,7 @@ impl Content {
 impl Engine {
     /// The version that a large file has become; `None`: B2 has not finished it, and says so with a status of 400
     /// (API §6).
-    async fn outcome(&self, large: &FileId) -> Result<Option<FileVersion>, B2Error> {
+    pub(super) async fn outcome(&self, large: &FileId) -> Result<Option<FileVersion>, B2Error> {
         match self.client.get_file_info(large).await {
             Ok(version) => Ok(Some(version).filter(|version| version.action == Action::Upload)),
             Err(error) if error.status == 400 => Ok(None),

@@ -22,12 +22,14 @@
 
 use std::ops::Range;
 
-use super::plan::{MIN_PART, Step};
+use super::plan::Step;
 use crate::b2::{FileId, Sha1};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::io) struct Large {
     id: FileId,
+    /// Bytes that all parts but the last must have.
+    least_part: u64,
     /// Part number `index + 1` each, in order of offset, without gaps.
     parts: Vec<Part>,
     /// Numbers from 1 to this one may be known to B2.
@@ -78,10 +80,16 @@ pub(in crate::io) struct End {
 
 impl Large {
     /// One that grows; what is stored already is copied into its first parts.
-    pub(in crate::io) fn growing(id: FileId, head: Vec<Step>, run_start: u64) -> Self {
+    pub(in crate::io) fn growing(
+        id: FileId,
+        least_part: u64,
+        head: Vec<Step>,
+        run_start: u64,
+    ) -> Self {
         let parts = head.into_iter().map(Part::waiting).collect();
         Self {
             id,
+            least_part,
             parts,
             used: 0,
             launched: 0,
@@ -164,7 +172,7 @@ impl Large {
         match self.phase {
             Phase::Growing => {
                 let more = self.used.saturating_sub(self.parts.len() + 1) as u64;
-                self.issued() + more * MIN_PART
+                self.issued() + more * self.least_part
             }
             Phase::Closing(end) | Phase::Finishing(end) => end.size,
         }

@@ -2,13 +2,14 @@
 //!
 //! Pure functions from a layout (runs of stored versions, changed bytes and zeros) to steps. Stored
 //! ranges of at least one minimal part are copied on the server; stored bytes are downloaded only
-//! to fill a part up to the minimum (API §6: every part but the last has 5,000,000 bytes or
-//! more, at most 10,000 parts, at least two).
+//! to fill a part up to the minimum (API §6: every part but the last has as many bytes as the account
+//! tells, at most 10,000 parts, at least two).
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// The smallest part that is not the last (API §6).
+/// The smallest part that is not the last, as accounts tell it (API §6). Streams make none shorter even where an
+/// account allows it: they would use up the numbers.
 pub(in crate::io) const MIN_PART: u64 = 5_000_000;
 /// The largest part, and the largest single upload (API §5.2, §6).
 pub(in crate::io) const MAX_PART: u64 = 5_000_000_000;
@@ -18,7 +19,7 @@ pub(in crate::io) const MAX_PARTS: u64 = 10_000;
 pub(in crate::io) const MAX_FILE: u64 = 10_000_000_000_000;
 /// A copied range is at most this long as long as the number of parts allows, so that many run
 /// side by side and no single call takes minutes.
-const COPY_PART: u64 = 500_000_000;
+pub(in crate::io) const COPY_PART: u64 = 500_000_000;
 /// What the additional calls of a large file are worth in bytes of transfer.
 const PARTS_COST: u64 = 1 << 20;
 
@@ -75,13 +76,48 @@ pub(in crate::io) fn joined(runs: &[Run]) -> Vec<Run> {
     joined
 }
 
+/// Sizes of parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::io) struct Sizes {
+    /// What all but the last must have.
+    least: u64,
+    /// Wanted size of a sent part; not below that.
+    part: u64,
+}
+
+impl Sizes {
+    /// `least` as the account tells it; `part` is wanted.
+    pub(in crate::io) fn new(least: u64, part: u64) -> Self {
+        let least = least.clamp(1, MAX_PART);
+        Self {
+            least,
+            part: part.clamp(least, MAX_PART),
+        }
+    }
+
+    pub(in crate::io) fn least(self) -> u64 {
+        self.least
+    }
+
+    /// The size of parts, at most that which is wanted, that `streams` uploads at once finish `len` bytes with at
+    /// the same time.
+    pub(in crate::io) fn even(self, len: u64, streams: usize) -> Self {
+        let streams = streams.max(1) as u64;
+        let rounds = len.div_ceil(self.part * streams).max(1);
+        let part = len.div_ceil(rounds * streams);
+        Self {
+            part: part.clamp(self.least, self.part),
+            ..self
+        }
+    }
+}
+
 /// Sizes that the plan must keep to.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::io) struct Limits {
     /// Content up to this size goes up in one call if nothing must be downloaded for it.
     pub(in crate::io) large_file: u64,
-    /// Wanted size of a sent part.
-    pub(in crate::io) part_size: u64,
+    pub(in crate::io) sizes: Sizes,
 }
 
 /// One part of a large file; ranges are offsets in the new content.
@@ -116,11 +152,12 @@ pub(in crate::io) enum Plan {
 pub(in crate::io) fn plan(runs: &[Run], limits: Limits) -> Plan {
     let size: u64 = runs.iter().map(|run| run.len).sum();
     let stored: u64 = stored(runs);
-    if size <= MIN_PART || (size <= limits.large_file && stored == 0) {
+    let least = limits.sizes.least;
+    if size <= least || (size <= limits.large_file && stored == 0) {
         return Plan::Upload;
     }
-    let parts = parts(0, runs, limits.part_size, MAX_PARTS, 2);
-    if size <= limits.large_file && stored <= MIN_PART {
+    let parts = parts(0, runs, limits.sizes, MAX_PARTS, 2);
+    if size <= limits.large_file && stored <= least {
         let sent: u64 = parts.iter().map(sent_bytes).sum();
         let filled = sent.saturating_sub(size - stored);
         if size + stored <= sent + filled + PARTS_COST {
@@ -135,18 +172,18 @@ pub(in crate::io) fn plan(runs: &[Run], limits: Limits) -> Plan {
 pub(in crate::io) fn parts(
     start: u64,
     runs: &[Run],
-    part_size: u64,
+    sizes: Sizes,
     max: u64,
     min: u64,
 ) -> Vec<Step> {
-    let mut part = part_size.clamp(MIN_PART, MAX_PART);
+    let Sizes { least, mut part } = sizes;
     let mut copy = COPY_PART;
     // What must be downloaded is held in memory: short pieces, as far as the number of parts allows.
     let mut shorter = 16;
-    let mut worth = MIN_PART;
+    let mut worth = least.max(PARTS_COST);
     loop {
-        let spans = spans(start, runs, worth);
-        let pieces = |span: &Span| span.pieces(part, copy, shorter);
+        let spans = spans(start, runs, least, worth);
+        let pieces = |span: &Span| span.pieces(part, copy, least.max(part / shorter));
         // Counted before they are made: of a terabyte there may be millions.
         let steps: u64 = spans.iter().map(pieces).sum();
         if steps <= max || worth >= MAX_PART {
@@ -155,10 +192,10 @@ pub(in crate::io) fn parts(
                 .flat_map(|span| span.split(pieces(span)))
                 .collect();
             let size: u64 = runs.iter().map(|run| run.len).sum();
-            return at_least(min, steps, start..start + size);
+            return at_least(min, steps, start..start + size, least);
         }
         // Too many: larger pieces, and short copies are not worth a part any more.
-        copy = MAX_PART;
+        copy = (copy * 2).min(MAX_PART);
         if part == MAX_PART {
             shorter = (shorter / 2).max(1);
         }
@@ -197,15 +234,13 @@ impl Span {
         self.range.end - self.range.start
     }
 
-    /// Into how many parts it is split.
-    fn pieces(&self, part: u64, copy: u64, shorter: u64) -> u64 {
+    /// Into how many parts it is split, each as long as that of its kind if it is.
+    fn pieces(&self, part: u64, copy: u64, fill: u64) -> u64 {
         let len = self.len();
         if self.copy {
             len.div_ceil(copy)
         } else if self.fill {
-            (len / MIN_PART.max(part / shorter))
-                .max(1)
-                .max(len.div_ceil(MAX_PART))
+            (len / fill).max(1).max(len.div_ceil(MAX_PART))
         } else {
             (len / part).max(1).max(len.div_ceil(MAX_PART))
         }
@@ -227,9 +262,9 @@ impl Span {
     }
 }
 
-/// Stretches; all but the last have at least `MIN_PART` bytes, copies in the middle at least
+/// Stretches; all but the last have at least `least` bytes, copies in the middle at least
 /// `worth`. No two that are sent follow one another; copies do where their sources differ.
-fn spans(start: u64, runs: &[Run], worth: u64) -> Vec<Span> {
+fn spans(start: u64, runs: &[Run], least: u64, worth: u64) -> Vec<Span> {
     let merged = joined(runs);
     let mut spans: Vec<Span> = Vec::new();
     let mut at = start;
@@ -242,7 +277,7 @@ fn spans(start: u64, runs: &[Run], worth: u64) -> Vec<Span> {
         let fill = stored && !copy;
         push(&mut spans, Span { copy, fill, range });
     }
-    fill_short(spans, worth)
+    fill_short(spans, least, worth)
 }
 
 fn push(spans: &mut Vec<Span>, span: Span) {
@@ -257,19 +292,19 @@ fn push(spans: &mut Vec<Span>, span: Span) {
 
 /// Gives every short sent span that is not the last what it lacks, from a neighbour that can
 /// spare it, or swallows the shorter neighbour. Each step takes one span away or goes on by one.
-fn fill_short(spans: Vec<Span>, worth: u64) -> Vec<Span> {
+fn fill_short(spans: Vec<Span>, least: u64, worth: u64) -> Vec<Span> {
     let mut rest = VecDeque::from(spans);
     let mut done: Vec<Span> = Vec::new();
     while let Some(mut span) = rest.pop_front() {
         let alone = rest.len() == 1;
         let Some(right) = rest
             .front_mut()
-            .filter(|_| !span.copy && span.len() < MIN_PART)
+            .filter(|_| !span.copy && span.len() < least)
         else {
             push(&mut done, span);
             continue;
         };
-        let lack = MIN_PART - span.len();
+        let lack = least - span.len();
         // The last span may be of any length, so it can spare all but one byte.
         let keep = if alone { 1 } else { worth };
         span.fill = true;
@@ -309,18 +344,18 @@ fn fill_short(spans: Vec<Span>, worth: u64) -> Vec<Span> {
 }
 
 /// B2 wants two parts, and as many as it has already: splits the longest until there are enough, or all anew.
-fn at_least(min: u64, mut steps: Vec<Step>, range: Range<u64>) -> Vec<Step> {
+fn at_least(min: u64, mut steps: Vec<Step>, range: Range<u64>, least: u64) -> Vec<Step> {
     while (steps.len() as u64) < min {
         let longest = (0..steps.len()).max_by_key(|i| steps[*i].len());
         let Some(longest) = longest.filter(|i| {
-            let spare = u64::from(*i + 1 < steps.len()) * (MIN_PART - 1);
-            steps[*i].len() > MIN_PART + spare
+            let spare = u64::from(*i + 1 < steps.len()) * (least - 1);
+            steps[*i].len() > least + spare
         }) else {
-            return evenly(min, range);
+            return evenly(min, range, least);
         };
         let step = steps.remove(longest);
         let Range { start, end } = step.range().clone();
-        let middle = start + ((end - start) / 2).max(MIN_PART);
+        let middle = start + ((end - start) / 2).max(least);
         let halves = match step {
             Step::Copy(_) => [Step::Copy(start..middle), Step::Copy(middle..end)],
             Step::Send(_) => [Step::Send(start..middle), Step::Send(middle..end)],
@@ -331,9 +366,9 @@ fn at_least(min: u64, mut steps: Vec<Step>, range: Range<u64>) -> Vec<Step> {
 }
 
 /// Parts of the same size as far as that is allowed, all of them sent.
-fn evenly(count: u64, range: Range<u64>) -> Vec<Step> {
+fn evenly(count: u64, range: Range<u64>, least: u64) -> Vec<Step> {
     let len = range.end - range.start;
-    let size = (len / count.max(1)).max(MIN_PART);
+    let size = (len / count.max(1)).max(least);
     let mut steps = Vec::new();
     let mut at = range.start;
     for _ in 1..count {
@@ -346,16 +381,6 @@ fn evenly(count: u64, range: Range<u64>) -> Vec<Step> {
     }
     steps.push(Step::Send(at..range.end));
     steps
-}
-
-/// The size of parts, at most `part_size`, that `streams` uploads at once finish `len` bytes with
-/// at the same time.
-pub(in crate::io) fn even(len: u64, part_size: u64, streams: usize) -> u64 {
-    let streams = streams.max(1) as u64;
-    let rounds = len.div_ceil(part_size.max(1) * streams).max(1);
-    len.div_ceil(rounds * streams)
-        .max(MIN_PART)
-        .min(part_size.max(MIN_PART))
 }
 
 #[cfg(test)]

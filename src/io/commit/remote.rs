@@ -1,5 +1,5 @@
-//! What happens in the bucket beside plain content: copies on the server, large files begun and
-//! given up, and whether another client was faster.
+//! What happens in the bucket beside plain content: large files begun and given up, versions that go, and whether
+//! another client was faster.
 //!
 //! A large file's timestamp is that of its start (API §4.3), so one that took long may be older
 //! than another client's version although it was finished later: `is_newest` asks. Every large
@@ -8,17 +8,15 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::b2::{Action, CopyMetadata, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
-use crate::io::commit::plan::{self, MAX_PART, MAX_PARTS, MIN_PART};
-use crate::io::commit::snapshot::{Snapshot, Span};
-use crate::io::commit::stream::{id_of, source_error};
+use crate::b2::{Action, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
+use crate::io::Error;
+use crate::io::commit::plan::Sizes;
+use crate::io::commit::stream::id_of;
 use crate::io::engine::Engine;
-use crate::io::read::records::{Record, Stored};
 use crate::io::stamp::Stamp;
-use crate::io::{Error, Version};
 
 /// The convention for the SHA-1 of a large file (API §6).
-const SHA1_KEY: &str = "large_file_sha1";
+pub(in crate::io) const SHA1_KEY: &str = "large_file_sha1";
 /// Versions of one name looked at in a conflict check.
 const LOOK: u32 = 100;
 
@@ -30,7 +28,8 @@ pub(in crate::io) fn small_target(target: &NewFile) -> NewFile {
     target
 }
 
-fn large_target(target: &NewFile, sha1: Option<Sha1>) -> NewFile {
+/// The same of a large file that begins now.
+pub(in crate::io) fn large_target(target: &NewFile, sha1: Option<Sha1>) -> NewFile {
     let mut target = small_target(target);
     if let Some(sha1) = sha1 {
         target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
@@ -46,16 +45,23 @@ fn now_ms() -> u64 {
 }
 
 impl Engine {
+    /// Sizes of parts, as the account wants them.
+    pub(in crate::io) fn sizes(&self) -> Sizes {
+        Sizes::new(self.client.minimum_part_size(), self.settings.part_size)
+    }
+
     /// Begins a large file.
     pub(in crate::io) async fn start_large(
         &self,
         target: &NewFile,
         sha1: Option<Sha1>,
     ) -> Result<FileId, Error> {
-        let started = self
-            .client
-            .start_large_file(&large_target(target, sha1))
-            .await?;
+        self.begin_large(&large_target(target, sha1)).await
+    }
+
+    /// The same with a `large_target`.
+    pub(in crate::io) async fn begin_large(&self, target: &NewFile) -> Result<FileId, Error> {
+        let started = self.client.start_large_file(target).await?;
         let id = id_of(&started)?;
         self.large
             .lock()
@@ -111,104 +117,28 @@ impl Engine {
         Ok(cancelled)
     }
 
-    /// A server-side copy of any size; it counts as this mount's own.
-    pub(in crate::io) async fn copy(
-        self: &Arc<Self>,
-        source: &Version,
-        target: &NewFile,
-    ) -> Result<FileVersion, Error> {
-        let version = self.copy_unseen(source, target).await?;
-        self.note_own(&id_of(&version)?);
-        Ok(version)
-    }
-
-    /// The same of what nobody here may have seen: whether the copy counts as own is for the caller to say.
-    pub(in crate::io) async fn copy_unseen(
-        self: &Arc<Self>,
-        source: &Version,
-        target: &NewFile,
-    ) -> Result<FileVersion, Error> {
-        let by_parts = source.size > MAX_PART;
-        let told = target.info.contains_key(SHA1_KEY) || source.size > self.settings.large_file;
-        let sha1 = source.sha1.filter(|_| told || by_parts);
-        let version = if by_parts {
-            self.copy_by_parts(source, target, sha1).await?
-        } else {
-            let mut target = small_target(target);
-            if let Some(sha1) = sha1 {
-                target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
-            }
-            let metadata = CopyMetadata::Replace {
-                content_type: target.content_type,
-                info: target.info,
-            };
-            self.client
-                .copy_file(&source.id, &target.name, &metadata)
-                .await?
-        };
-        Ok(version)
-    }
-
-    /// What a commit does when all of a content is one version.
-    pub(in crate::io) async fn copy_whole(
-        self: &Arc<Self>,
-        record: &Arc<Record>,
-        target: &NewFile,
-    ) -> Result<FileVersion, Error> {
-        let mut target = small_target(target);
-        // B2 knows no hash of what went up in parts, and cannot carry what it does not know.
-        if let Some(sha1) = record.sha1().filter(|_| record.size > MIN_PART) {
-            target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
-        }
-        match self.copy(&record.version(), &target).await {
-            Err(Error::B2(error)) => Err(source_error(record, error)),
-            answer => answer,
-        }
-    }
-
-    async fn copy_by_parts(
-        self: &Arc<Self>,
-        source: &Version,
-        target: &NewFile,
-        sha1: Option<Sha1>,
-    ) -> Result<FileVersion, Error> {
-        let record = self.records.intern(source.clone());
-        let all = Span::Stored(Stored::new(&record, 0..source.size));
-        let snapshot = Snapshot::new(0..source.size, 0, None, vec![all]);
-        let steps = plan::parts(0, &snapshot.runs(), MAX_PART, MAX_PARTS, 2);
-        let large = self.start_large(target, sha1).await?;
-        let copied = async {
-            let hashes = self.send_parts(&large, 1, &steps, &snapshot).await?;
-            Ok(self.client.finish_large_file(&large, &hashes).await?)
-        };
-        match copied.await {
-            Ok(version) => {
-                self.forget_large(&large);
-                Ok(version)
-            }
-            Err(error) => {
-                self.cancel_large(large);
-                Err(error)
-            }
-        }
-    }
-
     /// Whether a version just finished is what its name shows.
     pub(in crate::io) async fn is_newest(&self, version: &FileVersion) -> Result<bool, Error> {
+        let Some(newest) = self.covering(version).await? else {
+            return Ok(true);
+        };
+        log::warn!(
+            "{}: another version ({}) was made while {} was being uploaded; both are \
+             kept, the one uploaded last becomes the newest",
+            version.name,
+            show(newest.id.as_ref()),
+            show(version.id.as_ref()),
+        );
+        Ok(false)
+    }
+
+    /// What lies above a version just finished.
+    pub(in crate::io) async fn covering(
+        &self,
+        version: &FileVersion,
+    ) -> Result<Option<FileVersion>, Error> {
         let rows = self.versions_of(&version.name).await?;
-        Ok(match rows.first() {
-            Some(newest) if newest.id != version.id => {
-                log::warn!(
-                    "{}: another version ({}) was made while {} was being uploaded; both are \
-                     kept, the one uploaded last becomes the newest",
-                    version.name,
-                    show(newest.id.as_ref()),
-                    show(version.id.as_ref()),
-                );
-                false
-            }
-            _ => true,
-        })
+        Ok(above(rows, version))
     }
 
     /// Removes a version that was made here and has been copied to its place, `to`, as soon as nobody
@@ -263,6 +193,57 @@ impl Engine {
     }
 }
 
-fn show(id: Option<&FileId>) -> String {
+/// The first of the rows, newest first, that lies above a version. Where B2 does not list that yet, what began
+/// after it does.
+fn above(rows: Vec<FileVersion>, version: &FileVersion) -> Option<FileVersion> {
+    let listed = rows.iter().any(|row| row.id == version.id);
+    let first = rows.into_iter().next()?;
+    let covers = if listed {
+        first.id != version.id
+    } else {
+        first.uploaded_ms > version.uploaded_ms
+    };
+    covers.then_some(first)
+}
+
+pub(in crate::io) fn show(id: Option<&FileId>) -> String {
     id.map_or_else(|| "a folder".to_owned(), FileId::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::b2::{ContentSha1, FileInfo};
+
+    fn row(name: &str, uploaded_ms: u64) -> FileVersion {
+        FileVersion {
+            action: Action::Upload,
+            id: Some(FileId::new(name)),
+            name: FileName::listed("f"),
+            size: 1,
+            sha1: ContentSha1::None,
+            content_type: None,
+            info: FileInfo::new(),
+            uploaded_ms,
+            twins: false,
+        }
+    }
+
+    #[test]
+    fn what_is_listed_above_a_version_covers_it() {
+        let ours = row("ours", 5);
+        let covering = |rows: &[(&str, u64)]| {
+            let rows = rows.iter().map(|(name, ms)| row(name, *ms)).collect();
+            above(rows, &ours).and_then(|row| row.id)
+        };
+        let theirs = Some(FileId::new("theirs"));
+        assert_eq!(covering(&[("ours", 5), ("old", 1)]), None);
+        assert_eq!(covering(&[("theirs", 7), ("ours", 5)]), theirs);
+        assert_eq!(covering(&[("ours", 5), ("theirs", 5)]), None, "by place");
+        assert_eq!(covering(&[("theirs", 5), ("ours", 5)]), theirs);
+        // Listed late.
+        assert_eq!(covering(&[]), None);
+        assert_eq!(covering(&[("old", 1)]), None);
+        assert_eq!(covering(&[("theirs", 6), ("old", 1)]), theirs);
+    }
 }

@@ -58,7 +58,15 @@ impl Engine {
     /// Bytes from which on a file is sent while it is being written.
     fn stream_from(&self) -> u64 {
         let memory = self.budget.write_limit() / 2;
-        self.settings.large_file.min(memory).max(MIN_PART + 1)
+        self.settings
+            .large_file
+            .min(memory)
+            .max(self.least_streamed() + 1)
+    }
+
+    /// The shortest part that leaves before the end is known.
+    fn least_streamed(&self) -> u64 {
+        self.sizes().least().max(MIN_PART)
     }
 
     /// Size of part number `n` (from 0): grows so that 10,000 parts suffice, bounded by memory.
@@ -68,7 +76,7 @@ impl Engine {
             .settings
             .part_size
             .saturating_mul(1 << (n / 1000).min(16));
-        wanted.min(memory).clamp(MIN_PART, MAX_PART)
+        wanted.min(memory).clamp(self.least_streamed(), MAX_PART)
     }
 }
 
@@ -126,7 +134,7 @@ impl Content {
             state.consider = (unsent + (1 << 20)).max(self.engine.stream_from());
         }
         let from = if pressure {
-            MIN_PART + 1
+            self.engine.least_streamed() + 1
         } else {
             self.engine.stream_from()
         };
@@ -152,7 +160,7 @@ impl Content {
             let mine = matches!(state.stream, Streaming::Starting(t) if t == token);
             match started {
                 Some(large) if mine && !state.discarded => {
-                    state.stream = match Self::run_from(&state, large.clone()) {
+                    state.stream = match self.run_from(&state, large.clone()) {
                         Some(stream) => Streaming::Running(Box::new(stream)),
                         None => Streaming::Off,
                     };
@@ -173,16 +181,17 @@ impl Content {
     }
 
     /// A stream for what is written now; `None` when it is not one run behind the base any more.
-    fn run_from(state: &State, large: FileId) -> Option<Stream> {
+    fn run_from(&self, state: &State, large: FileId) -> Option<Stream> {
         let (first, head) = state.head()?;
+        let sizes = self.engine.sizes();
         // A shorter head is downloaded and sent with the first part.
-        let steps = if first >= MIN_PART {
-            plan::parts(0, &head, MIN_PART, MAX_STREAMED as u64, 1)
+        let steps = if first >= sizes.least() {
+            plan::parts(0, &head, sizes, MAX_STREAMED as u64, 1)
         } else {
             Vec::new()
         };
         Some(Stream {
-            large: Large::growing(large, steps, first),
+            large: Large::growing(large, sizes.least(), steps, first),
             sum: (first == 0).then(Arc::default),
             fixed: false,
         })
@@ -246,7 +255,11 @@ impl Content {
         // One byte at least stays behind, so that the last part is never empty and there are always two.
         let ready = written.saturating_sub(issued + 1);
         let full = self.engine.part_size(large.len());
-        let least = if pressure { MIN_PART } else { full };
+        let least = if pressure {
+            self.engine.least_streamed()
+        } else {
+            full
+        };
         (ready >= least).then(|| issued..issued + ready.min(full))
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::b2::{Action, FileId, Lost};
+use crate::io::{self, Covered};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::attr;
 use crate::vfs::delta::Delta;
@@ -296,8 +297,20 @@ impl Vfs {
             }
             target
         };
-        let copy = match self.shared.io.copy(&old.version(), &new_file).await {
+        let covered = if ends.noreplace {
+            Covered::GiveWay
+        } else {
+            Covered::PutOnTop
+        };
+        let source = old.version();
+        let copied = self.shared.io.copy(&source, &new_file, covered);
+        let copy = match copied.await {
             Ok(copy) => copy,
+            Err(io::Error::Covered) if ends.noreplace => {
+                let mut tree = self.tree();
+                self.shows_again(&mut tree, ends.new_parent, &ends.new_name);
+                return Err(Error::Exists);
+            }
             Err(error) if is_gone(&error) => {
                 self.look_again(ends.ino, &ends.from, old).await?;
                 ends.replaced_meanwhile.store(true, Ordering::Relaxed);

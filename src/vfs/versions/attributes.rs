@@ -10,7 +10,7 @@ use log::{debug, warn};
 use super::between::twins_of;
 use super::supersede::{Act, Deed};
 use crate::b2::{Action, ErrorKind, FileVersion};
-use crate::io::{self, Stamp, Version};
+use crate::io::{self, Covered, Stamp, Version};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::Claim;
@@ -73,8 +73,12 @@ impl Vfs {
                 Stamp::change(&mut target.info, |stamp| stamp.since = Some(old.since_ms()));
                 (target, old)
             };
-            match self.shared.io.copy(&old.version(), &target).await {
+            let version = old.version();
+            let copied = self.shared.io.copy(&version, &target, Covered::GiveWay);
+            match copied.await {
                 Ok(copy) => return self.copied_to_itself(ino, &full, &old, &copy),
+                // What another client has stored meanwhile gets them.
+                Err(io::Error::Covered) => self.look_again(ino, &full, &old).await?,
                 Err(error) if is_gone(&error) => self.look_again(ino, &full, &old).await?,
                 Err(error) => {
                     self.note_lost_copy(ino, &error, &old);

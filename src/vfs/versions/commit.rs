@@ -199,9 +199,9 @@ impl Vfs {
             }
             Err(error) => {
                 match lost_of(&error) {
-                    // Whoever asked will be told that the name has nothing of it. (A large file is the content's own to
-                    // ask for, and goes on under its first name.)
-                    Some(lost) if moved && lost.id.is_none() => {
+                    // Whoever asked will be told that the name has nothing of it. (A large file that the content has
+                    // sent is its own to ask for, and goes on under its first name. Only a copy tells its info.)
+                    Some(lost) if moved && (lost.id.is_none() || !lost.info.is_empty()) => {
                         self.forget_copy_later(full, lost.clone());
                     }
                     _ => self.note_lost(ino, &error, |_| {}),

@@ -16,7 +16,7 @@ use log::{debug, warn};
 use super::between::{Between, between, is_lost};
 use super::checks::{Chain, Checking};
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion, Lost, NewFile};
-use crate::io::Version;
+use crate::io::{self, Covered, Version};
 use crate::vfs::ask::look::{Hurry, Versions};
 use crate::vfs::delta::Delta;
 use crate::vfs::pathlock::Claim;
@@ -351,8 +351,12 @@ impl Vfs {
             size: theirs.size,
             sha1: theirs.whole_sha1(),
         };
-        self.shared.io.copy(&version, &target).await?;
-        Ok(())
+        let copied = self.shared.io.copy(&version, &target, Covered::GiveWay);
+        match copied.await {
+            // Something newer shows already.
+            Ok(_) | Err(io::Error::Covered) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

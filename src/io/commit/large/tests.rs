@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::io::commit::plan::{self, Run, Source};
+use crate::io::commit::plan::{self, MIN_PART, Run, Source};
 
 const MB: u64 = 1_000_000;
 
@@ -103,7 +103,13 @@ impl World {
             source: Source::Data,
             len: self.size - issued,
         };
-        let steps = plan::parts(issued, &[run], 8 * MB, 10_000, self.large.lacking());
+        let steps = plan::parts(
+            issued,
+            &[run],
+            plan::Sizes::new(MIN_PART, 8 * MB),
+            10_000,
+            self.large.lacking(),
+        );
         self.large.close(steps, self.size, self.seq);
     }
 
@@ -150,7 +156,7 @@ proptest! {
     #[test]
     fn whatever_fails_the_parts_in_b2_are_those_of_the_list(events in events()) {
         let mut world = World {
-            large: Large::growing(FileId::new("large"), Vec::new(), 0),
+            large: Large::growing(FileId::new("large"), MIN_PART, Vec::new(), 0),
             size: 6 * MB,
             seq: 1,
             changes: vec![(0..6 * MB, 1)],
@@ -230,7 +236,7 @@ impl Large {
 
 #[test]
 fn a_failed_commit_leaves_its_parts_to_the_next() {
-    let mut large = Large::growing(FileId::new("large"), Vec::new(), 0);
+    let mut large = Large::growing(FileId::new("large"), MIN_PART, Vec::new(), 0);
     let first = large.add(0..8 * MB);
     large.launch(first);
     assert_eq!(large.landed(first, Some(sha1(1))), Some(0..8 * MB));
@@ -252,7 +258,7 @@ fn a_failed_commit_leaves_its_parts_to_the_next() {
 
 #[test]
 fn every_number_that_was_used_is_overwritten() {
-    let mut large = Large::growing(FileId::new("large"), Vec::new(), 0);
+    let mut large = Large::growing(FileId::new("large"), MIN_PART, Vec::new(), 0);
     large.close(
         vec![
             Step::Send(0..5 * MB),

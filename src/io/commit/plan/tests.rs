@@ -3,7 +3,11 @@ use proptest::prelude::*;
 
 const LIMITS: Limits = Limits {
     large_file: 100_000_000,
-    part_size: 16_000_000,
+    sizes: SIZES,
+};
+const SIZES: Sizes = Sizes {
+    least: MIN_PART,
+    part: 16_000_000,
 };
 const MB: u64 = 1_000_000;
 
@@ -103,9 +107,9 @@ fn the_end_of_a_stream_is_shared_evenly() {
         (136 * MB, 8_500_000),
         (256 * MB, 16 * MB),
     ] {
-        assert_eq!(even(len, 16 * MB, 8), part, "{len}");
+        assert_eq!(SIZES.even(len, 8).part, part, "{len}");
     }
-    assert_eq!(even(30 * MB, 4 * MB, 3), MIN_PART);
+    assert_eq!(Sizes::new(MIN_PART, 4 * MB).even(30 * MB, 3).part, MIN_PART);
 }
 
 #[test]
@@ -191,31 +195,66 @@ fn runs() -> impl Strategy<Value = Vec<Run>> {
     proptest::collection::vec((source, len).prop_map(|(s, l)| run(s, l)), 1..30)
 }
 
+/// What accounts may ask for; almost always the usual.
+fn least() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        3 => Just(MIN_PART),
+        1 => 1u64..MIN_PART,
+        1 => MIN_PART..30_000_000,
+    ]
+}
+
+#[test]
+fn an_account_that_allows_short_parts_gets_shorter_patches() {
+    let limits = Limits {
+        sizes: Sizes::new(100_000, 16 * MB),
+        ..LIMITS
+    };
+    let patched = [run(BASE, 3 << 30), run(Source::Data, 1), run(BASE, 3 << 30)];
+    let steps = steps(plan(&patched, limits));
+    assert_eq!(steps.iter().map(sent_bytes).sum::<u64>(), 100_000);
+    // But a copy of some bytes only is not worth a call.
+    let dotted: Vec<Run> = (0..200)
+        .flat_map(|_| [run(BASE, 200_000), run(Source::Data, 100)])
+        .collect();
+    let steps = self::steps(plan(&[&dotted[..], &patched[..]].concat(), limits));
+    assert!(steps.len() < 100, "{}", steps.len());
+}
+
 proptest! {
     #[test]
-    fn as_many_parts_as_b2_has_already(runs in runs(), spare in 1u64..20_000_000, min in 1u64..40) {
+    fn as_many_parts_as_b2_has_already(
+        runs in runs(),
+        least in least(),
+        part in 1u64..20_000_000,
+        min in 1u64..40,
+    ) {
         let runs = placed(runs);
         let size: u64 = runs.iter().map(|r| r.len).sum();
         // As long as that many parts need.
-        let min = min.min(1 + size.saturating_sub(1) / MIN_PART);
-        let steps = super::parts(0, &runs, spare.max(MIN_PART), 10_000, min);
+        let min = min.min(1 + size.saturating_sub(1) / least);
+        let steps = super::parts(0, &runs, Sizes::new(least, part), 10_000, min);
         prop_assert!(steps.len() as u64 >= min);
         let mut at = 0;
         for (i, step) in steps.iter().enumerate() {
             prop_assert_eq!(step.range().start, at);
-            prop_assert!(step.len() >= MIN_PART || i + 1 == steps.len() && step.len() > 0);
+            prop_assert!(step.len() >= least || i + 1 == steps.len() && step.len() > 0);
             at = step.range().end;
         }
         prop_assert_eq!(at, size);
     }
 
     #[test]
-    fn a_plan_covers_everything_once_within_the_limits(runs in runs(), part_size in MIN_PART..64_000_000) {
-        let limits = Limits { part_size, ..LIMITS };
+    fn a_plan_covers_everything_once_within_the_limits(
+        runs in runs(),
+        least in least(),
+        part in 1u64..64_000_000,
+    ) {
+        let limits = Limits { sizes: Sizes::new(least, part), ..LIMITS };
         let runs = placed(runs);
         let size: u64 = runs.iter().map(|r| r.len).sum();
         let Plan::Parts(steps) = plan(&runs, limits) else {
-            prop_assert!(size <= MIN_PART || size <= limits.large_file);
+            prop_assert!(size <= least || size <= limits.large_file);
             return Ok(());
         };
         prop_assert!((2..=10_000).contains(&steps.len()));
@@ -225,7 +264,7 @@ proptest! {
             prop_assert_eq!(range.start, at);
             let len = range.end - range.start;
             prop_assert!((1..=MAX_PART).contains(&len));
-            prop_assert!(len >= MIN_PART || i + 1 == steps.len(), "part {} has {}", i, len);
+            prop_assert!(len >= least || i + 1 == steps.len(), "part {} has {}", i, len);
             at = range.end;
             if let Step::Copy(range) = step {
                 // Only what lies in one piece in one version may be copied.
@@ -246,10 +285,11 @@ proptest! {
         prop_assert_eq!(at, size);
         // Each stretch that must be sent costs at most what fills it up on either side.
         let mut stretches = joined(&runs);
-        stretches.retain(|run| !run.source.is_stored() || run.len < MIN_PART);
+        let worth = least.max(PARTS_COST);
+        stretches.retain(|run| !run.source.is_stored() || run.len < worth);
         let must: u64 = stretches.iter().map(|run| run.len).sum();
         let sent: u64 = steps.iter().map(sent_bytes).sum();
-        let fill = (stretches.len() as u64 + 1) * 2 * MIN_PART;
+        let fill = (stretches.len() as u64 + 1) * 2 * worth;
         prop_assert!(sent <= must + fill, "sent {} of {}", sent, must);
     }
 }

@@ -11,7 +11,7 @@ use super::below::Below;
 use super::late::Late;
 use super::{Move, mark};
 use crate::b2::{FileId, FileName, FileVersion, NewFile};
-use crate::io::{Moved, Stamp};
+use crate::io::{Covered, Moved, Stamp};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::attr;
 use crate::vfs::names::name::{self, MARKER};
@@ -167,7 +167,8 @@ impl Vfs {
         };
         // It may be what another client has written: it is this mount's own once a file here has become it.
         let source = stored.version();
-        let copy = self.shared.io.copy_unseen(&source, &target);
+        let io = &self.shared.io;
+        let copy = io.copy_unseen(&source, &target, Covered::PutOnTop);
         Ok(copy.await?)
     }
 
