@@ -156,7 +156,9 @@ impl Vfs {
             }
             let Some(place) = self.removal_place().await else {
                 self.unlink_now(ino, &full).await?;
-                unread.map(Unread::gone);
+                if let Some(unread) = unread {
+                    unread.gone();
+                }
                 return Ok(());
             };
             let mut tree = self.tree();
@@ -177,7 +179,9 @@ impl Vfs {
             }
             self.take_out(&mut tree, ino);
             drop(tree);
-            unread.map(Unread::gone);
+            if let Some(unread) = unread {
+                unread.gone();
+            }
             return Ok(());
         }
     }
