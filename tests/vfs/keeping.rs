@@ -257,7 +257,10 @@ async fn a_file_that_nobody_can_read_is_removed_without_being_sent() {
     stored(&vfs).await;
     assert_eq!(names_now(&server).await, [""; 0]);
     assert_eq!(calls(&server, "b2_finish_large_file"), 0);
-    assert_eq!(calls(&server, "b2_cancel_large_file"), 1);
+    // Given up in the background.
+    while calls(&server, "b2_cancel_large_file") < calls(&server, "b2_start_large_file") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
