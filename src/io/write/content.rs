@@ -240,6 +240,9 @@ impl Content {
         loop {
             let (spans, pristine) = {
                 let state = self.lock();
+                if state.discarded {
+                    return Err(Error::Stale);
+                }
                 let end = state.size.min(offset.saturating_add(u64::from(len)));
                 if offset >= end {
                     return Ok(Vec::new());
@@ -411,6 +414,28 @@ impl Content {
     pub(in crate::io) async fn until_stopped(&self) {
         // The sender lives as long as `self`.
         let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
+    /// The name has gone: nothing of it is stored any more. What is still in memory can be read as long as somebody
+    /// refers to it; where parts have left, that is dropped, too.
+    pub fn abandon(&self) {
+        let stream = {
+            let mut state = self.lock();
+            state.held = true;
+            match &state.stream {
+                Streaming::Running(stream) if stream.large.is_unused() => {
+                    std::mem::take(&mut state.stream)
+                }
+                Streaming::Running(_) => {
+                    drop(state);
+                    return self.discard();
+                }
+                _ => Streaming::Off,
+            }
+        };
+        if let Streaming::Running(stream) = stream {
+            self.engine.cancel_large(stream.large.id().clone());
+        }
     }
 
     /// Nobody will ask for these bytes again: drops them, cancels a started large file.

@@ -76,7 +76,7 @@ impl Unread {
     /// The name has gone, and with it what was unsent.
     fn gone(mut self) {
         self.gone = true;
-        self.content.discard();
+        self.content.abandon();
     }
 }
 
