@@ -16,6 +16,8 @@ mod keeping;
 mod large;
 #[path = "io/long_copies.rs"]
 mod long_copies;
+#[path = "io/many.rs"]
+mod many;
 #[path = "io/model.rs"]
 mod model;
 #[path = "io/reading.rs"]
