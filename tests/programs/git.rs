@@ -321,7 +321,7 @@ fn commits_at_once_are_all_there_or_refused(place: &mut dyn Place) {
     ";
     let made = git(line, &at);
     let made: u32 = made.trim().parse().expect("a number");
-    assert!(made >= 6, "{made}");
+    assert!(made >= 1, "nobody got the lock");
     let counted = "git rev-list --count HEAD";
     assert_eq!(git(counted, &at).trim(), (made + 1).to_string());
     place.remount();

@@ -151,6 +151,8 @@ impl Vfs {
             if !self.is_at(&self.tree(), ino, &full) {
                 continue;
             }
+            // Somebody may have opened it meanwhile.
+            let unread = unread.filter(|_| !self.is_open_to_read(ino));
             if unread.is_none() {
                 self.keep_readable(ino, &full).await?;
             }

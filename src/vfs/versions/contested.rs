@@ -3,46 +3,39 @@
 //! They are in the log, and a purge of their names leaves them, hidden, with what is older. Where they are too many to
 //! be kept in mind, the oldest are forgotten, and go with what was seen.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashlink::LruCache;
 
 use super::kept::Kept;
 use crate::b2::FileId;
 
 /// Versions that a purge leaves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::vfs) struct Contested {
-    state: Mutex<State>,
+    all: Mutex<LruCache<FileId, ()>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    all: HashSet<FileId>,
-    /// The oldest first.
-    order: VecDeque<FileId>,
+impl Default for Contested {
+    fn default() -> Self {
+        Self {
+            all: Mutex::new(LruCache::new(Kept::<FileId>::MOST)),
+        }
+    }
 }
 
 impl Contested {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn all(&self) -> MutexGuard<'_, LruCache<FileId, ()>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A version was covered by content.
     pub(in crate::vfs) fn add(&self, id: &FileId) {
-        let mut state = self.state();
-        if !state.all.insert(id.clone()) {
-            return;
-        }
-        state.order.push_back(id.clone());
-        if state.order.len() > Kept::<FileId>::MOST
-            && let Some(oldest) = state.order.pop_front()
-        {
-            state.all.remove(&oldest);
-        }
+        self.all().insert(id.clone(), ());
     }
 
     pub(in crate::vfs) fn has(&self, id: &FileId) -> bool {
-        self.state().all.contains(id)
+        self.all().contains_key(id)
     }
 }
 
@@ -57,7 +50,7 @@ mod tests {
         let contested = Contested::default();
         for number in 0..most {
             contested.add(&id(number));
-            contested.add(&id(0));
+            contested.add(&id(number));
         }
         assert!(contested.has(&id(0)), "the same one twice is one");
         contested.add(&id(most));
