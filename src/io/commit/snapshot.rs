@@ -149,6 +149,16 @@ impl Snapshot {
         one_range(&self.cut(range))
     }
 
+    /// Whether a range has the bytes that a version has there.
+    pub(in crate::io) fn holds(&self, record: &Arc<Record>, range: &Range<u64>) -> bool {
+        let mut at = range.start;
+        self.cut(range).into_iter().all(|span| {
+            let from = at;
+            at += span.len();
+            matches!(span, Span::Stored(stored) if stored.record == *record && stored.range == (from..at))
+        })
+    }
+
     /// All bytes, if none of them is in a stored version.
     pub(in crate::io) fn in_memory(&self) -> Option<Vec<Bytes>> {
         let mut pieces = Vec::new();
