@@ -202,7 +202,7 @@ impl Content {
             large_file: engine.settings.large_file.min(plan::MAX_PART),
             sizes: engine.sizes(),
         };
-        match plan::plan(&snapshot.runs(), limits) {
+        match plan::plan(snapshot.runs(), limits) {
             Plan::Upload => {
                 let payload = snapshot.payload(engine, 0..snapshot.size).await?;
                 let version = engine

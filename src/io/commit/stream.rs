@@ -186,7 +186,7 @@ impl Content {
         let sizes = self.engine.sizes();
         // A shorter head is downloaded and sent with the first part.
         let steps = if first >= sizes.least() {
-            plan::parts(0, &head, sizes, MAX_STREAMED as u64, 1)
+            plan::parts(0, head.into_iter(), sizes, MAX_STREAMED as u64, 1)
         } else {
             Vec::new()
         };
@@ -295,7 +295,9 @@ impl Content {
             index,
         };
         let number = index as u32 + 1;
-        if let (Some(sum), Some(pieces)) = (sum, snapshot.in_memory()) {
+        if let Some(sum) = sum
+            && let Some(pieces) = snapshot.in_memory()
+        {
             sum.offer(index, pieces);
         }
         let sent = tokio::select! {
@@ -356,7 +358,7 @@ impl State {
     fn head(&self) -> Option<(u64, Vec<Run>)> {
         let first = self.overlay.first_unsent()?;
         let before = Snapshot::new(0..first, self.seq, None, self.spans(0..first).ok()?);
-        let head = plan::joined(&before.runs());
+        let head: Vec<Run> = plan::joined(before.runs()).take(2).collect();
         let copied = head.iter().all(|run| run.source.is_stored());
         (copied && head.len() <= 1).then_some((first, head))
     }

@@ -34,7 +34,7 @@ fn placed(mut runs: Vec<Run>) -> Vec<Run> {
 }
 
 fn plan(runs: &[Run], limits: Limits) -> Plan {
-    super::plan(&placed(runs.to_vec()), limits)
+    super::plan(placed(runs.to_vec()).into_iter(), limits)
 }
 
 fn steps(plan: Plan) -> Vec<Step> {
@@ -233,7 +233,7 @@ proptest! {
         let size: u64 = runs.iter().map(|r| r.len).sum();
         // As long as that many parts need.
         let min = min.min(1 + size.saturating_sub(1) / least);
-        let steps = super::parts(0, &runs, Sizes::new(least, part), 10_000, min);
+        let steps = super::parts(0, runs.iter().copied(), Sizes::new(least, part), 10_000, min);
         prop_assert!(steps.len() as u64 >= min);
         let mut at = 0;
         for (i, step) in steps.iter().enumerate() {
@@ -284,7 +284,7 @@ proptest! {
         }
         prop_assert_eq!(at, size);
         // Each stretch that must be sent costs at most what fills it up on either side.
-        let mut stretches = joined(&runs);
+        let mut stretches = joined(runs.iter().copied()).collect::<Vec<_>>();
         let worth = least.max(PARTS_COST);
         stretches.retain(|run| !run.source.is_stored() || run.len < worth);
         let must: u64 = stretches.iter().map(|run| run.len).sum();
