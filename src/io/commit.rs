@@ -225,6 +225,7 @@ impl Content {
                     } else {
                         state.stream = Streaming::Running(Box::new(Stream {
                             large,
+                            head: 0,
                             sum: None,
                             fixed: true,
                         }));

@@ -112,6 +112,50 @@ impl Sizes {
     }
 }
 
+/// Most parts that a stream makes before the end of the file is known.
+const STREAMED: u64 = MAX_PARTS - 100;
+/// Parts of a stream after which the next are twice as long, at least and at most.
+const SAME: (u64, u64) = (16, 1000);
+/// Most parts that copy what lies before a stream: 10 TB are 2,000 of the longest.
+pub(in crate::io) const MAX_HEAD: u64 = 2_500;
+
+/// How many parts a stream may make that has come to an offset: the rest copies all that may lie behind it.
+pub(in crate::io) fn most_streamed(issued: u64) -> u64 {
+    STREAMED - MAX_FILE.saturating_sub(issued).div_ceil(MAX_PART)
+}
+
+/// Size of part number `n` (from 0) of a stream through `memory` bytes, `uploads` parts of which may be under way.
+///
+/// They double as long as all uploads can be under way and another part be gathered, and stay so as long as possible. The
+/// last ones take half of the memory: while one is under way, the next is gathered, which is slower. With 2 GiB of
+/// memory or more, 10 TB fit into `STREAMED` parts. With less a stream comes half as far as with the longest parts only: to
+/// 970 GB with 512 MiB, to 108 GB with 64 MiB. Then it is stored, and goes on with a copy of that on the server.
+pub(in crate::io) fn streamed(n: u64, sizes: Sizes, memory: u64, uploads: usize) -> u64 {
+    let many = memory / (uploads.max(1) as u64 + 1);
+    let first = sizes.part.min(many).max(sizes.least);
+    let many = many.clamp(first, MAX_PART);
+    let last = (memory / 2).clamp(many, MAX_PART);
+    // The end of the file takes a number as soon as less than a part is left.
+    let (numbers, goal) = match (STREAMED - 1) * last {
+        all if all >= MAX_FILE => (STREAMED - 1, MAX_FILE),
+        _ => (most_streamed(0), most_streamed(0) * last / 2),
+    };
+    let spare = numbers * last - goal;
+    let doublings = u64::from(many.div_ceil(first).next_power_of_two().trailing_zeros());
+    // What is spared by one part of each size below `many`.
+    let short = doublings * last - first * ((1 << doublings) - 1);
+    let same = (spare / 2 / short.max(1)).clamp(SAME.0, SAME.1);
+    if n < same * doublings {
+        return first << (n / same);
+    }
+    let left = spare.saturating_sub(same * short);
+    if n < same * doublings + left / (last - many).max(1) {
+        many
+    } else {
+        last
+    }
+}
+
 /// Sizes that the plan must keep to.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::io) struct Limits {

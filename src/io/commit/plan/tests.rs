@@ -293,3 +293,70 @@ proptest! {
         prop_assert!(sent <= must + fill, "sent {} of {}", sent, must);
     }
 }
+
+/// How far a stream comes in so much memory (as `Budget` leaves it to writes), in bytes and parts.
+fn streamed_to(memory: u64, part: u64, uploads: usize) -> (u64, u64) {
+    let sizes = Sizes::new(MIN_PART, part);
+    let (mut issued, mut n, mut before) = (0, 0, 0);
+    while n < most_streamed(issued) && issued < MAX_FILE {
+        let size = streamed(n, sizes, memory, uploads);
+        assert!(size >= before.max(MIN_PART) && size <= MAX_PART);
+        assert!(size <= (memory / 2).max(MIN_PART), "{size}");
+        before = size;
+        issued += size;
+        n += 1;
+    }
+    (issued, n)
+}
+
+/// What `Budget` leaves to writes.
+fn left_to_writes(memory: u64) -> u64 {
+    memory - (memory / 8).clamp(12 << 20, 64 << 20)
+}
+
+#[test]
+fn a_stream_comes_as_far_as_is_said() {
+    let usual =
+        |memory: u64| streamed_to(left_to_writes(memory << 20), 16 << 20, 8).0 / 1_000_000_000;
+    assert_eq!(
+        [32, 64, 128, 512, 1024, 2048, 8192].map(usual),
+        [41, 108, 234, 973, 2_210, 10_000, 10_002]
+    );
+    // How much of that with all uploads under way.
+    let sizes = Sizes::new(MIN_PART, 16 << 20);
+    let with_all = |memory: u64| {
+        let memory = left_to_writes(memory << 20);
+        let parts = (0..).map(|n| streamed(n, sizes, memory, 8));
+        parts
+            .take_while(|size| *size <= (memory / 9).max(MIN_PART))
+            .sum::<u64>()
+            / 1_000_000_000
+    };
+    assert_eq!([64, 512, 2048, 4096].map(with_all), [30, 195, 52, 1_844]);
+}
+
+proptest! {
+    #[test]
+    fn ten_terabytes_stream_through_two_gibibytes(
+        memory in (2u64 << 30)..(64 << 30),
+        part in MIN_PART..1_000_000_000,
+        uploads in 1usize..64,
+    ) {
+        let (issued, n) = streamed_to(left_to_writes(memory), part, uploads);
+        prop_assert!(issued >= MAX_FILE && n <= 9_900, "{} in {}", issued, n);
+    }
+
+    #[test]
+    fn what_lies_behind_a_stream_can_be_copied(
+        memory in (12u64 << 20)..(64 << 30),
+        part in MIN_PART..1_000_000_000,
+        uploads in 1usize..64,
+    ) {
+        let (issued, n) = streamed_to(memory, part, uploads);
+        let rest = MAX_FILE.saturating_sub(issued);
+        if rest > 0 {
+            let steps = super::parts(issued, [run(other(1, 0), rest)].into_iter(), SIZES, MAX_PARTS - n, 1);
+            prop_assert!(steps.len() as u64 + n <= MAX_PARTS);
+        }
+    }
+}
