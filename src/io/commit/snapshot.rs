@@ -313,7 +313,9 @@ fn join_near(ranges: impl Iterator<Item = Stored>, mut in_vain: u64) -> Vec<Stor
     ranges.for_each(|next| put(&mut groups, next));
     groups.sort_by_key(|stored| (stored.record.key, stored.range.start));
     let mut sorted = Vec::with_capacity(groups.len());
-    groups.into_iter().for_each(|next| put(&mut sorted, next));
+    for next in groups {
+        put(&mut sorted, next);
+    }
     sorted
 }
 

@@ -9,6 +9,9 @@
 //! There may be hundreds of thousands of extents. What is asked at each write (runs of unsent bytes, whether there
 //! is one run only) is kept up to date beside the extents; only what ends them anyway, a commit say, walks them all.
 
+mod buffer;
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +20,9 @@ use bytes::Bytes;
 
 use crate::io::memory::budget::Reservation;
 use crate::io::read::records::Stored;
+use runs::Runs;
+
+pub(in crate::io) use buffer::OpenBuffer;
 
 /// What a content with unsent changes costs beside its bytes and extents: itself, its first map node, the
 /// inode and the places in lists that it keeps alive. Thousands of small files are counted for what they
@@ -27,61 +33,6 @@ pub(in crate::io) const CONTENT_COST: u64 = 3072;
 /// (`tests/extents.rs` measures it): 240 bytes for its place among the others and for who owns its bytes, 90 more where it
 /// has cut another one in two, and while a commit runs 110 for its snapshot.
 pub(in crate::io) const EXTENT_COST: u64 = 448;
-
-/// So few bytes lie beside their reservation, without a buffer of their own.
-const TINY: usize = 31;
-
-/// A buffer that small writes fill; its capacity is reserved and never grows.
-#[derive(Debug)]
-pub(in crate::io) struct OpenBuffer {
-    data: Vec<u8>,
-    room: Reservation,
-}
-
-/// Up to `TINY` bytes.
-struct Tiny {
-    bytes: [u8; TINY],
-    len: u8,
-}
-
-impl AsRef<[u8]> for Tiny {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-impl OpenBuffer {
-    /// An empty buffer of `capacity` bytes, paid by `room`.
-    pub(in crate::io) fn new(capacity: usize, room: Reservation) -> Self {
-        Self {
-            data: Vec::with_capacity(capacity),
-            room,
-        }
-    }
-
-    fn spare(&self) -> usize {
-        self.data.capacity() - self.data.len()
-    }
-
-    fn freeze(self) -> Bytes {
-        let Self { data, mut room } = self;
-        let len = data.len();
-        if data.capacity() - len <= len {
-            return room.hold(data);
-        }
-        let keep = len as u64 + EXTENT_COST;
-        drop(room.split(room.bytes().saturating_sub(keep)));
-        // Copied: what is cut off in place stays behind as a hole that the next buffer does not fit into.
-        if len <= TINY {
-            let mut bytes = [0; TINY];
-            bytes[..len].copy_from_slice(&data);
-            let len = len as u8;
-            room.hold(Tiny { bytes, len })
-        } else {
-            room.hold(Box::<[u8]>::from(&data[..]))
-        }
-    }
-}
 
 /// Kept small, for the map has room for more of them than there are.
 #[derive(Debug)]
@@ -150,8 +101,8 @@ pub(in crate::io) struct Overlay {
     /// Where the reference starts that the next one may be joined to.
     joinable: Option<u64>,
     unsent: u64,
-    /// Where changed bytes lie in memory without a hole: starts and ends.
-    runs: BTreeMap<u64, u64>,
+    /// Where changed bytes lie in memory without a hole.
+    runs: Runs,
     /// Where extents start that have left memory.
     sent: BTreeSet<u64>,
     /// How many extents begin where another one ends.
@@ -176,7 +127,7 @@ impl Overlay {
 
     /// Where the first changed bytes in memory start.
     pub(in crate::io) fn first_unsent(&self) -> Option<u64> {
-        self.runs.first_key_value().map(|(&start, _)| start)
+        self.runs.start()
     }
 
     /// Takes bytes as they are.
@@ -352,8 +303,7 @@ impl Overlay {
 
     /// End of the changed bytes in memory that lie without a hole from `offset` on.
     pub(in crate::io) fn run_end(&self, offset: u64) -> u64 {
-        let before = self.runs.range(..=offset).next_back();
-        before.map_or(offset, |(_, &end)| end.max(offset))
+        self.runs.end(offset)
     }
 
     /// True when all changes lie in one run without a hole.
@@ -423,7 +373,8 @@ impl Overlay {
             return;
         }
         if kind.is_unsent() {
-            self.add_run(offset..offset + len);
+            self.unsent += len;
+            self.runs.add(offset..offset + len);
         } else if matches!(kind, Kind::Sent) {
             self.sent.insert(offset);
         }
@@ -435,7 +386,8 @@ impl Overlay {
     fn remove(&mut self, start: u64) -> Option<Extent> {
         let extent = self.map.remove(&start)?;
         if extent.kind.is_unsent() {
-            self.take_run(start..start + extent.len);
+            self.unsent -= extent.len;
+            self.runs.take(start..start + extent.len);
         } else if matches!(extent.kind, Kind::Sent) {
             self.sent.remove(&start);
         }
@@ -452,7 +404,8 @@ impl Overlay {
         extent.len += added;
         extent.seq = seq;
         if extent.kind.is_unsent() {
-            self.add_run(end..end + added);
+            self.unsent += added;
+            self.runs.add(end..end + added);
         }
         self.joints += usize::from(self.map.contains_key(&(end + added)));
     }
@@ -462,33 +415,6 @@ impl Overlay {
         let before = self.map.range(..offset).next_back();
         let before = before.is_some_and(|(start, extent)| start + extent.len == offset);
         usize::from(before) + usize::from(self.map.contains_key(&(offset + len)))
-    }
-
-    fn add_run(&mut self, mut range: Range<u64>) {
-        self.unsent += range.end - range.start;
-        if let Some(end) = self.runs.remove(&range.end) {
-            range.end = end;
-        }
-        match self.runs.range_mut(..range.start).next_back() {
-            Some((_, end)) if *end == range.start => *end = range.end,
-            _ => drop(self.runs.insert(range.start, range.end)),
-        }
-    }
-
-    /// Takes a range out of the run that it is in.
-    fn take_run(&mut self, range: Range<u64>) {
-        self.unsent -= range.end - range.start;
-        let Some((&start, end)) = self.runs.range_mut(..=range.start).next_back() else {
-            return;
-        };
-        let rest = range.end..*end;
-        *end = range.start;
-        if start == range.start {
-            self.runs.remove(&start);
-        }
-        if !rest.is_empty() {
-            self.runs.insert(rest.start, rest.end);
-        }
     }
 
     fn start_at_or_before(&self, offset: u64) -> u64 {
