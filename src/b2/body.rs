@@ -4,7 +4,6 @@
 //! exact. Pieces are cut, not copied, into frames small enough that a slow but living line takes
 //! one well within the stall limit. The other end, [`Sent`], tells how far it is.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -69,7 +68,9 @@ impl Content {
         let sent = Arc::new(Sent::default());
         let trailer = if self.sha1.is_none() { 40 } else { 0 };
         let body = Body {
-            pieces: self.payload.pieces().iter().cloned().collect(),
+            payload: self.payload.clone(),
+            next: 0,
+            piece: Bytes::new(),
             hash: self.sha1.is_none().then(sha1::Sha1::new),
             left: self.payload.len() + trailer,
             sent: Arc::clone(&sent),
@@ -119,7 +120,10 @@ impl Sent {
 /// One sending of a [`Content`].
 #[derive(Debug)]
 pub(super) struct Body {
-    pieces: VecDeque<Bytes>,
+    payload: Payload,
+    /// The number of the piece that comes next, and what is left of the one before.
+    next: usize,
+    piece: Bytes,
     hash: Option<sha1::Sha1>,
     left: u64,
     sent: Arc<Sent>,
@@ -129,15 +133,16 @@ pub(super) struct Body {
 
 impl Body {
     fn next(&mut self) -> Option<Bytes> {
-        let Some(piece) = self.pieces.front_mut() else {
-            let sha1 = Sha1(self.hash.take()?.finalize().into());
-            let _ = self.sent.sha1.set(sha1);
-            return Some(Bytes::from(sha1.to_string()));
-        };
-        let frame = piece.split_to(piece.len().min(FRAME));
-        if piece.is_empty() {
-            self.pieces.pop_front();
+        if self.piece.is_empty() {
+            let Some(piece) = self.payload.pieces().get(self.next) else {
+                let sha1 = Sha1(self.hash.take()?.finalize().into());
+                let _ = self.sent.sha1.set(sha1);
+                return Some(Bytes::from(sha1.to_string()));
+            };
+            self.piece = piece.clone();
+            self.next += 1;
         }
+        let frame = self.piece.split_to(self.piece.len().min(FRAME));
         if let Some(hash) = &mut self.hash {
             hash.update(&frame);
         }

@@ -197,10 +197,11 @@ pub struct NewFile {
     pub info: FileInfo,
 }
 
-/// Bytes to send, in pieces that are sent one after another without being joined.
+/// Bytes to send, in pieces that are sent one after another without being joined. Clones share them: there may be a
+/// hundred thousand.
 #[derive(Debug, Clone, Default)]
 pub struct Payload {
-    pieces: Vec<Bytes>,
+    pieces: Arc<Vec<Bytes>>,
     len: u64,
 }
 
@@ -209,7 +210,7 @@ impl Payload {
     pub fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.len += piece.len() as u64;
-            self.pieces.push(piece);
+            Arc::make_mut(&mut self.pieces).push(piece);
         }
     }
 
@@ -227,7 +228,7 @@ impl Payload {
     pub fn copy(&self, range: &Range<u64>) -> Vec<u8> {
         let mut copy = Vec::new();
         let mut at = 0;
-        for piece in &self.pieces {
+        for piece in self.pieces.iter() {
             let end = at + piece.len() as u64;
             let (from, to) = (range.start.max(at), range.end.min(end));
             if from < to {

@@ -202,7 +202,7 @@ impl Content {
             large_file: engine.settings.large_file.min(plan::MAX_PART),
             sizes: engine.sizes(),
         };
-        match plan::plan(&snapshot.runs(), limits) {
+        match plan::plan(snapshot.runs(), limits) {
             Plan::Upload => {
                 let payload = snapshot.payload(engine, 0..snapshot.size).await?;
                 let version = engine
@@ -225,6 +225,7 @@ impl Content {
                     } else {
                         state.stream = Streaming::Running(Box::new(Stream {
                             large,
+                            head: 0,
                             sum: None,
                             fixed: true,
                         }));

@@ -61,7 +61,7 @@ async fn more_references_than_memory_holds_are_stored_in_between() {
     let bytes = rig.bytes_of(&version.id, 200_000).await;
     let source = rig.open("source", version);
     let file = rig.create("target");
-    // None continues the one before: each costs its own entry, 16 MB of them in all.
+    // None continues the one before: each costs its own entry, 45 MB of them in all.
     let mut expected = Vec::new();
     for i in 0..100_000u64 {
         let from = i * 7919 % 200_000;

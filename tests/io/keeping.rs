@@ -107,6 +107,28 @@ async fn what_was_read_and_has_not_changed_is_not_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_far_into_a_large_file_is_not_read_again() {
+    let rig = Rig::new(settings()).await;
+    let version = rig.seed("f", 200_000_000).await;
+    let file = rig.open("f", version);
+    let far = |at| 150_000_000 + at * MIB;
+    let cursor = Cursor::default();
+    let before = file.read(&cursor, far(0), MIB).await.expect("read");
+    // Of a version that is copied, too.
+    let version = file.content.base().expect("stored");
+    let copied = rig.io.copy(&version, &target("g"), Covered::PutOnTop).await;
+    let id = copied.expect("copied").id.expect("an id");
+    let file = rig.open("g", Version { id, ..version });
+    rig.server.reset_counters();
+    file.write(far(2), vec![7; 9]).await.expect("written");
+    file.commit().await.expect("stored");
+    let committed = rig.server.counters().bytes_out;
+    let after = file.read(&cursor, far(0), MIB).await.expect("read");
+    assert_eq!(before, after);
+    assert_eq!(rig.server.counters().bytes_out, committed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_gives_way() {
     let rig = Rig::new(settings()).await;
     let first = noise(8, 200_000);

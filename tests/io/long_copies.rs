@@ -97,7 +97,7 @@ async fn lies_there(rig: &Rig, wanted: &[&FileVersion]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_copy_goes_in_parts_and_keeps_its_hash() {
     let rig = rig().await;
-    let source = source(&rig, 1_100 * MB).await;
+    let source = source(&rig, 1_001 * MB).await;
     let faults = ["no-md5", "copy_part:503=0:3"];
     rig.server.set_faults(&faults).expect("valid");
     let made = copy(&rig, &source, Covered::PutOnTop).await;
@@ -117,7 +117,7 @@ async fn a_long_copy_goes_in_parts_and_keeps_its_hash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_copy_that_fails_leaves_nothing() {
     let rig = rig().await;
-    let source = source(&rig, 600 * MB).await;
+    let source = source(&rig, 501 * MB).await;
     for fault in [
         "copy_part:storage-cap:1@1",
         "finish_large_file:storage-cap:1",
@@ -135,7 +135,7 @@ async fn a_long_copy_that_fails_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_whose_caller_went_away_leaves_nothing() {
     let rig = rig().await;
-    let source = source(&rig, 600 * MB).await;
+    let source = source(&rig, 501 * MB).await;
     let faults = ["no-md5", "copy_part:stall=2:1@1"];
     rig.server.set_faults(&faults).expect("valid");
     let copying = copy(&rig, &source, Covered::PutOnTop);
@@ -151,7 +151,7 @@ async fn a_copy_whose_caller_went_away_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_whose_finish_was_not_answered_is_asked_for() {
     let rig = hasty().await;
-    let source = source(&rig, 600 * MB).await;
+    let source = source(&rig, 501 * MB).await;
     let faults = [
         "no-md5",
         "finish_large_file:lost-reply",
@@ -165,7 +165,7 @@ async fn a_copy_whose_finish_was_not_answered_is_asked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_may_have_been_made_is_told_by_its_id() {
     let rig = hasty().await;
-    let source = source(&rig, 600 * MB).await;
+    let source = source(&rig, 501 * MB).await;
     let faults = [
         "no-md5",
         "finish_large_file:lost-reply",
@@ -193,7 +193,7 @@ async fn a_copy_that_may_have_been_made_is_told_by_its_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_b2_has_not_finished_is_given_up() {
     let rig = hasty().await;
-    let source = source(&rig, 600 * MB).await;
+    let source = source(&rig, 501 * MB).await;
     let faults = ["no-md5", "finish_large_file:500"];
     rig.server.set_faults(&faults).expect("valid");
     let Err(Error::B2(error)) = copy(&rig, &source, Covered::PutOnTop).await else {
@@ -207,7 +207,7 @@ async fn a_copy_that_b2_has_not_finished_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_copy_that_another_client_overtook_is_put_on_top() {
     let rig = rig().await;
-    let source = source(&rig, 600 * MB).await;
+    let source = source(&rig, 501 * MB).await;
     let faults = ["no-md5", "finish_large_file:stall=1:1"];
     rig.server.set_faults(&faults).expect("valid");
     let copying = copy(&rig, &source, Covered::PutOnTop);
@@ -220,7 +220,7 @@ async fn a_long_copy_that_another_client_overtook_is_put_on_top() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_copy_that_another_client_overtook_gives_way() {
     let rig = rig().await;
-    let source = source(&rig, 600 * MB).await;
+    let source = source(&rig, 501 * MB).await;
     let faults = ["no-md5", "finish_large_file:stall=1:1"];
     rig.server.set_faults(&faults).expect("valid");
     let copying = copy(&rig, &source, Covered::GiveWay);
@@ -232,7 +232,7 @@ async fn a_long_copy_that_another_client_overtook_gives_way() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_copied_as_a_whole_is_the_newest_once_it_is_committed() {
     let rig = rig().await;
-    let source = source(&rig, 600 * MB).await;
+    let source = source(&rig, 501 * MB).await;
     let (from, file) = (rig.open("source", source.clone()), rig.create("copy"));
     let all = file.copy_from(&from, 0, 0, source.size).await;
     assert_eq!(all.expect("copied"), source.size);

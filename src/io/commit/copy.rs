@@ -128,7 +128,7 @@ impl Engine {
             source: Source::Stored { version: 0, at: 0 },
             len: source.size,
         };
-        let steps = plan::parts(0, &[all], self.sizes(), MAX_PARTS, 2);
+        let steps = plan::parts(0, [all].into_iter(), self.sizes(), MAX_PARTS, 2);
         let target = large_target(target, sha1);
         let large = Unfinished {
             engine: Arc::clone(self),

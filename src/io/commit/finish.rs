@@ -39,7 +39,7 @@ impl Content {
             let grown = stream.large.len();
             let steps = plan::parts(
                 snapshot.start,
-                &snapshot.runs(),
+                snapshot.runs(),
                 engine.sizes().even(tail, engine.settings.uploads),
                 MAX_PARTS - grown as u64,
                 stream.large.lacking(),

@@ -65,15 +65,15 @@ impl Run {
 }
 
 /// Runs without those that only continue the one before.
-pub(in crate::io) fn joined(runs: &[Run]) -> Vec<Run> {
-    let mut joined: Vec<Run> = Vec::new();
-    for run in runs.iter().filter(|run| run.len > 0) {
-        match joined.last_mut() {
-            Some(last) if last.goes_on_in(run) => last.len += run.len,
-            _ => joined.push(*run),
+pub(in crate::io) fn joined(runs: impl Iterator<Item = Run>) -> impl Iterator<Item = Run> {
+    let mut runs = runs.filter(|run| run.len > 0).peekable();
+    std::iter::from_fn(move || {
+        let mut run = runs.next()?;
+        while let Some(next) = runs.next_if(|next| run.goes_on_in(next)) {
+            run.len += next.len;
         }
-    }
-    joined
+        Some(run)
+    })
 }
 
 /// Sizes of parts.
@@ -109,6 +109,50 @@ impl Sizes {
             part: part.clamp(self.least, self.part),
             ..self
         }
+    }
+}
+
+/// Most parts that a stream makes before the end of the file is known.
+const STREAMED: u64 = MAX_PARTS - 100;
+/// Parts of a stream after which the next are twice as long, at least and at most.
+const SAME: (u64, u64) = (16, 1000);
+/// Most parts that copy what lies before a stream: 10 TB are 2,000 of the longest.
+pub(in crate::io) const MAX_HEAD: u64 = 2_500;
+
+/// How many parts a stream may make that has come to an offset: the rest copies all that may lie behind it.
+pub(in crate::io) fn most_streamed(issued: u64) -> u64 {
+    STREAMED - MAX_FILE.saturating_sub(issued).div_ceil(MAX_PART)
+}
+
+/// Size of part number `n` (from 0) of a stream through `memory` bytes, `uploads` parts of which may be under way.
+///
+/// They double as long as all uploads can be under way and another part be gathered, and stay so as long as possible. The
+/// last ones take half of the memory: while one is under way, the next is gathered, which is slower. With 2 GiB of
+/// memory or more, 10 TB fit into `STREAMED` parts. With less a stream comes half as far as with the longest parts only: to
+/// 970 GB with 512 MiB, to 108 GB with 64 MiB. Then it is stored, and goes on with a copy of that on the server.
+pub(in crate::io) fn streamed(n: u64, sizes: Sizes, memory: u64, uploads: usize) -> u64 {
+    let many = memory / (uploads.max(1) as u64 + 1);
+    let first = sizes.part.min(many).max(sizes.least);
+    let many = many.clamp(first, MAX_PART);
+    let last = (memory / 2).clamp(many, MAX_PART);
+    // The end of the file takes a number as soon as less than a part is left.
+    let (numbers, goal) = match (STREAMED - 1) * last {
+        all if all >= MAX_FILE => (STREAMED - 1, MAX_FILE),
+        _ => (most_streamed(0), most_streamed(0) * last / 2),
+    };
+    let spare = numbers * last - goal;
+    let doublings = u64::from(many.div_ceil(first).next_power_of_two().trailing_zeros());
+    // What is spared by one part of each size below `many`.
+    let short = doublings * last - first * ((1 << doublings) - 1);
+    let same = (spare / 2 / short.max(1)).clamp(SAME.0, SAME.1);
+    if n < same * doublings {
+        return first << (n / same);
+    }
+    let left = spare.saturating_sub(same * short);
+    if n < same * doublings + left / (last - many).max(1) {
+        many
+    } else {
+        last
     }
 }
 
@@ -148,10 +192,11 @@ pub(in crate::io) enum Plan {
     Parts(Vec<Step>),
 }
 
-/// The cheapest way to store the content that `runs` describe from offset 0 on.
-pub(in crate::io) fn plan(runs: &[Run], limits: Limits) -> Plan {
-    let size: u64 = runs.iter().map(|run| run.len).sum();
-    let stored: u64 = stored(runs);
+/// The cheapest way to store the content that `runs` describe from offset 0 on. They are gone through more than once, but
+/// never put down: there may be a million.
+pub(in crate::io) fn plan(runs: impl Iterator<Item = Run> + Clone, limits: Limits) -> Plan {
+    let size = len(runs.clone());
+    let stored = len(runs.clone().filter(|run| run.source.is_stored()));
     let least = limits.sizes.least;
     if size <= least || (size <= limits.large_file && stored == 0) {
         return Plan::Upload;
@@ -171,7 +216,7 @@ pub(in crate::io) fn plan(runs: &[Run], limits: Limits) -> Plan {
 /// all but the last have the smallest size at least, and that has a byte).
 pub(in crate::io) fn parts(
     start: u64,
-    runs: &[Run],
+    runs: impl Iterator<Item = Run> + Clone,
     sizes: Sizes,
     max: u64,
     min: u64,
@@ -182,7 +227,7 @@ pub(in crate::io) fn parts(
     let mut shorter = 16;
     let mut worth = least.max(PARTS_COST);
     loop {
-        let spans = spans(start, runs, least, worth);
+        let spans = spans(start, runs.clone(), least, worth);
         let pieces = |span: &Span| span.pieces(part, copy, least.max(part / shorter));
         // Counted before they are made: of a terabyte there may be millions.
         let steps: u64 = spans.iter().map(pieces).sum();
@@ -191,7 +236,7 @@ pub(in crate::io) fn parts(
                 .iter()
                 .flat_map(|span| span.split(pieces(span)))
                 .collect();
-            let size: u64 = runs.iter().map(|run| run.len).sum();
+            let size = len(runs);
             return at_least(min, steps, start..start + size, least);
         }
         // Too many: larger pieces, and short copies are not worth a part any more.
@@ -206,11 +251,8 @@ pub(in crate::io) fn parts(
     }
 }
 
-fn stored(runs: &[Run]) -> u64 {
-    runs.iter()
-        .filter(|run| run.source.is_stored())
-        .map(|run| run.len)
-        .sum()
+fn len(runs: impl Iterator<Item = Run>) -> u64 {
+    runs.map(|run| run.len).sum()
 }
 
 fn sent_bytes(step: &Step) -> u64 {
@@ -264,16 +306,16 @@ impl Span {
 
 /// Stretches; all but the last have at least `least` bytes, copies in the middle at least
 /// `worth`. No two that are sent follow one another; copies do where their sources differ.
-fn spans(start: u64, runs: &[Run], least: u64, worth: u64) -> Vec<Span> {
-    let merged = joined(runs);
+fn spans(start: u64, runs: impl Iterator<Item = Run>, least: u64, worth: u64) -> Vec<Span> {
+    let mut merged = joined(runs).peekable();
     let mut spans: Vec<Span> = Vec::new();
     let mut at = start;
-    for (i, run) in merged.iter().enumerate() {
+    while let Some(run) = merged.next() {
         let range = at..at + run.len;
         at = range.end;
         let stored = run.source.is_stored();
         // The last part may be of any length.
-        let copy = stored && (run.len >= worth || i + 1 == merged.len());
+        let copy = stored && (run.len >= worth || merged.peek().is_none());
         let fill = stored && !copy;
         push(&mut spans, Span { copy, fill, range });
     }

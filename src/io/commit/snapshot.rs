@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::b2::Payload;
 use crate::io::Error;
@@ -53,16 +53,16 @@ pub(in crate::io) fn versions(spans: &[Span]) -> Vec<u64> {
 }
 
 /// The spans as one range of one version, if that is what they are.
-fn one_range(spans: &[Span]) -> Option<Stored> {
+fn one_range(spans: impl IntoIterator<Item = Span>) -> Option<Stored> {
     let mut whole: Option<Stored> = None;
     for span in spans {
         let Span::Stored(stored) = span else {
             return None;
         };
         match &mut whole {
-            None => whole = Some(stored.clone()),
+            None => whole = Some(stored),
             Some(whole) => {
-                if !whole.join(stored) {
+                if !whole.join(&stored) {
                     return None;
                 }
             }
@@ -121,44 +121,60 @@ impl Snapshot {
         })
     }
 
-    pub(in crate::io) fn runs(&self) -> Vec<Run> {
-        self.spans
-            .iter()
-            .map(|span| Run {
-                source: match span {
-                    Span::Bytes(_) => Source::Data,
-                    Span::Stored(stored) => Source::Stored {
-                        version: stored.record.key,
-                        at: stored.range.start,
-                    },
-                    Span::Zero(_) => Source::Zero,
+    pub(in crate::io) fn runs(&self) -> impl Iterator<Item = Run> + Clone {
+        self.spans.iter().map(|span| Run {
+            source: match span {
+                Span::Bytes(_) => Source::Data,
+                Span::Stored(stored) => Source::Stored {
+                    version: stored.record.key,
+                    at: stored.range.start,
                 },
-                len: span.len(),
-            })
-            .collect()
+                Span::Zero(_) => Source::Zero,
+            },
+            len: span.len(),
+        })
     }
 
     /// The stored version that it is, from the first byte to the last.
     pub(in crate::io) fn whole(&self) -> Option<Stored> {
-        one_range(&self.spans)
+        one_range(self.spans.iter().cloned())
             .filter(|stored| self.start == 0 && stored.range == (0..stored.record.size))
     }
 
     /// Where a range lies in a stored version, if it does so in one piece.
     pub(in crate::io) fn source(&self, range: &Range<u64>) -> Option<Stored> {
-        one_range(&self.cut(range))
+        one_range(self.cut(range))
+    }
+
+    /// Whether a range has the bytes that a version has there.
+    pub(in crate::io) fn holds(&self, record: &Arc<Record>, range: &Range<u64>) -> bool {
+        let mut at = range.start;
+        self.cut(range).all(|span| {
+            let from = at;
+            at += span.len();
+            matches!(span, Span::Stored(stored) if stored.record == *record && stored.range == (from..at))
+        })
     }
 
     /// All bytes, if none of them is in a stored version.
     pub(in crate::io) fn in_memory(&self) -> Option<Vec<Bytes>> {
-        let mut pieces = Vec::new();
+        if self
+            .spans
+            .iter()
+            .any(|span| matches!(span, Span::Stored(_)))
+        {
+            return None;
+        }
+        let mut pieces = Vec::with_capacity(self.spans.len());
+        let mut gathered = Gathered::new(|piece| pieces.push(piece));
         for span in &self.spans {
             match span {
-                Span::Bytes(bytes) => pieces.push(bytes.clone()),
-                Span::Zero(len) => pieces.extend(zeros(*len)),
+                Span::Bytes(bytes) => gathered.push(bytes.clone()),
+                Span::Zero(len) => zeros(*len).for_each(|piece| gathered.push(piece)),
                 Span::Stored(_) => return None,
             }
         }
+        gathered.flush();
         Some(pieces)
     }
 
@@ -168,35 +184,34 @@ impl Snapshot {
         engine: &Engine,
         range: Range<u64>,
     ) -> Result<Payload, Error> {
-        let spans = self.cut(&range);
-        let wanted: Vec<Stored> = spans
-            .iter()
-            .filter_map(|span| match span {
-                Span::Stored(stored) => Some(stored.clone()),
-                _ => None,
-            })
-            .collect();
-        let useful: u64 = wanted.iter().map(Stored::len).sum();
-        let groups = join_near(wanted, range.end - range.start - useful + IN_VAIN);
+        let stored = |span| match span {
+            Span::Stored(stored) => Some(stored),
+            _ => None,
+        };
+        let useful: u64 = self.cut(&range).filter_map(stored).map(|s| s.len()).sum();
+        let in_vain = range.end - range.start - useful + IN_VAIN;
+        let groups = join_near(self.cut(&range).filter_map(stored), in_vain);
         let fetched = if groups.is_empty() {
             Vec::new()
         } else {
             engine.read_for_commit(&groups).await?
         };
         let mut payload = Payload::default();
-        for span in spans {
+        let mut gathered = Gathered::new(|piece| payload.push(piece));
+        for span in self.cut(&range) {
             match span {
-                Span::Bytes(bytes) => payload.push(bytes),
-                Span::Zero(len) => zeros(len).for_each(|piece| payload.push(piece)),
+                Span::Bytes(bytes) => gathered.push(bytes),
+                Span::Zero(len) => zeros(len).for_each(|piece| gathered.push(piece)),
                 Span::Stored(Stored { record, range, .. }) => {
                     let end = (record.key, range.end);
                     let group = groups.partition_point(|g| (g.record.key, g.range.end) < end);
                     let start = groups[group].range.start;
                     let bytes = (range.start - start) as usize..(range.end - start) as usize;
-                    payload.push(fetched[group].slice(bytes));
+                    gathered.push(fetched[group].slice(bytes));
                 }
             }
         }
+        gathered.flush();
         Ok(payload)
     }
 
@@ -216,53 +231,92 @@ impl Snapshot {
         Some(bytes)
     }
 
-    fn cut(&self, range: &Range<u64>) -> Vec<Span> {
+    /// The spans of a range; there may be hundreds of thousands.
+    fn cut(&self, range: &Range<u64>) -> impl Iterator<Item = Span> {
+        let range = range.clone();
         let ends = self.ends();
         let first = ends.partition_point(|end| *end <= range.start);
         let mut at = first
             .checked_sub(1)
             .map_or(self.start, |before| ends[before]);
-        let mut cut = Vec::new();
-        for span in &self.spans[first..] {
+        self.spans[first..].iter().map_while(move |span| {
             if at >= range.end {
-                break;
+                return None;
             }
-            let end = at + span.len();
-            let from = range.start.max(at);
-            let to = range.end.min(end);
-            if from < to {
-                cut.push(match span {
-                    Span::Bytes(bytes) => {
-                        Span::Bytes(bytes.slice((from - at) as usize..(to - at) as usize))
-                    }
-                    Span::Stored(stored) => Span::Stored(stored.slice(from - at, to - at)),
-                    Span::Zero(_) => Span::Zero(to - from),
-                });
-            }
-            at = end;
+            let start = at;
+            at += span.len();
+            let (from, to) = (range.start.max(start), range.end.min(at));
+            Some(match span {
+                Span::Bytes(bytes) => {
+                    Span::Bytes(bytes.slice((from - start) as usize..(to - start) as usize))
+                }
+                Span::Stored(stored) => Span::Stored(stored.slice(from - start, to - start)),
+                Span::Zero(_) => Span::Zero(to - from),
+            })
+        })
+    }
+}
+
+/// Pieces that are put into a list; the smallest of them are joined before, for their places there would take more
+/// than their bytes.
+struct Gathered<F> {
+    put: F,
+    small: BytesMut,
+}
+
+impl<F: FnMut(Bytes)> Gathered<F> {
+    /// Two places, in the payload and in the body that is sent.
+    const SMALL: usize = 64;
+    /// Joined at once.
+    const ROOM: usize = 16 << 10;
+
+    fn new(put: F) -> Self {
+        let small = BytesMut::new();
+        Self { put, small }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if piece.len() > Self::SMALL {
+            self.flush();
+            return (self.put)(piece);
         }
-        cut
+        if self.small.capacity() - self.small.len() < piece.len() {
+            self.flush();
+            self.small.reserve(Self::ROOM);
+        }
+        self.small.extend_from_slice(&piece);
+    }
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            (self.put)(self.small.split().freeze());
+        }
     }
 }
 
 /// Ranges ordered by version and place; those that lie near each other are made one, as long as
 /// that takes in no more than `in_vain` bytes from between them.
-fn join_near(mut ranges: Vec<Stored>, mut in_vain: u64) -> Vec<Stored> {
-    ranges.sort_by_key(|stored| (stored.record.key, stored.range.start));
+fn join_near(ranges: impl Iterator<Item = Stored>, mut in_vain: u64) -> Vec<Stored> {
     let mut groups: Vec<Stored> = Vec::new();
-    for next in ranges {
-        match groups.last_mut() {
-            Some(last)
-                if last.record == next.record
-                    && next.range.start <= last.range.end + NEAR.min(in_vain) =>
-            {
-                in_vain -= next.range.start.saturating_sub(last.range.end);
-                last.range.end = last.range.end.max(next.range.end);
-            }
-            _ => groups.push(next),
+    let mut put = |groups: &mut Vec<Stored>, next: Stored| match groups.last_mut() {
+        Some(last)
+            if last.record == next.record
+                && next.range.start >= last.range.start
+                && next.range.start <= last.range.end + NEAR.min(in_vain) =>
+        {
+            in_vain -= next.range.start.saturating_sub(last.range.end);
+            last.range.end = last.range.end.max(next.range.end);
         }
+        _ => groups.push(next),
+    };
+    // Most come in order: few are left to be sorted.
+    ranges.for_each(|next| put(&mut groups, next));
+    groups.sort_by_key(|stored| (stored.record.key, stored.range.start));
+    let mut sorted = Vec::with_capacity(groups.len());
+    for next in groups {
+        put(&mut sorted, next);
     }
-    groups
+    sorted
 }
 
 #[cfg(test)]
@@ -289,7 +343,7 @@ mod tests {
             let all = ranges
                 .iter()
                 .map(|(name, range)| Stored::new(&record(name), range.clone()));
-            let groups = join_near(all.collect(), 1_000_000).into_iter();
+            let groups = join_near(all, 1_000_000).into_iter();
             let show = |group: Stored| (group.record.id.to_string(), group.range);
             groups.map(show).collect::<Vec<_>>()
         };
@@ -355,6 +409,29 @@ mod tests {
         assert!(of(0, vec![(0, half)]).whole().is_none());
         assert!(of(0, vec![(half, a.size), (0, half)]).whole().is_none());
         assert!(of(1, vec![(0, a.size)]).whole().is_none());
+    }
+
+    #[test]
+    fn small_pieces_are_joined_and_nothing_else() {
+        let sizes = [1, 1, 64, 65, 1, 10_000, 10_000, 2, 3, 4];
+        let mut all = Vec::new();
+        let mut pieces = Vec::new();
+        let mut gathered = Gathered::new(|piece: Bytes| pieces.push(piece));
+        for (n, size) in sizes.into_iter().enumerate() {
+            let piece = vec![n as u8; size];
+            all.extend_from_slice(&piece);
+            gathered.push(Bytes::from(piece));
+        }
+        gathered.flush();
+        let lens: Vec<usize> = pieces.iter().map(Bytes::len).collect();
+        assert_eq!(lens, [66, 65, 1, 10_000, 10_000, 9]);
+        assert_eq!(pieces.concat(), all);
+        // Also more of them than are joined at once.
+        let mut count = 0;
+        let mut gathered = Gathered::new(|_| count += 1);
+        (0..100_000).for_each(|_| gathered.push(Bytes::from_static(b"x")));
+        gathered.flush();
+        assert_eq!(count, 100_000_usize.div_ceil(16 << 10));
     }
 
     #[test]

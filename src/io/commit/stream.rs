@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Sha1};
 use crate::io::commit::large::Large;
-use crate::io::commit::plan::{self, MAX_PART, MIN_PART, Run, Step};
+use crate::io::commit::plan::{self, MAX_HEAD, MIN_PART, Run, Sizes, Step};
 use crate::io::commit::snapshot::Snapshot;
 use crate::io::commit::sum::Sum;
 use crate::io::engine::Engine;
@@ -20,8 +20,6 @@ use crate::io::read::records::{Record, Stored};
 use crate::io::write::content::{Content, State};
 use crate::io::{Error, Owner};
 
-/// Parts that a stream may make; the rest is for the tail, which may copy 10 TB of base.
-const MAX_STREAMED: usize = 7_000;
 /// How long a content does without a stream after one could not be started.
 const REST: Duration = Duration::from_secs(5);
 
@@ -39,6 +37,8 @@ pub(in crate::io) enum Streaming {
 /// A large file that has begun.
 pub(in crate::io) struct Stream {
     pub(in crate::io) large: Large,
+    /// Parts that copy what lies before the written run.
+    pub(in crate::io) head: usize,
     /// The hash of everything, when nothing of it comes from a base.
     pub(in crate::io) sum: Option<Arc<Sum>>,
     /// Its hash was told at its start, so that nothing of it may change: a commit that fails begins another.
@@ -69,14 +69,11 @@ impl Engine {
         self.sizes().least().max(MIN_PART)
     }
 
-    /// Size of part number `n` (from 0): grows so that 10,000 parts suffice, bounded by memory.
+    /// Size of the part after `n` that a stream has sent.
     fn part_size(&self, n: usize) -> u64 {
-        let memory = self.budget.write_limit() / (self.settings.uploads.max(1) as u64 + 1);
-        let wanted = self
-            .settings
-            .part_size
-            .saturating_mul(1 << (n / 1000).min(16));
-        wanted.min(memory).clamp(self.least_streamed(), MAX_PART)
+        let sizes = Sizes::new(self.least_streamed(), self.settings.part_size);
+        let memory = self.budget.write_limit();
+        plan::streamed(n as u64, sizes, memory, self.settings.uploads)
     }
 }
 
@@ -186,11 +183,12 @@ impl Content {
         let sizes = self.engine.sizes();
         // A shorter head is downloaded and sent with the first part.
         let steps = if first >= sizes.least() {
-            plan::parts(0, &head, sizes, MAX_STREAMED as u64, 1)
+            plan::parts(0, head.into_iter(), sizes, MAX_HEAD, 1)
         } else {
             Vec::new()
         };
         Some(Stream {
+            head: steps.len(),
             large: Large::growing(large, sizes.least(), steps, first),
             sum: (first == 0).then(Arc::default),
             fixed: false,
@@ -247,14 +245,16 @@ impl Content {
             return None;
         };
         let large = &stream.large;
-        if !large.may_grow() || large.len() >= MAX_STREAMED {
+        let issued = large.issued();
+        if !large.may_grow() || large.len() as u64 >= plan::most_streamed(issued) {
             return None;
         }
-        let issued = large.issued();
         let written = state.overlay.run_end(issued.max(large.run_start()));
         // One byte at least stays behind, so that the last part is never empty and there are always two.
         let ready = written.saturating_sub(issued + 1);
-        let full = self.engine.part_size(large.len());
+        let full = self
+            .engine
+            .part_size(large.len().saturating_sub(stream.head));
         let least = if pressure {
             self.engine.least_streamed()
         } else {
@@ -295,7 +295,9 @@ impl Content {
             index,
         };
         let number = index as u32 + 1;
-        if let (Some(sum), Some(pieces)) = (sum, snapshot.in_memory()) {
+        if let Some(sum) = sum
+            && let Some(pieces) = snapshot.in_memory()
+        {
             sum.offer(index, pieces);
         }
         let sent = tokio::select! {
@@ -356,7 +358,7 @@ impl State {
     fn head(&self) -> Option<(u64, Vec<Run>)> {
         let first = self.overlay.first_unsent()?;
         let before = Snapshot::new(0..first, self.seq, None, self.spans(0..first).ok()?);
-        let head = plan::joined(&before.runs());
+        let head: Vec<Run> = plan::joined(before.runs()).take(2).collect();
         let copied = head.iter().all(|run| run.source.is_stored());
         (copied && head.len() <= 1).then_some((first, head))
     }

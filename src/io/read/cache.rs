@@ -4,9 +4,11 @@
 //! what they ask for. A block is in one of three maps: read already (`used`), read ahead and not
 //! read yet (`ahead`), or on its way (`pending`). Read-ahead may push out only what was read, so
 //! that many readers never throw out each other's bytes before they were used; demand and writes
-//! push out everything, `used` first. Lock order: cursor, cache, budget.
+//! push out everything, `used` first. What is done to all blocks of a version, or to all before a
+//! place, looks at those that are cached, never at each number: a version may have 300 million. Lock order:
+//! cursor, cache, budget.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +22,9 @@ use crate::io::read::records::Record;
 pub(in crate::io) const BLOCK: u64 = 32 << 10;
 /// What a cached block costs beside its bytes.
 pub(in crate::io) const BLOCK_COST: u64 = 256;
+
+/// Blocks that are looked at while others wait.
+const TURN: usize = 1024;
 
 /// Version key and block number.
 type Key = (u64, u64);
@@ -39,6 +44,8 @@ pub(in crate::io) struct Cache {
 struct Inner {
     used: LinkedHashMap<Key, Entry>,
     ahead: LinkedHashMap<Key, Entry>,
+    /// What is in one of the two.
+    cached: BTreeSet<Key>,
     pending: HashMap<Key, Arc<Fetch>>,
 }
 
@@ -78,6 +85,31 @@ impl Inner {
 
     fn has(&self, key: Key) -> bool {
         self.used.contains_key(&key) || self.ahead.contains_key(&key)
+    }
+
+    /// Which of a range of blocks are cached, at most so many.
+    fn cached(&self, record: &Record, blocks: &Range<u64>, most: usize) -> Vec<Key> {
+        if blocks.is_empty() {
+            return Vec::new();
+        }
+        let all = (record.key, blocks.start)..(record.key, blocks.end);
+        self.cached.range(all).take(most).copied().collect()
+    }
+
+    /// Takes a block out.
+    fn remove(&mut self, key: Key) -> Option<Entry> {
+        let entry = self.used.remove(&key).or_else(|| self.ahead.remove(&key));
+        if entry.is_some() {
+            self.cached.remove(&key);
+        }
+        entry
+    }
+
+    /// Puts a block that has been read, or is stored, in the place of an earlier one.
+    fn put(&mut self, key: Key, entry: Entry) -> Option<Entry> {
+        self.cached.insert(key);
+        let ahead = self.ahead.remove(&key);
+        self.used.insert(key, entry).or(ahead)
     }
 
     fn missing(&self, record: &Record, blocks: Range<u64>) -> Vec<Range<u64>> {
@@ -177,10 +209,11 @@ impl Cache {
             }
             // Under this lock nobody joins: who joined before finds the block in the fetch.
             let wanted = fetch.keep(index, &data);
-            if fetch.is_ahead() && !wanted {
+            if fetch.is_ahead() && !wanted && !inner.used.contains_key(&key) {
+                inner.cached.insert(key);
                 inner.ahead.insert(key, entry)
             } else {
-                inner.used.insert(key, entry)
+                inner.put(key, entry)
             }
         };
         drop((old, data));
@@ -227,7 +260,8 @@ impl Cache {
                     None if also_ahead => inner.ahead.pop_front(),
                     oldest => oldest,
                 };
-                let Some((_, entry)) = oldest else { break };
+                let Some((key, entry)) = oldest else { break };
+                inner.cached.remove(&key);
                 sum += entry.data.len() as u64 + BLOCK_COST;
                 dropped.push(entry);
             }
@@ -243,8 +277,7 @@ impl Cache {
         if inner.ahead.is_empty() {
             return;
         }
-        for block in blocks {
-            let key = (record.key, block);
+        for key in inner.cached(record, &blocks, usize::MAX) {
             if let Some(entry) = inner.ahead.remove(&key) {
                 inner.used.insert_front(key, entry);
             }
@@ -253,14 +286,10 @@ impl Cache {
 
     /// Drops blocks that were read and will not be read again.
     pub(in crate::io) fn drop_used(&self, record: &Record, blocks: Range<u64>) {
-        let mut dropped = Vec::new();
-        {
-            let mut inner = self.lock();
-            for block in blocks {
-                dropped.extend(inner.used.remove(&(record.key, block)));
-            }
-        }
-        drop(dropped);
+        self.in_turns(record, blocks, |inner, key| {
+            let used = inner.used.contains_key(&key);
+            used.then(|| inner.remove(key)).flatten()
+        });
     }
 
     /// Takes a block that has not been downloaded.
@@ -269,50 +298,78 @@ impl Cache {
             data,
             _record: Arc::clone(record),
         };
-        let old = self.lock().used.insert((record.key, block), entry);
+        let old = self.lock().put((record.key, block), entry);
         drop(old);
     }
 
-    /// Blocks of one version that are cached are those of another, which has the same bytes there.
+    /// What is cached of the blocks of one version that are `same` in another one is that one's.
     pub(in crate::io) fn rename(
         &self,
         from: &Record,
         to: &Arc<Record>,
-        blocks: impl IntoIterator<Item = u64>,
+        blocks: Range<u64>,
+        same: impl Fn(u64) -> bool,
     ) {
-        let mut replaced = Vec::new();
-        {
-            let mut inner = self.lock();
-            for block in blocks {
-                let key = (from.key, block);
-                let entry = inner.used.remove(&key).or_else(|| inner.ahead.remove(&key));
-                if let Some(Entry { data, _record }) = entry {
-                    let entry = Entry {
-                        data,
-                        _record: Arc::clone(to),
-                    };
-                    replaced.extend(inner.used.insert((to.key, block), entry));
-                }
-            }
-        }
-        drop(replaced);
+        let is_same = |(_, block): Key| same(block);
+        let rename = |inner: &mut Inner, (from, block): Key| {
+            let Entry { data, _record } = inner.remove((from, block))?;
+            let entry = Entry {
+                data,
+                _record: Arc::clone(to),
+            };
+            inner.put((to.key, block), entry)
+        };
+        self.in_turns_if(from, blocks, is_same, rename);
     }
 
     /// Drops all cached blocks of a version.
     pub(in crate::io) fn forget(&self, record: &Record) {
-        let mut dropped = Vec::new();
-        {
-            let mut inner = self.lock();
-            for block in 0..record.size.div_ceil(BLOCK) {
-                let key = (record.key, block);
-                dropped.extend(inner.used.remove(&key));
-                dropped.extend(inner.ahead.remove(&key));
+        self.in_turns(record, 0..u64::MAX, Inner::remove);
+    }
+
+    /// Does something to each of the blocks that are cached; what comes of it is dropped.
+    fn in_turns(
+        &self,
+        record: &Record,
+        blocks: Range<u64>,
+        each: impl Fn(&mut Inner, Key) -> Option<Entry>,
+    ) {
+        self.in_turns_if(record, blocks, |_| true, each);
+    }
+
+    /// The same for those that are wanted, which is asked without the lock. Others get it in between.
+    fn in_turns_if(
+        &self,
+        record: &Record,
+        mut blocks: Range<u64>,
+        wanted: impl Fn(Key) -> bool,
+        each: impl Fn(&mut Inner, Key) -> Option<Entry>,
+    ) {
+        loop {
+            let keys = self.lock().cached(record, &blocks, TURN);
+            let Some((_, last)) = keys.last() else { return };
+            blocks.start = last + 1;
+            let done = keys.len() < TURN;
+            let keys: Vec<Key> = keys.into_iter().filter(|key| wanted(*key)).collect();
+            let dropped: Vec<Entry> = {
+                let mut inner = self.lock();
+                keys.into_iter()
+                    .filter_map(|key| each(&mut inner, key))
+                    .collect()
+            };
+            // Outside the lock, as in `evict`.
+            drop(dropped);
+            if done {
+                return;
             }
         }
-        drop(dropped);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "cache/tests.rs"]
+mod tests;

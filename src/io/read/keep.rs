@@ -4,7 +4,8 @@
 //! what they made, databases the pages around those that they change. The kernel keeps whole pages of what was
 //! written, but not the last one of a file unless it is full; it would ask for that, and B2 would be asked. So
 //! small files are kept as a whole, and of others the last block, beside what was cached of the version before
-//! and has not changed. Room for it is taken as for read-ahead: it gives way to everything.
+//! and has not changed: what is cached is looked through, not what there is. Room for what is kept is taken as
+//! for read-ahead: it gives way to everything.
 
 use std::ops::Range;
 
@@ -18,14 +19,11 @@ use crate::io::read::cache::{self, BLOCK};
 /// Files up to this size are kept as a whole.
 const WHOLE_MAX: u64 = 8 * BLOCK;
 
-/// Blocks of a version that follow it to its copy; to look for more would take longer than it is worth.
-const MOVED_MAX: u64 = 1024;
-
 impl Engine {
     /// `copy` takes the place of `source`: what is cached of the one is the other's.
     pub(in crate::io) fn moved(&self, source: &Version, copy: &FileVersion) {
         let Some(id) = copy.id.clone() else { return };
-        if copy.size != source.size || copy.size > MOVED_MAX * BLOCK {
+        if copy.size != source.size {
             return;
         }
         let Some(from) = self.records.known(&source.id) else {
@@ -36,8 +34,8 @@ impl Engine {
             size: copy.size,
             sha1: source.sha1,
         });
-        self.cache
-            .rename(&from, &to, cache::blocks_of(&(0..copy.size)));
+        let all = cache::blocks_of(&(0..copy.size));
+        self.cache.rename(&from, &to, all, |_| true);
     }
 
     /// Keeps of a snapshot that is stored as `version` what is worth it: of what was sent, by `bytes`, what is
@@ -53,14 +51,11 @@ impl Engine {
         };
         let blocks = cache::blocks_of(&(0..record.size));
         if let Some(base) = &snapshot.base {
-            let unchanged = (blocks.start..blocks.end.min(MOVED_MAX)).filter(|block| {
-                let range = cache::bytes_of(&record, &(*block..block + 1));
-                let source = snapshot.source(&range);
-                source.is_some_and(|source| source.record == *base && source.range == range)
-                    && cache::bytes_of(base, &(*block..block + 1)) == range
-            });
-            let unchanged: Vec<u64> = unchanged.collect();
-            self.cache.rename(base, &record, unchanged);
+            let unchanged = |block| {
+                let range = cache::bytes_of(&record, &(block..block + 1));
+                cache::bytes_of(base, &(block..block + 1)) == range && snapshot.holds(base, &range)
+            };
+            self.cache.rename(base, &record, blocks.clone(), unchanged);
         }
         let first = if record.size <= WHOLE_MAX {
             0

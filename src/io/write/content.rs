@@ -100,7 +100,8 @@ pub(in crate::io) struct Misplaced {
 impl State {
     /// What a range (within the size) is made of.
     pub(in crate::io) fn spans(&self, range: Range<u64>) -> Result<Vec<Span>, Error> {
-        let mut spans = Vec::new();
+        // One of them may be of the base and of zeros.
+        let mut spans = Vec::with_capacity(self.overlay.count(range.clone()) + 1);
         let mut at = range.start;
         for piece in self.overlay.pieces(range) {
             let end = at + piece.len();
@@ -199,7 +200,7 @@ impl Content {
         state.is_dirty() || state.unrecorded.is_some()
     }
 
-    /// Memory that a commit gives back: changed bytes, and what references to other versions cost.
+    /// Memory that a commit gives back: changed bytes, and what it costs to know of changes.
     pub fn unsent(&self) -> u64 {
         self.unsent.load(Ordering::Relaxed)
     }

@@ -5,8 +5,14 @@
 //! since. Small writes that follow one another fill one open buffer in place; large ones are
 //! kept as they came. What was copied out of a stored version is kept as a reference to it. Pure
 //! data: the reservations that pay for bytes travel inside them.
+//!
+//! There may be hundreds of thousands of extents. What is asked at each write (runs of unsent bytes, whether there
+//! is one run only) is kept up to date beside the extents; only what ends them anyway, a commit say, walks them all.
 
-use std::collections::BTreeMap;
+mod buffer;
+mod runs;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,68 +20,44 @@ use bytes::Bytes;
 
 use crate::io::memory::budget::Reservation;
 use crate::io::read::records::Stored;
+use runs::Runs;
+
+pub(in crate::io) use buffer::OpenBuffer;
 
 /// What a content with unsent changes costs beside its bytes and extents: itself, its first map node, the
-/// inode and the places in lists that it keeps alive. Thousands of small files are counted for what
-/// they take.
+/// inode and the places in lists that it keeps alive. Thousands of small files are counted for what they
+/// take.
 pub(in crate::io) const CONTENT_COST: u64 = 3072;
 
-/// What one extent costs beside its bytes (map node, headers), so that a million one-byte writes
-/// are counted for what they take.
-pub(in crate::io) const EXTENT_COST: u64 = 160;
+/// What one extent costs beside its bytes, so that a million one-byte writes are counted for what they take
+/// (`tests/extents.rs` measures it): 240 bytes for its place among the others and for who owns its bytes, 90 more where it
+/// has cut another one in two, and while a commit runs 110 for its snapshot.
+pub(in crate::io) const EXTENT_COST: u64 = 448;
 
-/// A buffer that small writes fill; its capacity is reserved and never grows.
-#[derive(Debug)]
-pub(in crate::io) struct OpenBuffer {
-    data: Vec<u8>,
-    room: Reservation,
-}
-
-impl OpenBuffer {
-    /// An empty buffer of `capacity` bytes, paid by `room`.
-    pub(in crate::io) fn new(capacity: usize, room: Reservation) -> Self {
-        Self {
-            data: Vec::with_capacity(capacity),
-            room,
-        }
-    }
-
-    fn spare(&self) -> usize {
-        self.data.capacity() - self.data.len()
-    }
-
-    fn freeze(mut self) -> Bytes {
-        if self.spare() > self.data.len() {
-            self.data.shrink_to_fit();
-            let keep = self.data.capacity() as u64 + EXTENT_COST;
-            let excess = self.room.bytes().saturating_sub(keep);
-            drop(self.room.split(excess));
-        }
-        self.room.hold(self.data)
-    }
-}
-
+/// Kept small, for the map has room for more of them than there are.
 #[derive(Debug)]
 enum Kind {
     Data(Bytes),
-    Open(OpenBuffer),
+    /// In the open buffer.
+    Open,
     /// Acknowledged as part of an unfinished large file; not in memory any more.
     Sent,
     /// Copied from another version, or from elsewhere in the base.
-    Stored(Stored, Arc<Reservation>),
+    Stored(Box<Reference>),
     /// Zeros that nobody wrote: copied, or made by a hole.
     Zero(Arc<Reservation>),
+}
+
+#[derive(Debug, Clone)]
+struct Reference {
+    stored: Stored,
+    room: Arc<Reservation>,
 }
 
 impl Kind {
     /// Bytes in memory that B2 does not have.
     fn is_unsent(&self) -> bool {
-        matches!(self, Self::Data(_) | Self::Open(_))
-    }
-
-    /// Known by what it is made of; costs `EXTENT_COST` only.
-    fn is_reference(&self) -> bool {
-        matches!(self, Self::Stored(..) | Self::Zero(_))
+        matches!(self, Self::Data(_) | Self::Open)
     }
 }
 
@@ -114,12 +96,17 @@ impl Piece {
 #[derive(Debug, Default)]
 pub(in crate::io) struct Overlay {
     map: BTreeMap<u64, Extent>,
-    /// Where the open buffer starts.
-    open: Option<u64>,
+    /// Where the open buffer starts, and the buffer.
+    open: Option<(u64, OpenBuffer)>,
     /// Where the reference starts that the next one may be joined to.
     joinable: Option<u64>,
     unsent: u64,
-    references: u64,
+    /// Where changed bytes lie in memory without a hole.
+    runs: Runs,
+    /// Where extents start that have left memory.
+    sent: BTreeSet<u64>,
+    /// How many extents begin where another one ends.
+    joints: usize,
 }
 
 impl Overlay {
@@ -134,16 +121,13 @@ impl Overlay {
 
     /// Memory that is given back when all changes are stored.
     pub(in crate::io) fn weight(&self) -> u64 {
-        self.unsent + self.references * EXTENT_COST
+        let held = self.map.len() - self.sent.len();
+        self.unsent + held as u64 * EXTENT_COST
     }
 
     /// Where the first changed bytes in memory start.
     pub(in crate::io) fn first_unsent(&self) -> Option<u64> {
-        let mut unsent = self
-            .map
-            .iter()
-            .filter(|(_, extent)| extent.kind.is_unsent());
-        unsent.next().map(|(&start, _)| start)
+        self.runs.start()
     }
 
     /// Takes bytes as they are.
@@ -163,53 +147,52 @@ impl Overlay {
     ) {
         let len = stored.len();
         self.cut(offset..offset + len);
-        if let Some(start) = self.joinable
-            && let Some(before) = self.map.get_mut(&start)
-            && start + before.len == offset
-            && let Kind::Stored(joined, _) = &mut before.kind
-            && joined.join(&stored)
+        if let Some((start, before)) = self.joinable(offset)
+            && let Kind::Stored(joined) = &mut before.kind
+            && joined.stored.join(&stored)
         {
-            before.len += len;
-            before.seq = seq;
+            self.grow(start, len, seq);
             return;
         }
-        self.insert(offset, len, seq, Kind::Stored(stored, Arc::new(room)));
+        let room = Arc::new(room);
+        let reference = Box::new(Reference { stored, room });
+        self.insert(offset, len, seq, Kind::Stored(reference));
         self.joinable = Some(offset);
     }
 
     /// Puts zeros in place; such as follow one another become one.
     pub(in crate::io) fn put_zeros(&mut self, offset: u64, len: u64, seq: u64, room: Reservation) {
         self.cut(offset..offset + len);
-        if let Some(start) = self.joinable
-            && let Some(before) = self.map.get_mut(&start)
-            && start + before.len == offset
+        if let Some((start, before)) = self.joinable(offset)
             && let Kind::Zero(_) = &before.kind
         {
-            before.len += len;
-            before.seq = seq;
+            self.grow(start, len, seq);
             return;
         }
         self.insert(offset, len, seq, Kind::Zero(Arc::new(room)));
         self.joinable = Some(offset);
     }
 
+    /// The reference that ends at `offset`, and may be joined with another one.
+    fn joinable(&mut self, offset: u64) -> Option<(u64, &mut Extent)> {
+        let start = self.joinable?;
+        let before = self.map.get_mut(&start)?;
+        (start + before.len == offset).then_some((start, before))
+    }
+
     /// Writes into the open buffer, over its bytes or right behind them. `false` when it does not fit there.
     pub(in crate::io) fn put_open(&mut self, offset: u64, data: &[u8], seq: u64) -> bool {
         let added = data.len() as u64;
-        let Some(start) = self.open else { return false };
-        let Some(Extent {
-            len,
-            seq: last,
-            kind: Kind::Open(buffer),
-        }) = self.map.get_mut(&start)
-        else {
+        let Some((start, buffer)) = &mut self.open else {
             return false;
         };
-        let end = start + *len;
+        let (start, end) = (*start, *start + buffer.data.len() as u64);
         if offset >= start && offset + added <= end {
             let at = (offset - start) as usize;
             buffer.data[at..at + data.len()].copy_from_slice(data);
-            *last = seq;
+            if let Some(extent) = self.map.get_mut(&start) {
+                extent.seq = seq;
+            }
             return true;
         }
         if offset != end || buffer.spare() < data.len() {
@@ -218,22 +201,15 @@ impl Overlay {
         buffer.data.extend_from_slice(data);
         // What lay behind the buffer is overwritten; the buffer itself ends where the cut begins.
         self.cut(end..end + added);
-        if let Some(extent) = self.map.get_mut(&start) {
-            extent.len += added;
-            extent.seq = seq;
-            self.unsent += added;
-        }
+        self.grow(start, added, seq);
         true
     }
 
     /// Capacity of the open buffer if a write at `offset` would follow it.
     pub(in crate::io) fn open_before(&self, offset: u64) -> Option<usize> {
-        let start = self.open?;
-        let extent = self.map.get(&start)?;
-        match &extent.kind {
-            Kind::Open(buffer) if start + extent.len == offset => Some(buffer.data.capacity()),
-            _ => None,
-        }
+        let (start, buffer) = self.open.as_ref()?;
+        let end = start + buffer.data.len() as u64;
+        (end == offset).then(|| buffer.data.capacity())
     }
 
     /// Starts a new open buffer with `data` in it.
@@ -248,22 +224,17 @@ impl Overlay {
         self.freeze();
         self.cut(offset..offset + len);
         buffer.data.extend_from_slice(data);
-        self.insert(offset, len, seq, Kind::Open(buffer));
-        self.open = Some(offset);
+        self.insert(offset, len, seq, Kind::Open);
+        self.open = Some((offset, buffer));
     }
 
     /// Closes the open buffer: what is in it will not change in place any more.
     pub(in crate::io) fn freeze(&mut self) {
         self.joinable = None;
-        let Some(start) = self.open.take() else {
-            return;
-        };
-        if let Some(extent) = self.map.remove(&start) {
-            let kind = match extent.kind {
-                Kind::Open(buffer) => Kind::Data(buffer.freeze()),
-                other => other,
-            };
-            self.map.insert(start, Extent { kind, ..extent });
+        if let Some((start, buffer)) = self.open.take()
+            && let Some(extent) = self.map.get_mut(&start)
+        {
+            extent.kind = Kind::Data(buffer.freeze());
         }
     }
 
@@ -273,64 +244,71 @@ impl Overlay {
     }
 
     /// What a range is made of.
-    pub(in crate::io) fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
-        let mut pieces = Vec::new();
+    pub(in crate::io) fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = Piece> {
+        self.stretches(range).map(|(stretch, extent)| {
+            let len = stretch.end - stretch.start;
+            let Some((start, extent)) = extent else {
+                return Piece::Gap(len);
+            };
+            let within = stretch.start - start..stretch.end - start;
+            let slice = within.start as usize..within.end as usize;
+            match &extent.kind {
+                Kind::Data(bytes) => Piece::Data(bytes.slice(slice)),
+                Kind::Open => {
+                    let open = self.open.as_ref();
+                    let bytes = open.and_then(|(_, buffer)| buffer.data.get(slice));
+                    Piece::Data(Bytes::copy_from_slice(bytes.unwrap_or_default()))
+                }
+                Kind::Sent => Piece::Sent(len),
+                Kind::Stored(reference) => {
+                    Piece::Stored(reference.stored.slice(within.start, within.end))
+                }
+                Kind::Zero(_) => Piece::Zero(len),
+            }
+        })
+    }
+
+    /// How many pieces a range is made of.
+    pub(in crate::io) fn count(&self, range: Range<u64>) -> usize {
+        self.stretches(range).count()
+    }
+
+    /// A range without holes: what of it lies in an extent (and where that starts), and what between them.
+    fn stretches(
+        &self,
+        range: Range<u64>,
+    ) -> impl Iterator<Item = (Range<u64>, Option<(u64, &Extent)>)> {
         let mut at = range.start;
         let from = self.start_at_or_before(range.start);
-        for (&start, extent) in self.map.range(from..range.end.max(from)) {
-            let end = start + extent.len;
-            if end <= at {
-                continue;
+        let extents = self.map.range(from..range.end.max(from));
+        let mut extents = extents
+            .map(|(&start, extent)| (start, extent))
+            .filter(move |(start, extent)| start + extent.len > range.start)
+            .peekable();
+        std::iter::from_fn(move || {
+            if at >= range.end {
+                return None;
             }
-            if start > at {
-                pieces.push(Piece::Gap(start - at));
-                at = start;
-            }
-            let stop = end.min(range.end);
-            let slice = (at - start) as usize..(stop - start) as usize;
-            pieces.push(match &extent.kind {
-                Kind::Data(bytes) => Piece::Data(bytes.slice(slice)),
-                Kind::Open(buffer) => Piece::Data(Bytes::copy_from_slice(&buffer.data[slice])),
-                Kind::Sent => Piece::Sent(stop - at),
-                Kind::Stored(stored, _) => Piece::Stored(stored.slice(at - start, stop - start)),
-                Kind::Zero(_) => Piece::Zero(stop - at),
-            });
-            at = stop;
-        }
-        if at < range.end {
-            pieces.push(Piece::Gap(range.end - at));
-        }
-        pieces
+            let next = extents.next_if(|(start, _)| *start <= at);
+            let end = match (&next, extents.peek()) {
+                (Some((start, extent)), _) => start + extent.len,
+                (None, Some((start, _))) => *start,
+                (None, None) => range.end,
+            };
+            let stretch = at..end.min(range.end);
+            at = stretch.end;
+            Some((stretch, next))
+        })
     }
 
     /// End of the changed bytes in memory that lie without a hole from `offset` on.
     pub(in crate::io) fn run_end(&self, offset: u64) -> u64 {
-        let mut at = offset;
-        for (&start, extent) in self.map.range(self.start_at_or_before(offset)..) {
-            if start > at {
-                break;
-            }
-            if start + extent.len <= at {
-                continue;
-            }
-            if !extent.kind.is_unsent() {
-                break;
-            }
-            at = start + extent.len;
-        }
-        at
+        self.runs.end(offset)
     }
 
     /// True when all changes lie in one run without a hole.
     pub(in crate::io) fn is_one_run(&self) -> bool {
-        let mut at = None;
-        for (&start, extent) in &self.map {
-            if at.is_some_and(|at| at != start) {
-                return false;
-            }
-            at = Some(start + extent.len);
-        }
-        at.is_some()
+        self.map.len() == self.joints + 1
     }
 
     /// The range was acknowledged as a part: memory that it takes is given back, the changes stay known, and no
@@ -374,35 +352,69 @@ impl Overlay {
 
     /// Whether bytes before `size` have left memory.
     pub(in crate::io) fn has_sent_before(&self, size: u64) -> bool {
-        let mut before = self.map.range(..size);
-        before.any(|(_, extent)| matches!(extent.kind, Kind::Sent))
+        self.sent.range(..size).next().is_some()
     }
 
     /// Drops every change that is not newer than `seq`: a commit has stored them.
     pub(in crate::io) fn drop_stored(&mut self, seq: u64) {
-        self.map.retain(|_, extent| extent.seq > seq);
-        if self
-            .open
-            .is_some_and(|start| !self.map.contains_key(&start))
-        {
-            self.open = None;
+        let open = self.open.take();
+        let left = std::mem::take(self).map;
+        for (start, extent) in left {
+            if extent.seq > seq {
+                self.insert(start, extent.len, extent.seq, extent.kind);
+            }
         }
-        self.joinable = None;
-        let unsent = self.map.values().filter(|extent| extent.kind.is_unsent());
-        self.unsent = unsent.map(|extent| extent.len).sum();
-        let references = self.map.values().filter(|e| e.kind.is_reference());
-        self.references = references.count() as u64;
+        self.open = open.filter(|(start, _)| self.map.contains_key(start));
     }
 
+    /// Puts an extent where nothing is.
     fn insert(&mut self, offset: u64, len: u64, seq: u64, kind: Kind) {
         if len == 0 {
             return;
         }
         if kind.is_unsent() {
             self.unsent += len;
+            self.runs.add(offset..offset + len);
+        } else if matches!(kind, Kind::Sent) {
+            self.sent.insert(offset);
         }
-        self.references += u64::from(kind.is_reference());
+        self.joints += self.neighbours(offset, len);
         self.map.insert(offset, Extent { len, seq, kind });
+    }
+
+    /// Takes an extent out.
+    fn remove(&mut self, start: u64) -> Option<Extent> {
+        let extent = self.map.remove(&start)?;
+        if extent.kind.is_unsent() {
+            self.unsent -= extent.len;
+            self.runs.take(start..start + extent.len);
+        } else if matches!(extent.kind, Kind::Sent) {
+            self.sent.remove(&start);
+        }
+        self.joints -= self.neighbours(start, extent.len);
+        Some(extent)
+    }
+
+    /// An extent takes in what was put right behind it.
+    fn grow(&mut self, start: u64, added: u64, seq: u64) {
+        let Some(extent) = self.map.get_mut(&start) else {
+            return;
+        };
+        let end = start + extent.len;
+        extent.len += added;
+        extent.seq = seq;
+        if extent.kind.is_unsent() {
+            self.unsent += added;
+            self.runs.add(end..end + added);
+        }
+        self.joints += usize::from(self.map.contains_key(&(end + added)));
+    }
+
+    /// How many extents a range without any touches.
+    fn neighbours(&self, offset: u64, len: u64) -> usize {
+        let before = self.map.range(..offset).next_back();
+        let before = before.is_some_and(|(start, extent)| start + extent.len == offset);
+        usize::from(before) + usize::from(self.map.contains_key(&(offset + len)))
     }
 
     fn start_at_or_before(&self, offset: u64) -> u64 {
@@ -425,29 +437,26 @@ impl Overlay {
             .map(|(&start, _)| start)
             .collect();
         for start in hit {
-            if self.open == Some(start) {
+            if self.open.as_ref().is_some_and(|(open, _)| *open == start) {
                 self.freeze();
             }
-            let Some(extent) = self.map.remove(&start) else {
+            let Some(extent) = self.remove(start) else {
                 continue;
             };
             let end = start + extent.len;
             if self.joinable == Some(start) {
                 self.joinable = None;
             }
-            if extent.kind.is_unsent() {
-                self.unsent -= extent.len;
-            }
-            self.references -= u64::from(extent.kind.is_reference());
             let part = |from: u64, to: u64| match &extent.kind {
                 Kind::Data(bytes) => {
                     Kind::Data(bytes.slice((from - start) as usize..(to - start) as usize))
                 }
-                Kind::Stored(stored, room) => {
-                    Kind::Stored(stored.slice(from - start, to - start), Arc::clone(room))
-                }
+                Kind::Stored(reference) => Kind::Stored(Box::new(Reference {
+                    stored: reference.stored.slice(from - start, to - start),
+                    room: Arc::clone(&reference.room),
+                })),
                 Kind::Zero(room) => Kind::Zero(Arc::clone(room)),
-                Kind::Open(_) | Kind::Sent => Kind::Sent,
+                Kind::Open | Kind::Sent => Kind::Sent,
             };
             if start < range.start {
                 let kind = part(start, range.start);

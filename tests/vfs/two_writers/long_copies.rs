@@ -4,7 +4,7 @@
 use super::history::*;
 use super::*;
 
-const BIG: u64 = 600 * MB;
+const BIG: u64 = 501 * MB;
 
 /// A mount that knows a file which is too large for one copy, and another client.
 async fn with_big(name: &str) -> (Server, Vfs, Client) {

@@ -105,7 +105,7 @@ impl World {
         };
         let steps = plan::parts(
             issued,
-            &[run],
+            [run].into_iter(),
             plan::Sizes::new(MIN_PART, 8 * MB),
             10_000,
             self.large.lacking(),

@@ -34,7 +34,7 @@ fn placed(mut runs: Vec<Run>) -> Vec<Run> {
 }
 
 fn plan(runs: &[Run], limits: Limits) -> Plan {
-    super::plan(&placed(runs.to_vec()), limits)
+    super::plan(placed(runs.to_vec()).into_iter(), limits)
 }
 
 fn steps(plan: Plan) -> Vec<Step> {
@@ -233,7 +233,7 @@ proptest! {
         let size: u64 = runs.iter().map(|r| r.len).sum();
         // As long as that many parts need.
         let min = min.min(1 + size.saturating_sub(1) / least);
-        let steps = super::parts(0, &runs, Sizes::new(least, part), 10_000, min);
+        let steps = super::parts(0, runs.iter().copied(), Sizes::new(least, part), 10_000, min);
         prop_assert!(steps.len() as u64 >= min);
         let mut at = 0;
         for (i, step) in steps.iter().enumerate() {
@@ -284,12 +284,79 @@ proptest! {
         }
         prop_assert_eq!(at, size);
         // Each stretch that must be sent costs at most what fills it up on either side.
-        let mut stretches = joined(&runs);
+        let mut stretches = joined(runs.iter().copied()).collect::<Vec<_>>();
         let worth = least.max(PARTS_COST);
         stretches.retain(|run| !run.source.is_stored() || run.len < worth);
         let must: u64 = stretches.iter().map(|run| run.len).sum();
         let sent: u64 = steps.iter().map(sent_bytes).sum();
         let fill = (stretches.len() as u64 + 1) * 2 * worth;
         prop_assert!(sent <= must + fill, "sent {} of {}", sent, must);
+    }
+}
+
+/// How far a stream comes in so much memory (as `Budget` leaves it to writes), in bytes and parts.
+fn streamed_to(memory: u64, part: u64, uploads: usize) -> (u64, u64) {
+    let sizes = Sizes::new(MIN_PART, part);
+    let (mut issued, mut n, mut before) = (0, 0, 0);
+    while n < most_streamed(issued) && issued < MAX_FILE {
+        let size = streamed(n, sizes, memory, uploads);
+        assert!(size >= before.max(MIN_PART) && size <= MAX_PART);
+        assert!(size <= (memory / 2).max(MIN_PART), "{size}");
+        before = size;
+        issued += size;
+        n += 1;
+    }
+    (issued, n)
+}
+
+/// What `Budget` leaves to writes.
+fn left_to_writes(memory: u64) -> u64 {
+    memory - (memory / 8).clamp(12 << 20, 64 << 20)
+}
+
+#[test]
+fn a_stream_comes_as_far_as_is_said() {
+    let usual =
+        |memory: u64| streamed_to(left_to_writes(memory << 20), 16 << 20, 8).0 / 1_000_000_000;
+    assert_eq!(
+        [32, 64, 128, 512, 1024, 2048, 8192].map(usual),
+        [41, 108, 234, 973, 2_210, 10_000, 10_002]
+    );
+    // How much of that with all uploads under way.
+    let sizes = Sizes::new(MIN_PART, 16 << 20);
+    let with_all = |memory: u64| {
+        let memory = left_to_writes(memory << 20);
+        let parts = (0..).map(|n| streamed(n, sizes, memory, 8));
+        parts
+            .take_while(|size| *size <= (memory / 9).max(MIN_PART))
+            .sum::<u64>()
+            / 1_000_000_000
+    };
+    assert_eq!([64, 512, 2048, 4096].map(with_all), [30, 195, 52, 1_844]);
+}
+
+proptest! {
+    #[test]
+    fn ten_terabytes_stream_through_two_gibibytes(
+        memory in (2u64 << 30)..(64 << 30),
+        part in MIN_PART..1_000_000_000,
+        uploads in 1usize..64,
+    ) {
+        let (issued, n) = streamed_to(left_to_writes(memory), part, uploads);
+        prop_assert!(issued >= MAX_FILE && n <= 9_900, "{} in {}", issued, n);
+    }
+
+    #[test]
+    fn what_lies_behind_a_stream_can_be_copied(
+        memory in (12u64 << 20)..(64 << 30),
+        part in MIN_PART..1_000_000_000,
+        uploads in 1usize..64,
+    ) {
+        let (issued, n) = streamed_to(memory, part, uploads);
+        let rest = MAX_FILE.saturating_sub(issued);
+        if rest > 0 {
+            let steps = super::parts(issued, [run(other(1, 0), rest)].into_iter(), SIZES, MAX_PARTS - n, 1);
+            prop_assert!(steps.len() as u64 + n <= MAX_PARTS);
+        }
     }
 }
