@@ -149,11 +149,13 @@ impl Snapshot {
     /// Whether a range has the bytes that a version has there.
     pub(in crate::io) fn holds(&self, record: &Arc<Record>, range: &Range<u64>) -> bool {
         let mut at = range.start;
-        self.cut(range).all(|span| {
+        let same = self.cut(range).all(|span| {
             let from = at;
             at += span.len();
             matches!(span, Span::Stored(stored) if stored.record == *record && stored.range == (from..at))
-        })
+        });
+        // Of what has left before, and of what is behind, it knows nothing.
+        same && at == range.end
     }
 
     /// All bytes, if none of them is in a stored version.
@@ -409,6 +411,20 @@ mod tests {
         assert!(of(0, vec![(0, half)]).whole().is_none());
         assert!(of(0, vec![(half, a.size), (0, half)]).whole().is_none());
         assert!(of(1, vec![(0, a.size)]).whole().is_none());
+    }
+
+    #[test]
+    fn a_snapshot_holds_nothing_of_what_is_not_in_it() {
+        let (a, b) = (record("a"), record("b"));
+        let spans = vec![Span::Stored(Stored::new(&a, 10..30)), Span::Zero(5)];
+        let snapshot = Snapshot::new(10..35, 1, None, spans);
+        for (range, held) in [(10..30, true), (12..20, true), (10..31, false)] {
+            assert_eq!(snapshot.holds(&a, &range), held, "{range:?}");
+            assert!(!snapshot.holds(&b, &range), "{range:?}");
+        }
+        for range in [0..5, 5..10, 5..15, 20..40, 35..40, 40..50] {
+            assert!(!snapshot.holds(&a, &range), "{range:?}");
+        }
     }
 
     #[test]
