@@ -71,11 +71,16 @@ pub enum Error {
     /// A call to B2 failed.
     #[error(transparent)]
     B2(#[from] B2Error),
-    /// Nothing of this can be answered from memory or from one version: commit, then ask again.
-    /// (Read of, or write into, bytes that left as parts of an unfinished large file; or the
-    /// budget is full and this content holds unsent bytes that cannot leave as parts.)
+    /// The budget is full and this content holds unsent bytes that cannot leave as parts: commit, then ask again.
     #[error("the content must be committed first")]
     NeedsCommit,
+    /// A read of, or a change to, bytes that left memory as parts of an unfinished large file: `commit_sent`, then ask
+    /// again.
+    #[error("the bytes are in a large file that is not finished")]
+    HasLeft,
+    /// The file was cut while it was being sent: the commit begins anew by itself.
+    #[error("the file was cut while it was being sent")]
+    Anew,
     /// Its name is about to go, so that nothing more of it is sent; nothing is lost by that.
     #[error("it is being removed")]
     Stopped,
@@ -104,6 +109,8 @@ pub trait Owner: Send + Sync + 'static {
     fn target(&self) -> Option<NewFile>;
     /// Asks for a commit soon, because others wait for memory.
     fn please_commit(&self);
+    /// A version that was made of it under a name it no longer has could not be deleted: it must not show there.
+    fn withdraw(&self, version: &FileVersion);
 }
 
 /// What becomes of a copy that took so long that another client's version has come to lie above it.

@@ -17,6 +17,7 @@ mod ask;
 mod attr;
 mod delta;
 mod error;
+mod kept;
 mod names;
 mod ops;
 mod pathlock;

@@ -8,6 +8,8 @@ mod rig;
 mod copying;
 #[path = "io/damage.rs"]
 mod damage;
+#[path = "io/halting.rs"]
+mod halting;
 #[path = "io/holes.rs"]
 mod holes;
 #[path = "io/keeping.rs"]

@@ -869,8 +869,8 @@ async fn a_file_opened_while_its_attributes_are_stored_stays_readable() {
     }
 }
 
-/// Writes to a new file until parts of it have left for B2, and tells what it holds.
-async fn stream_into(vfs: &Vfs, server: &Server, fh: Fh) -> Vec<u8> {
+/// Writes to a new file until parts of it are in B2 and in no memory, and tells what it holds.
+async fn stream_into(vfs: &Vfs, io: &Io, server: &Server, fh: Fh) -> Vec<u8> {
     let mut content = Vec::new();
     while calls(server, "b2_upload_part") == 0 {
         assert!(content.len() < 400 << 20, "no part ever leaves");
@@ -881,6 +881,10 @@ async fn stream_into(vfs: &Vfs, server: &Server, fh: Fh) -> Vec<u8> {
         vfs.write(fh, content.len() as u64, data).await.unwrap();
         content.extend(piece);
     }
+    history::until("a part is there", async || {
+        io.memory_unsent() < content.len() as u64
+    })
+    .await;
     content
 }
 
@@ -888,16 +892,13 @@ async fn stream_into(vfs: &Vfs, server: &Server, fh: Fh) -> Vec<u8> {
 async fn a_file_removed_while_its_parts_leave_is_read_to_its_end() {
     for (delete, left) in [(Delete::Hide, vec!["big hide"]), (Delete::Purge, vec![])] {
         let server = server();
-        let vfs = mount(
-            &server,
-            Settings {
-                delete,
-                ..settings()
-            },
-        )
-        .await;
+        let settings = Settings {
+            delete,
+            ..settings()
+        };
+        let (vfs, io) = mount_within(&server, settings, 64 << 20).await;
         let (_, fh) = create(&vfs, Ino::ROOT, "big").await;
-        let mut content = stream_into(&vfs, &server, fh).await;
+        let mut content = stream_into(&vfs, &io, &server, fh).await;
         vfs.unlink(Ino::ROOT, os("big")).await.unwrap();
         assert!(matches!(
             vfs.lookup(Ino::ROOT, os("big")).await,
@@ -929,10 +930,10 @@ async fn a_file_removed_while_its_parts_leave_is_read_to_its_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_replaced_while_its_parts_leave_is_read_to_its_end() {
     let server = server();
-    let vfs = mount(&server, settings()).await;
+    let (vfs, io) = mount_within(&server, settings(), 64 << 20).await;
     put(&vfs, Ino::ROOT, "new", b"new").await;
     let (_, fh) = create(&vfs, Ino::ROOT, "big").await;
-    let content = stream_into(&vfs, &server, fh).await;
+    let content = stream_into(&vfs, &io, &server, fh).await;
     vfs.rename(Ino::ROOT, os("new"), Ino::ROOT, os("big"), 0)
         .await
         .unwrap();

@@ -7,6 +7,7 @@
 
 pub(in crate::io) mod copy;
 pub(in crate::io) mod finish;
+pub(in crate::io) mod halt;
 pub(in crate::io) mod large;
 pub(in crate::io) mod plan;
 pub(in crate::io) mod remote;
@@ -34,6 +35,14 @@ use crate::io::{Committed, Error, Version};
 /// Content in memory up to this size is hashed before it goes up in parts, because a large
 /// file's SHA-1 can only be stored at its start (API §6).
 const HASH_FIRST: u64 = 4 << 30;
+
+/// How much of a content a commit stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::io) enum Scope {
+    All,
+    /// What has left memory, so that it can be read again.
+    Sent,
+}
 
 /// What an earlier call, or an earlier commit, has left of a large file.
 enum Begun {
@@ -71,6 +80,14 @@ impl Content {
     ///
     /// Goes on when the caller is dropped; the next commit then tells what was done.
     pub async fn commit(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
+        self.commit_in(target, Scope::All).await
+    }
+
+    pub(in crate::io) async fn commit_in(
+        self: &Arc<Self>,
+        target: &NewFile,
+        scope: Scope,
+    ) -> Result<Option<Committed>, Error> {
         if !self.is_dirty() {
             return Ok(None);
         }
@@ -78,7 +95,7 @@ impl Content {
         let task = self
             .engine
             .rt
-            .spawn(async move { this.commit_now(&target).await });
+            .spawn(async move { this.commit_now(&target, scope).await });
         let outcome = task.await.unwrap_or_else(|error| Err(ended_early(&error)));
         let committed = outcome?;
         Ok(committed.or_else(|| self.lock().unrecorded.clone()))
@@ -93,20 +110,30 @@ impl Content {
         }
     }
 
-    async fn commit_now(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
-        let _turn = self.turn.lock().await;
-        let outcome = {
-            let _committing = Committing::begin(self);
-            self.store(target).await
+    async fn commit_now(
+        self: &Arc<Self>,
+        target: &NewFile,
+        scope: Scope,
+    ) -> Result<Option<Committed>, Error> {
+        let (_turn, outcome) = loop {
+            let turn = self.turn.lock().await;
+            let outcome = {
+                let _committing = Committing::begin(self);
+                self.store(target, scope).await
+            };
+            match outcome {
+                // The next turn is that of whoever has interrupted it.
+                Err(Error::Anew) => drop(turn),
+                outcome => break (turn, outcome),
+            }
+            tokio::task::yield_now().await;
         };
         let abandoned = {
             let mut state = self.lock();
             state.discarded.then(|| std::mem::take(&mut state.stream))
         };
         if let Some(stream) = abandoned {
-            if let Streaming::Running(stream) = stream {
-                self.engine.cancel_large(stream.large.id().clone());
-            }
+            self.give_up(stream);
             return outcome.or(Ok(None));
         }
         if matches!(outcome, Ok(_) | Err(Error::Stopped)) {
@@ -120,17 +147,27 @@ impl Content {
         outcome
     }
 
-    async fn store(self: &Arc<Self>, target: &NewFile) -> Result<Option<Committed>, Error> {
+    async fn store(
+        self: &Arc<Self>,
+        target: &NewFile,
+        scope: Scope,
+    ) -> Result<Option<Committed>, Error> {
         loop {
-            let begun = {
+            let (begun, end) = {
                 let mut state = self.lock();
                 if !state.is_dirty() || state.discarded {
                     return Ok(None);
                 }
-                if self.is_stopped() {
-                    return Err(Error::Stopped);
+                // Only a large file under way has anything that is in no memory.
+                if scope == Scope::Sent && !matches!(state.stream, Streaming::Running(_)) {
+                    return Ok(None);
                 }
-                match &mut state.stream {
+                self.may_send()?;
+                let end = match scope {
+                    Scope::All => None,
+                    Scope::Sent => state.sent_end(target),
+                };
+                let begun = match &mut state.stream {
                     Streaming::Running(stream) => {
                         let large = &stream.large;
                         match large.finishing() {
@@ -142,7 +179,8 @@ impl Content {
                         }
                     }
                     _ => Begun::Nothing,
-                }
+                };
+                (begun, end)
             };
             match begun {
                 Begun::Asked(large, end) => {
@@ -165,7 +203,7 @@ impl Content {
                     return self.store_plain(target).await.map(Some);
                 }
                 Begun::Growing => {
-                    let (snapshot, version, sha1) = match self.finish_stream().await {
+                    let (snapshot, version, sha1) = match self.finish_stream(end).await {
                         Ok(finished) => finished,
                         Err(error) => {
                             let (snapshot, version) = self.ask_doubts().await.ok_or(error)?;
@@ -176,6 +214,10 @@ impl Content {
                             continue;
                         }
                     };
+                    if !snapshot.complete {
+                        // Whether it shows is of no account: what is complete will come above it, or the name goes.
+                        return self.apply(&snapshot, &version, sha1).map(Some);
+                    }
                     return self
                         .settle(target, &snapshot, &version, sha1)
                         .await
@@ -192,7 +234,8 @@ impl Content {
             let mut state = self.lock();
             state.must_be_wanted()?;
             state.low = state.size;
-            state.snapshot(0)?
+            let all = 0..state.size;
+            state.snapshot(all)?
         };
         if let Some(source) = snapshot.whole() {
             let version = engine.copy_whole(&source.record, target).await?;
@@ -215,15 +258,17 @@ impl Content {
             }
             Plan::Parts(steps) => {
                 let sha1 = hash_in_memory(&snapshot).await;
+                self.may_send()?;
                 let id = engine.start_large(target, sha1).await?;
                 let mut large = Large::growing(id.clone(), limits.sizes.least(), Vec::new(), 0);
-                large.close(steps, snapshot.size, snapshot.seq);
+                large.close(steps, snapshot.size, snapshot.seq, true);
                 let wanted = {
                     let mut state = self.lock();
                     if state.discarded {
                         false
                     } else {
                         state.stream = Streaming::Running(Box::new(Stream {
+                            name: target.name.clone(),
                             large,
                             head: 0,
                             sum: None,
@@ -317,8 +362,10 @@ impl Content {
             let mut state = self.lock();
             let before = state.base.replace(record);
             state.base_len = snapshot.size.min(state.low);
-            state.overlay.drop_stored(snapshot.seq);
-            state.stored = state.stored.max(snapshot.seq);
+            state.overlay.drop_stored(snapshot.size, snapshot.seq);
+            if snapshot.complete {
+                state.stored = state.stored.max(snapshot.seq);
+            }
             state.consider = 0;
             if !state.is_dirty() {
                 state.overhead = None;
@@ -343,7 +390,8 @@ impl Content {
         };
         drop(before);
         if let Some(misplaced) = misplaced {
-            engine.delete_twin(&misplaced.version, &version.name);
+            let owner = self.lock().owner.clone();
+            engine.delete_twin(&misplaced.version, &version.name, owner);
         }
         Ok(committed)
     }

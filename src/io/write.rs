@@ -25,6 +25,8 @@ use crate::io::write::extents::{CONTENT_COST, EXTENT_COST, OpenBuffer};
 const LARGE_WRITE: usize = 64 << 10;
 /// The largest buffer that gathers small writes, and the largest piece taken at once.
 const BUFFER: usize = 1 << 20;
+/// So much is not sent when it is cut off meanwhile; less is sooner sent than begun anew.
+const IN_VAIN: u64 = 32 << 20;
 /// The smallest such buffer.
 const SMALL_BUFFER: usize = 512;
 
@@ -162,12 +164,16 @@ impl Content {
         Err(least as u64 + EXTENT_COST)
     }
 
-    /// Cuts or grows (zeros, nothing allocated).
-    #[allow(clippy::unused_async)] // the other changes wait, so may this one
+    /// Cuts or grows (zeros, nothing allocated). A commit that is sending much of what is cut off begins anew.
     pub async fn truncate(self: &Arc<Self>, size: u64) -> Result<(), Error> {
         if size > MAX_FILE {
             return Err(Error::TooLarge);
         }
+        let _turn = if self.is_sent_in_vain(size) {
+            Some(self.interrupt().await)
+        } else {
+            None
+        };
         let mut cancelled = None;
         {
             let mut state = self.lock();
@@ -190,6 +196,18 @@ impl Content {
             self.engine.cancel_large(large);
         }
         Ok(())
+    }
+
+    /// Whether a commit under way is to send much of what a cut takes away.
+    fn is_sent_in_vain(&self, size: u64) -> bool {
+        let state = self.lock();
+        let behind = state.size.saturating_sub(size);
+        self.committing.load(Ordering::Acquire)
+            && behind >= IN_VAIN
+            && match &state.stream {
+                Streaming::Running(stream) => stream.large.missing_behind(size) >= IN_VAIN,
+                _ => true,
+            }
     }
 
     /// Makes the range read as zeros, as far as the file goes, or with `grow` as far as the range goes.
@@ -261,7 +279,7 @@ impl State {
         match &self.stream {
             Streaming::Running(stream) if offset < stream.large.issued() => {
                 self.shy = true;
-                Err(Error::NeedsCommit)
+                Err(Error::HasLeft)
             }
             _ => Ok(()),
         }
@@ -288,7 +306,7 @@ impl State {
         match &self.stream {
             Streaming::Running(stream) if !stream.fixed && size <= stream.large.least_size() => {
                 self.shy = true;
-                Err(Error::NeedsCommit)
+                Err(Error::HasLeft)
             }
             _ => Ok(()),
         }

@@ -81,7 +81,9 @@ impl From<io::Error> for Error {
             io::Error::TooLarge => Self::TooLarge,
             io::Error::NoMemory => Self::NoSpace(error.to_string()),
             io::Error::Corrupt(what) => Self::Corrupt(what),
-            io::Error::NeedsCommit => Self::Io(error.to_string()),
+            io::Error::NeedsCommit | io::Error::HasLeft | io::Error::Anew => {
+                Self::Io(error.to_string())
+            }
             io::Error::Stopped => Self::NotFound,
         }
     }

@@ -175,6 +175,8 @@ pub(in crate::vfs) enum Why {
     Flushed(Fh),
     /// In the middle of writing: the version goes when the next one is there.
     Provisional,
+    /// The same of no more than what has left memory, so that it can be read.
+    Readable,
 }
 
 /// What a new version leaves to be deleted.
@@ -375,7 +377,7 @@ impl FileState {
     ) -> Superseded {
         stored.maker = Maker::Us(match why {
             Why::Flushed(fh) if writing => Standing::Flushed(fh.into()),
-            Why::Provisional if writing => Standing::Open,
+            Why::Provisional | Why::Readable if writing => Standing::Open,
             // Whoever closed it last meanwhile could not say so of a version that was not there yet.
             _ => Standing::Closed,
         });

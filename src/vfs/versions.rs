@@ -10,7 +10,6 @@ pub(in crate::vfs) mod between;
 pub(in crate::vfs) mod checks;
 pub(in crate::vfs) mod commit;
 pub(in crate::vfs) mod contested;
-pub(in crate::vfs) mod kept;
 pub(in crate::vfs) mod markers;
 pub(in crate::vfs) mod newly;
 pub(in crate::vfs) mod purge;

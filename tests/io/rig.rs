@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use b2fuse::b2::{self, Client, FileId, FileName, NewFile, Secret};
+use b2fuse::b2::{self, Client, FileId, FileName, FileVersion, NewFile, Secret};
 use b2fuse::emulator::{self, Seed, Server};
 use b2fuse::io::{Committed, Content, CopyError, Cursor, Error, Io, Owner, Settings, Version};
 use bytes::Bytes;
@@ -176,6 +176,10 @@ impl Owner for Asked {
             self.1.spawn(async move { file.commit().await });
         }
     }
+
+    fn withdraw(&self, version: &FileVersion) {
+        panic!("{} can be deleted here", version.name);
+    }
 }
 
 impl File {
@@ -201,7 +205,19 @@ impl File {
     }
 
     pub(crate) async fn commit(&self) -> Result<Option<Committed>, Error> {
-        let committed = self.content.commit(&self.target()).await?;
+        self.record(self.content.commit(&self.target()).await)
+    }
+
+    /// Makes readable what has left memory.
+    pub(crate) async fn commit_sent(&self) -> Result<Option<Committed>, Error> {
+        self.record(self.content.commit_sent(&self.target()).await)
+    }
+
+    fn record(
+        &self,
+        committed: Result<Option<Committed>, Error>,
+    ) -> Result<Option<Committed>, Error> {
+        let committed = committed?;
         if let Some(id) = committed.as_ref().and_then(|done| done.version.id.as_ref()) {
             self.content.recorded(id);
         }
@@ -214,6 +230,7 @@ impl File {
         loop {
             match self.content.write(offset, data.clone()).await {
                 Err(Error::NeedsCommit) => self.commit().await.map(drop)?,
+                Err(Error::HasLeft) => self.commit_sent().await.map(drop)?,
                 answer => return answer,
             }
         }
@@ -232,6 +249,8 @@ impl File {
             match copy.await {
                 Err(CopyError::Source(Error::NeedsCommit)) => source.commit().await.map(drop)?,
                 Err(CopyError::Target(Error::NeedsCommit)) => self.commit().await.map(drop)?,
+                Err(CopyError::Source(Error::HasLeft)) => source.commit_sent().await.map(drop)?,
+                Err(CopyError::Target(Error::HasLeft)) => self.commit_sent().await.map(drop)?,
                 Err(CopyError::Source(error) | CopyError::Target(error)) => return Err(error),
                 Ok(copied) => return Ok(copied),
             }
@@ -243,6 +262,7 @@ impl File {
         loop {
             match self.content.zero(range.clone(), grow).await {
                 Err(Error::NeedsCommit) => self.commit().await.map(drop)?,
+                Err(Error::HasLeft) => self.commit_sent().await.map(drop)?,
                 answer => return answer,
             }
         }
@@ -252,6 +272,7 @@ impl File {
         loop {
             match self.content.truncate(size).await {
                 Err(Error::NeedsCommit) => self.commit().await.map(drop)?,
+                Err(Error::HasLeft) => self.commit_sent().await.map(drop)?,
                 answer => return answer,
             }
         }
@@ -266,6 +287,7 @@ impl File {
         loop {
             match self.content.read(cursor, offset, len as u32).await {
                 Err(Error::NeedsCommit) => self.commit().await.map(drop)?,
+                Err(Error::HasLeft) => self.commit_sent().await.map(drop)?,
                 answer => return answer.map(|pieces| pieces.concat()),
             }
         }

@@ -111,3 +111,60 @@ fn a_hundred_files_open_for_reading_and_writing_all_get_on_in_32_mib() {
     }
     assert_eq!(bucket.unfinished(), []);
 }
+
+/// Sizes that differ from turn to turn, the same in each run.
+fn steps(seed: u64, most: u64) -> impl Iterator<Item = u64> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(move || random.u64(1..=most))
+}
+
+/// Many one-byte changes, readers here and there, and more writers than memory has room for, all at once.
+#[test]
+fn whatever_is_done_at_once_the_process_stays_within_its_memory() {
+    const BIG: u64 = 200 * MIB;
+    let emulator = Emulator::without_md5();
+    emulator.seed("big", BIG);
+    let mount = Mount::with(&emulator, "list_hashfiles: false\nmemory: 64MiB\n");
+    let at = |name: String| mount.path().join(name);
+    std::thread::scope(|scope| {
+        for reader in 0..6 {
+            let path = at("big".to_owned());
+            scope.spawn(move || {
+                let file = File::open(path).unwrap();
+                let sizes = steps(reader, 128 << 10);
+                for (size, offset) in sizes.zip(steps(reader + 10, BIG - MIB)).take(400) {
+                    let mut piece = vec![0; size as usize];
+                    file.read_exact_at(&mut piece, offset).unwrap();
+                    check_seeded("big", offset, &piece);
+                }
+            });
+        }
+        for writer in 0..4 {
+            let path = at(format!("changed-{writer}"));
+            scope.spawn(move || {
+                let file = File::create(path).unwrap();
+                file.set_len(50 * MIB).unwrap();
+                for offset in steps(writer + 20, 50 * MIB - 1).take(15_000) {
+                    file.write_all_at(b"x", offset).unwrap();
+                }
+            });
+        }
+        for writer in 0..150 {
+            let path = at(format!("written-{writer}"));
+            scope.spawn(move || {
+                let file = File::create(path).unwrap();
+                for piece in 0..2 {
+                    let bytes = vec![writer as u8; MIB as usize];
+                    file.write_all_at(&bytes, piece * MIB).unwrap();
+                }
+            });
+        }
+    });
+    for writer in 0..150 {
+        let bytes = std::fs::read(at(format!("written-{writer}"))).unwrap();
+        assert!(bytes == vec![writer as u8; 2 * MIB as usize], "{writer}");
+    }
+    let peak = mount.peak_memory();
+    println!("the process held {} MiB at most", peak / MIB);
+    assert!(peak <= 128 * MIB, "the process held {} MiB", peak / MIB);
+}

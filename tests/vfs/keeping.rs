@@ -268,6 +268,52 @@ async fn a_file_that_nobody_can_read_is_removed_without_being_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_file_that_somebody_reads_nothing_more_is_sent_when_it_is_removed() {
+    let server = server();
+    let settings = Settings {
+        delete: Delete::Purge,
+        ..settings()
+    };
+    let (vfs, _io) = mount_within(&server, settings, 512 << 20).await;
+    let (attr, made) = create(&vfs, Ino::ROOT, "copy").await;
+    vfs.release(made);
+    stored(&vfs).await;
+    let before = server.counters().bytes_in;
+    let fh = vfs.open(attr.ino, RDWR).await.unwrap().fh;
+    let mut model = Vec::new();
+    for at in 0..200u64 {
+        let piece = vec![at as u8; 1 << 20];
+        let written = vfs.write(fh, at << 20, Bytes::from(piece.clone()));
+        written.await.unwrap();
+        model.extend_from_slice(&piece);
+        if at == 40 {
+            // Some of it has left, and is asked for: the rest waits for the close.
+            while calls(&server, "b2_upload_part") == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(vfs.read(fh, 0, 1).await.unwrap().concat(), [0]);
+        }
+    }
+    rm(&vfs, "copy").await.unwrap();
+    let sent = server.counters().bytes_in - before;
+    assert!(sent < 60 << 20, "{sent} bytes were sent");
+    at_rest(&vfs).await;
+    assert_eq!(names_now(&server).await, [""; 0]);
+    assert!(read_all(&vfs, fh).await.unwrap() == model);
+    // It can be written to as long as memory holds it.
+    vfs.write(fh, 10, Bytes::from_static(b"written"))
+        .await
+        .unwrap();
+    model[10..17].copy_from_slice(b"written");
+    vfs.flush(fh).await.unwrap();
+    assert!(read_all(&vfs, fh).await.unwrap() == model);
+    vfs.release(fh);
+    until("the purge", async || everything(&server).await.is_empty()).await;
+    assert!(server.counters().bytes_in - before < 60 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_removed_is_stored_after_all() {
     let server = server();
     // Removals are waited for.

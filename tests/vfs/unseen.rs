@@ -272,3 +272,31 @@ async fn write_over(vfs: &Vfs) {
     vfs.flush(fh).await.unwrap();
     vfs.release(fh);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_that_another_wrote_meanwhile_is_logged() {
+    // When B writes: before anything of it is there, while parts leave, and right before its end.
+    for when in 0..3 {
+        let name = format!("large-{when}");
+        let (server, vfs, b) = sharing(&name, b"x", settings()).await;
+        let file = ino(&vfs, Ino::ROOT, &name).await;
+        let fh = vfs.open(file, RDWR | libc::O_TRUNC).await.unwrap().fh;
+        let mut written = Vec::new();
+        for turn in 0..40u64 {
+            if turn == when * 19 {
+                upload(&b, &name, b"by B").await;
+            }
+            let piece = vec![turn as u8; 1 << 20];
+            let bytes = Bytes::from(piece.clone());
+            vfs.write(fh, turn << 20, bytes).await.unwrap();
+            written.extend_from_slice(&piece);
+        }
+        vfs.flush(fh).await.unwrap();
+        vfs.release(fh);
+        stored(&vfs).await;
+        assert!(calls(&server, "b2_finish_large_file") > 0);
+        assert!(shown(&server, &name).await == Some(written), "{when}");
+        assert!(is_somewhere(&server, b"by B").await, "{when}");
+        assert!(said(&name), "{when}");
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, stream};
 
+use super::history::until;
 use super::*;
 
 /// Longer than any test: only fsync, memory and the end of the mount store something.
@@ -22,17 +23,6 @@ fn later(delay: Duration) -> Settings {
 async fn seen(server: &Server, name: &str) -> Option<Vec<u8>> {
     let other = mount(server, settings()).await;
     get(&other, Ino::ROOT, name).await.ok()
-}
-
-/// Waits for something that must happen.
-async fn until(what: &str, happened: impl AsyncFn() -> bool) {
-    for _ in 0..1000 {
-        if happened().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("{what} has not happened");
 }
 
 async fn rename(vfs: &Vfs, from: &str, to: &str) {

@@ -64,7 +64,7 @@ impl Engine {
                 version.name,
                 show(covering.id.as_ref()),
             );
-            self.delete_twin(&version, &target.name);
+            self.delete_twin(&version, &target.name, None);
             match covered {
                 Covered::GiveWay => break,
                 // One call takes longer, but its stamp is new.

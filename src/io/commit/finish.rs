@@ -18,9 +18,10 @@ use crate::io::write::content::Content;
 
 impl Content {
     /// Sends the tail while the last parts of the stream land, and what failed of them again;
-    /// finishes the large file.
+    /// finishes the large file. With an `end` nothing is sent that is behind it.
     pub(super) async fn finish_stream(
         self: &Arc<Self>,
+        end: Option<u64>,
     ) -> Result<(Arc<Snapshot>, FileVersion, Option<Sha1>), Error> {
         let engine = &self.engine;
         let (snapshot, grown, sum) = {
@@ -31,7 +32,9 @@ impl Content {
                 Streaming::Running(stream) => stream.large.issued(),
                 _ => return Err(Error::NeedsCommit),
             };
-            let snapshot = state.snapshot(issued)?;
+            let size = state.size;
+            let mut snapshot = state.snapshot(issued..end.unwrap_or(size))?;
+            snapshot.complete = snapshot.size == size;
             let Streaming::Running(stream) = &mut state.stream else {
                 return Err(Error::NeedsCommit);
             };
@@ -44,7 +47,9 @@ impl Content {
                 MAX_PARTS - grown as u64,
                 stream.large.lacking(),
             );
-            stream.large.close(steps, snapshot.size, snapshot.seq);
+            stream
+                .large
+                .close(steps, snapshot.size, snapshot.seq, snapshot.complete);
             (Arc::new(snapshot), grown, stream.sum.clone())
         };
         let hashing = async {
@@ -175,7 +180,9 @@ impl Content {
         let base = self.lock().base.clone();
         self.finished(large);
         let all = end.size..end.size;
-        Arc::new(Snapshot::new(all, end.seq, base, Vec::new()))
+        let mut snapshot = Snapshot::new(all, end.seq, base, Vec::new());
+        snapshot.complete = end.complete;
+        Arc::new(snapshot)
     }
 
     /// The large file is a version now.
@@ -269,9 +276,7 @@ impl Content {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.must_be_wanted()?;
-        if self.is_stopped() {
-            return Err(Error::Stopped);
-        }
+        self.may_send()?;
         let Streaming::Running(stream) = &state.stream else {
             return Err(Error::NeedsCommit);
         };

@@ -74,6 +74,8 @@ pub(in crate::io) struct End {
     pub(in crate::io) size: u64,
     /// The last change that is in it.
     pub(in crate::io) seq: u64,
+    /// It has everything up to that change; otherwise there was more behind its size.
+    pub(in crate::io) complete: bool,
     /// Parts that were made before; the content holds their bytes no more.
     grown: usize,
 }
@@ -140,6 +142,11 @@ impl Large {
         {
             self.doubtful.push(end);
         }
+    }
+
+    /// Whether it may be a version already.
+    pub(in crate::io) fn may_be_finished(&self) -> bool {
+        self.finishing().is_some() || self.has_doubts()
     }
 
     pub(in crate::io) fn has_doubts(&self) -> bool {
@@ -219,6 +226,20 @@ impl Large {
             .collect()
     }
 
+    /// Bytes behind an offset that B2 does not have yet; none once it was asked to finish.
+    pub(in crate::io) fn missing_behind(&self, offset: u64) -> u64 {
+        if self.finishing().is_some() {
+            return 0;
+        }
+        let behind = self.parts.iter().rev();
+        behind
+            .take_while(|part| part.step.range().end > offset)
+            .filter(|part| !matches!(part.state, PartState::Done(_)))
+            .filter_map(Part::sent_range)
+            .map(|range| range.end - range.start.max(offset))
+            .sum()
+    }
+
     /// Makes the next part of what was written.
     pub(in crate::io) fn add(&mut self, range: Range<u64>) -> usize {
         debug_assert!(self.is_growing() && range.start == self.issued());
@@ -243,12 +264,17 @@ impl Large {
         sha1.and(part.sent_range())
     }
 
-    /// A commit makes parts of all that is left.
-    pub(in crate::io) fn close(&mut self, tail: Vec<Step>, size: u64, seq: u64) {
+    /// A commit makes parts of all that is left, or of what is left up to some size.
+    pub(in crate::io) fn close(&mut self, tail: Vec<Step>, size: u64, seq: u64, complete: bool) {
         debug_assert!(self.is_growing() && tail.len() as u64 >= self.lacking());
         let grown = self.parts.len();
         self.parts.extend(tail.into_iter().map(Part::waiting));
-        self.phase = Phase::Closing(End { size, seq, grown });
+        self.phase = Phase::Closing(End {
+            size,
+            seq,
+            complete,
+            grown,
+        });
     }
 
     /// Every part is there: what to tell B2, which may finish it from here on.

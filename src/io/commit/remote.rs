@@ -9,11 +9,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::b2::{Action, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
-use crate::io::Error;
 use crate::io::commit::plan::Sizes;
 use crate::io::commit::stream::id_of;
 use crate::io::engine::Engine;
 use crate::io::stamp::Stamp;
+use crate::io::{Error, Owner};
 
 /// The convention for the SHA-1 of a large file (API §6).
 pub(in crate::io) const SHA1_KEY: &str = "large_file_sha1";
@@ -142,36 +142,32 @@ impl Engine {
     }
 
     /// Removes a version that was made here and has been copied to its place, `to`, as soon as nobody
-    /// refers to it. Under another name it must not show, also where it cannot be deleted.
-    pub(in crate::io) fn delete_twin(self: &Arc<Self>, version: &FileVersion, to: &FileName) {
+    /// refers to it. Under another name it must not show, also where it cannot be deleted: its owner sees to that.
+    pub(in crate::io) fn delete_twin(
+        self: &Arc<Self>,
+        version: &FileVersion,
+        to: &FileName,
+        owner: Option<Arc<dyn Owner>>,
+    ) {
         let Some(id) = version.id.clone() else { return };
-        let (engine, name) = (Arc::clone(self), version.name.clone());
+        let (engine, version) = (Arc::clone(self), version.clone());
         let runtime = self.rt.clone();
-        let elsewhere = name != *to;
+        let elsewhere = owner.filter(|_| version.name != *to);
         let held = id.clone();
         let delete = move || {
             runtime.spawn(async move {
-                let Err(error) = engine.client.delete_file_version(&name, &id).await else {
-                    return;
-                };
-                log::warn!("{name}: the copied version {id} stays in the bucket: {error}");
-                if elsewhere && let Err(error) = engine.hide_shown(&name, &id).await {
-                    log::warn!("{name}: it is still shown there beside its new name: {error}");
+                let name = &version.name;
+                if let Err(error) = engine.client.delete_file_version(name, &id).await {
+                    log::warn!("{name}: the copied version {id} stays in the bucket: {error}");
+                    if let Some(owner) = elsewhere {
+                        owner.withdraw(&version);
+                    }
                 }
             });
         };
         if !self.records.when_free(&held, delete.clone()) {
             delete();
         }
-    }
-
-    /// Hides a name as long as it shows this version.
-    async fn hide_shown(&self, name: &FileName, id: &FileId) -> Result<(), Error> {
-        let rows = self.versions_of(name).await?;
-        if rows.first().is_some_and(|row| row.id.as_ref() == Some(id)) {
-            self.client.hide_file(name).await?;
-        }
-        Ok(())
     }
 
     /// What was stored or hidden under a name, newest first.

@@ -32,6 +32,10 @@ pub(in crate::io) enum Span {
 }
 
 impl Span {
+    pub(in crate::io) fn is_stored(&self) -> bool {
+        matches!(self, Self::Stored(_))
+    }
+
     pub(in crate::io) fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -78,6 +82,8 @@ pub(in crate::io) struct Snapshot {
     pub(in crate::io) size: u64,
     /// The last change that is in it.
     pub(in crate::io) seq: u64,
+    /// Nothing was behind its end.
+    pub(in crate::io) complete: bool,
     pub(in crate::io) base: Option<Arc<Record>>,
     pub(in crate::io) spans: Vec<Span>,
     /// Where each span ends, once somebody asks for a part.
@@ -104,6 +110,7 @@ impl Snapshot {
             start: range.start,
             size: range.end,
             seq,
+            complete: true,
             base,
             spans,
             ends: OnceLock::new(),
@@ -372,6 +379,7 @@ mod tests {
             start: 10,
             size: 80,
             seq: 1,
+            complete: true,
             base: None,
             ends: OnceLock::new(),
             spans: vec![
@@ -399,6 +407,7 @@ mod tests {
             start,
             size: a.size,
             seq: 1,
+            complete: true,
             base: None,
             ends: OnceLock::new(),
             spans: ranges

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Sha1};
+use crate::b2::{Error as B2Error, ErrorKind, FileId, FileName, FileVersion, Sha1};
 use crate::io::commit::large::Large;
 use crate::io::commit::plan::{self, MAX_HEAD, MIN_PART, Run, Sizes, Step};
 use crate::io::commit::snapshot::Snapshot;
@@ -37,6 +37,8 @@ pub(in crate::io) enum Streaming {
 /// A large file that has begun.
 pub(in crate::io) struct Stream {
     pub(in crate::io) large: Large,
+    /// The name that it was started under.
+    pub(in crate::io) name: FileName,
     /// Parts that copy what lies before the written run.
     pub(in crate::io) head: usize,
     /// The hash of everything, when nothing of it comes from a base.
@@ -85,7 +87,11 @@ impl Content {
         let mut start = None;
         {
             let mut state = self.lock();
-            if state.discarded || self.is_stopped() || self.committing.load(Ordering::Acquire) {
+            if state.discarded
+                || state.held
+                || self.may_send().is_err()
+                || self.committing.load(Ordering::Acquire)
+            {
                 return;
             }
             if let Streaming::Running(_) = state.stream {
@@ -144,7 +150,7 @@ impl Content {
         let started = match owner.target() {
             None => None,
             Some(target) => match engine.start_large(&target, None).await {
-                Ok(large) => Some(large),
+                Ok(large) => Some((target.name, large)),
                 Err(error) => {
                     engine.failures.fetch_add(1, Ordering::Relaxed);
                     log::warn!("{}: could not start a large file: {error}", target.name);
@@ -156,8 +162,8 @@ impl Content {
             let mut state = self.lock();
             let mine = matches!(state.stream, Streaming::Starting(t) if t == token);
             match started {
-                Some(large) if mine && !state.discarded => {
-                    state.stream = match self.run_from(&state, large.clone()) {
+                Some((name, large)) if mine && !state.discarded => {
+                    state.stream = match self.run_from(&state, name, large.clone()) {
                         Some(stream) => Streaming::Running(Box::new(stream)),
                         None => Streaming::Off,
                     };
@@ -167,7 +173,7 @@ impl Content {
                     if mine {
                         state.stream = Streaming::Resting(Instant::now() + REST);
                     }
-                    started
+                    started.map(|(_, large)| large)
                 }
             }
         };
@@ -178,7 +184,7 @@ impl Content {
     }
 
     /// A stream for what is written now; `None` when it is not one run behind the base any more.
-    fn run_from(&self, state: &State, large: FileId) -> Option<Stream> {
+    fn run_from(&self, state: &State, name: FileName, large: FileId) -> Option<Stream> {
         let (first, head) = state.head()?;
         let sizes = self.engine.sizes();
         // A shorter head is downloaded and sent with the first part.
@@ -188,6 +194,7 @@ impl Content {
             Vec::new()
         };
         Some(Stream {
+            name,
             head: steps.len(),
             large: Large::growing(large, sizes.least(), steps, first),
             sum: (first == 0).then(Arc::default),
@@ -244,6 +251,9 @@ impl Content {
         let Streaming::Running(stream) = &state.stream else {
             return None;
         };
+        if state.shy && !pressure {
+            return None;
+        }
         let large = &stream.large;
         let issued = large.issued();
         if !large.may_grow() || large.len() as u64 >= plan::most_streamed(issued) {
@@ -272,7 +282,7 @@ impl Content {
         let wanted = matches!(&self.lock().stream, Streaming::Running(s) if *s.large.id() == large);
         if let Err(error) = sent
             && wanted
-            && !self.is_stopped()
+            && self.may_send().is_ok()
         {
             self.engine.failures.fetch_add(1, Ordering::Relaxed);
             log::warn!("part {number} of large file {large} will be tried again: {error}");
@@ -303,7 +313,7 @@ impl Content {
         let sent = tokio::select! {
             sent = self.engine.send_part(&large, number, &step, &snapshot) => sent,
             // Whether B2 has it by now does not matter: its number is sent again, or given up with the rest.
-            () = self.until_stopped() => Err(Error::Stopped),
+            stopped = self.broken_off() => Err(stopped),
         };
         drop(snapshot);
         let (sha1, result) = match sent {

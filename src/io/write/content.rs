@@ -15,6 +15,7 @@ use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::watch;
 
 use crate::b2::{FileId, FileVersion, Sha1};
+use crate::io::commit::halt::Sending;
 use crate::io::commit::snapshot::{Snapshot, Span, versions, zeros};
 use crate::io::commit::stream::Streaming;
 use crate::io::engine::{Engine, STRIDE};
@@ -45,8 +46,7 @@ pub struct Content {
     pub(in crate::io) closed: AtomicBool,
     /// Changes when a part of the stream has landed.
     pub(in crate::io) landed: watch::Sender<u64>,
-    /// Nothing more is sent of it: it is about to be removed.
-    stopped: watch::Sender<bool>,
+    pub(in crate::io) sending: watch::Sender<Sending>,
 }
 
 impl fmt::Debug for Content {
@@ -107,7 +107,7 @@ impl State {
             let end = at + piece.len();
             match piece {
                 Piece::Data(bytes) => spans.push(Span::Bytes(bytes)),
-                Piece::Sent(_) => return Err(Error::NeedsCommit),
+                Piece::Sent(_) => return Err(Error::HasLeft),
                 Piece::Stored(stored) => spans.push(Span::Stored(stored)),
                 Piece::Zero(len) => spans.push(Span::Zero(len)),
                 Piece::Gap(_) => {
@@ -128,15 +128,11 @@ impl State {
         Ok(spans)
     }
 
-    pub(in crate::io) fn snapshot(&mut self, start: u64) -> Result<Snapshot, Error> {
+    /// What is to be stored from an offset on.
+    pub(in crate::io) fn snapshot(&mut self, range: Range<u64>) -> Result<Snapshot, Error> {
         self.overlay.freeze();
-        let spans = self.spans(start..self.size)?;
-        Ok(Snapshot::new(
-            start..self.size,
-            self.seq,
-            self.base.clone(),
-            spans,
-        ))
+        let spans = self.spans(range.clone())?;
+        Ok(Snapshot::new(range, self.seq, self.base.clone(), spans))
     }
 
     /// The base as a whole, when there is nothing else.
@@ -184,7 +180,7 @@ impl Content {
             asked: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             landed: watch::Sender::new(0),
-            stopped: watch::Sender::new(false),
+            sending: watch::Sender::new(Sending::On),
         })
     }
 
@@ -240,7 +236,7 @@ impl Content {
         let mut gone = None;
         loop {
             let (spans, pristine) = {
-                let state = self.lock();
+                let mut state = self.lock();
                 if state.discarded {
                     return Err(Error::Stale);
                 }
@@ -248,7 +244,10 @@ impl Content {
                 if offset >= end {
                     return Ok(Vec::new());
                 }
-                (state.spans(offset..end)?, state.pristine().cloned())
+                let spans = state.spans(offset..end);
+                // It would be needed again and again.
+                state.shy |= spans.is_err();
+                (spans?, state.pristine().cloned())
             };
             let from = versions(&spans);
             if gone.as_ref() == Some(&from) {
@@ -324,7 +323,10 @@ impl Content {
             let mut state = self.lock();
             match state.pristine() {
                 Some(base) => Err(Arc::clone(base)),
-                None => Ok(state.snapshot(0)?),
+                None => {
+                    let all = 0..state.size;
+                    Ok(state.snapshot(all)?)
+                }
             }
         };
         match snapshot {
@@ -374,71 +376,6 @@ impl Content {
         Ok(Sha1(hash.finalize().into()))
     }
 
-    /// The name is about to go: from now on nothing leaves early. True when parts have left
-    /// already, so that only a commit makes them readable again.
-    pub fn hold_parts(&self) -> bool {
-        let idle = {
-            let mut state = self.lock();
-            state.held = true;
-            match &state.stream {
-                Streaming::Running(stream) if !stream.large.is_unused() => return true,
-                _ => std::mem::take(&mut state.stream),
-            }
-        };
-        if let Streaming::Running(stream) = idle {
-            self.engine.cancel_large(stream.large.id().clone());
-        }
-        false
-    }
-
-    /// The name stays after all.
-    pub fn release_parts(&self) {
-        self.lock().held = false;
-    }
-
-    /// Nobody is to read these bytes again, as the name is about to go: what is being sent in parts is broken off,
-    /// a commit under way ends with `Stopped`, and nothing else is sent until `go_on`. Nothing is dropped yet.
-    pub fn stop(&self) {
-        self.stopped.send_replace(true);
-    }
-
-    /// The name stays after all.
-    pub fn go_on(&self) {
-        self.stopped.send_replace(false);
-    }
-
-    pub(in crate::io) fn is_stopped(&self) -> bool {
-        *self.stopped.borrow()
-    }
-
-    /// Returns when it is stopped.
-    pub(in crate::io) async fn until_stopped(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
-    }
-
-    /// The name has gone: nothing of it is stored any more. What is still in memory can be read as long as somebody
-    /// refers to it; where parts have left, that is dropped, too.
-    pub fn abandon(&self) {
-        let stream = {
-            let mut state = self.lock();
-            state.held = true;
-            match &state.stream {
-                Streaming::Running(stream) if stream.large.is_unused() => {
-                    std::mem::take(&mut state.stream)
-                }
-                Streaming::Running(_) => {
-                    drop(state);
-                    return self.discard();
-                }
-                _ => Streaming::Off,
-            }
-        };
-        if let Streaming::Running(stream) = stream {
-            self.engine.cancel_large(stream.large.id().clone());
-        }
-    }
-
     /// Nobody will ask for these bytes again: drops them, cancels a started large file.
     pub fn discard(&self) {
         let (old, stream) = {
@@ -457,9 +394,7 @@ impl Content {
             (overlay, stream)
         };
         drop(old);
-        if let Streaming::Running(stream) = stream {
-            self.engine.cancel_large(stream.large.id().clone());
-        }
+        self.give_up(stream);
     }
 
     /// A version of this content that was finished under a name, and is still to be copied to its place.
@@ -493,8 +428,6 @@ impl Content {
 impl Drop for Content {
     fn drop(&mut self) {
         let stream = std::mem::take(&mut self.lock().stream);
-        if let Streaming::Running(stream) = stream {
-            self.engine.cancel_large(stream.large.id().clone());
-        }
+        self.give_up(stream);
     }
 }

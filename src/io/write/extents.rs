@@ -68,6 +68,23 @@ struct Extent {
     kind: Kind,
 }
 
+impl Extent {
+    /// What it has from one offset to another; it starts at `start` and is frozen.
+    fn part(&self, start: u64, from: u64, to: u64) -> Kind {
+        match &self.kind {
+            Kind::Data(bytes) => {
+                Kind::Data(bytes.slice((from - start) as usize..(to - start) as usize))
+            }
+            Kind::Stored(reference) => Kind::Stored(Box::new(Reference {
+                stored: reference.stored.slice(from - start, to - start),
+                room: Arc::clone(&reference.room),
+            })),
+            Kind::Zero(room) => Kind::Zero(Arc::clone(room)),
+            Kind::Open | Kind::Sent => Kind::Sent,
+        }
+    }
+}
+
 /// What a range is made of, in order and without holes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::io) enum Piece {
@@ -355,12 +372,13 @@ impl Overlay {
         self.sent.range(..size).next().is_some()
     }
 
-    /// Drops every change that is not newer than `seq`: a commit has stored them.
-    pub(in crate::io) fn drop_stored(&mut self, seq: u64) {
+    /// Drops every change before `size` that is not newer than `seq`: a commit has stored them.
+    pub(in crate::io) fn drop_stored(&mut self, size: u64, seq: u64) {
+        self.split(size);
         let open = self.open.take();
         let left = std::mem::take(self).map;
         for (start, extent) in left {
-            if extent.seq > seq {
+            if extent.seq > seq || start >= size {
                 self.insert(start, extent.len, extent.seq, extent.kind);
             }
         }
@@ -424,6 +442,24 @@ impl Overlay {
             .map_or(offset, |(&start, _)| start)
     }
 
+    /// No extent lies on both sides of an offset.
+    fn split(&mut self, at: u64) {
+        let start = self.start_at_or_before(at);
+        let astride = |extent: &Extent| start < at && start + extent.len > at;
+        if !self.map.get(&start).is_some_and(astride) {
+            return;
+        }
+        if self.open.as_ref().is_some_and(|(open, _)| *open == start) {
+            self.freeze();
+        }
+        if let Some(extent) = self.remove(start) {
+            for (from, to) in [(start, at), (at, start + extent.len)] {
+                let kind = extent.part(start, from, to);
+                self.insert(from, to - from, extent.seq, kind);
+            }
+        }
+    }
+
     /// Removes a range, shortening or splitting what reaches over its ends.
     fn cut(&mut self, range: Range<u64>) {
         if range.is_empty() {
@@ -447,23 +483,12 @@ impl Overlay {
             if self.joinable == Some(start) {
                 self.joinable = None;
             }
-            let part = |from: u64, to: u64| match &extent.kind {
-                Kind::Data(bytes) => {
-                    Kind::Data(bytes.slice((from - start) as usize..(to - start) as usize))
-                }
-                Kind::Stored(reference) => Kind::Stored(Box::new(Reference {
-                    stored: reference.stored.slice(from - start, to - start),
-                    room: Arc::clone(&reference.room),
-                })),
-                Kind::Zero(room) => Kind::Zero(Arc::clone(room)),
-                Kind::Open | Kind::Sent => Kind::Sent,
-            };
             if start < range.start {
-                let kind = part(start, range.start);
+                let kind = extent.part(start, start, range.start);
                 self.insert(start, range.start - start, extent.seq, kind);
             }
             if end > range.end {
-                let kind = part(range.end, end);
+                let kind = extent.part(start, range.end, end);
                 self.insert(range.end, end - range.end, extent.seq, kind);
             }
         }

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::vfs::Error;
+use crate::vfs::kept::Kept;
 use crate::vfs::names::tree::Tick;
 
 /// Full names that leave or have left.
@@ -120,7 +121,19 @@ pub(in crate::vfs) struct Failures(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     untold: BTreeMap<Box<str>, Error>,
+    /// Others, for which there was no room.
+    more: u64,
     careful: bool,
+}
+
+impl State {
+    fn note(&mut self, full: &str, error: Error) {
+        if self.untold.len() < Kept::<String>::MOST || self.untold.contains_key(full) {
+            self.untold.insert(full.into(), error);
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 impl Failures {
@@ -128,12 +141,12 @@ impl Failures {
     pub(in crate::vfs) fn add(&self, full: &str, error: Error) {
         let mut state = self.state();
         state.careful = true;
-        state.untold.insert(full.into(), error);
+        state.note(full, error);
     }
 
     /// The same of a removal that went well but met something that was not seen here.
     pub(in crate::vfs) fn tell_of(&self, full: &str, error: Error) {
-        self.state().untold.insert(full.into(), error);
+        self.state().note(full, error);
     }
 
     /// Somebody has been told.
@@ -183,8 +196,14 @@ impl Failures {
             .untold
             .iter()
             .filter(|(_, error)| !matches!(error, Error::Stale));
-        all.map(|(name, error)| (String::from(&**name), error.to_string()))
-            .collect()
+        let mut all: Vec<_> = all
+            .map(|(name, error)| (String::from(&**name), error.to_string()))
+            .collect();
+        if state.more > 0 {
+            let more = format!("{} more names could not be removed", state.more);
+            all.push(("...".to_owned(), more));
+        }
+        all
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -246,5 +265,18 @@ mod tests {
         assert!(failures.tell("d/", false).is_some());
         failures.recovered("x");
         assert!(failures.untold().is_empty() && !failures.careful());
+    }
+
+    #[test]
+    fn failures_that_nobody_asks_for_take_a_bounded_memory() {
+        let failures = Failures::default();
+        let most = Kept::<String>::MOST;
+        for n in 0..most + 7 {
+            failures.add(&format!("d/{n}"), Error::Access);
+            failures.add("d/0", Error::Access);
+        }
+        let untold = failures.untold();
+        assert_eq!(untold.len(), most + 1);
+        assert_eq!(untold[most].1, "7 more names could not be removed");
     }
 }

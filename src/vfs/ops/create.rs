@@ -134,7 +134,9 @@ impl Vfs {
         }
         self.closed(ino);
         let mut tree = self.tree();
-        if let Err(error) = result {
+        // Another try in the background may have stored it meanwhile.
+        let unstored = tree.get(ino)?.content_dirty();
+        if let Err(error) = result.or_else(|error| if unstored { Err(error) } else { Ok(()) }) {
             // Nobody holds it, so nobody could store it later: it was not made. What a call of unknown outcome may
             // have made of it goes again.
             let lost = tree

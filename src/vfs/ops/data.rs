@@ -113,20 +113,26 @@ impl Vfs {
     {
         for _ in 0..TRIES {
             match operation().await {
-                Err(io::Error::NeedsCommit) => self.commit_to_go_on(ino).await?,
+                Err(error @ (io::Error::NeedsCommit | io::Error::HasLeft)) => {
+                    self.commit_to_go_on(ino, &error).await?;
+                }
                 other => return Ok(other?),
             }
         }
         Err(too_fast())
     }
 
-    async fn commit_to_go_on(&self, ino: Ino) -> Result<(), Error> {
+    async fn commit_to_go_on(&self, ino: Ino, why: &io::Error) -> Result<(), Error> {
         if self.tree().place(ino).is_none() {
             return Err(Error::NoSpace(
                 "a removed file has outgrown the memory limit".to_owned(),
             ));
         }
-        self.commit_content(ino, Why::Provisional).await
+        let why = match why {
+            io::Error::HasLeft => Why::Readable,
+            _ => Why::Provisional,
+        };
+        self.commit_content(ino, why).await
     }
 
     /// Copies a range between open files, or within one, as copy_file_range(2): what is stored is
@@ -167,11 +173,11 @@ impl Vfs {
                     self.content_changed(target.ino, Some(to))?;
                     return Ok(copied as u32);
                 }
-                Err(CopyError::Source(io::Error::NeedsCommit)) => {
-                    self.commit_to_go_on(source.ino).await?;
+                Err(CopyError::Source(error @ (io::Error::NeedsCommit | io::Error::HasLeft))) => {
+                    self.commit_to_go_on(source.ino, &error).await?;
                 }
-                Err(CopyError::Target(io::Error::NeedsCommit)) => {
-                    self.commit_to_go_on(target.ino).await?;
+                Err(CopyError::Target(error @ (io::Error::NeedsCommit | io::Error::HasLeft))) => {
+                    self.commit_to_go_on(target.ino, &error).await?;
                 }
                 Err(CopyError::Source(error) | CopyError::Target(error)) => {
                     return Err(error.into());

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
 
-use crate::b2::{FileId, NewFile};
+use crate::b2::{FileId, FileVersion, NewFile};
 use crate::io::{Content, Cursor, Owner};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::directory::DirHandle;
@@ -78,6 +78,12 @@ impl Owner for FileOwner {
             shared
                 .queue
                 .push(self.ino, std::time::Duration::ZERO, Urgency::Now);
+        }
+    }
+
+    fn withdraw(&self, version: &FileVersion) {
+        if let Some(shared) = self.shared.upgrade() {
+            Vfs { shared }.withdraw_later(version.clone());
         }
     }
 }

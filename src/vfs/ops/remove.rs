@@ -12,7 +12,7 @@ use std::time::Instant;
 use log::warn;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::b2::{ErrorKind, FileId};
+use crate::b2::{ErrorKind, FileId, FileVersion};
 use crate::io::Content;
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::leaving::{Failures, Leaving};
@@ -64,23 +64,25 @@ pub(in crate::vfs) struct Gone {
     pub(in crate::vfs) guard: PathGuard,
 }
 
-/// A content of which nothing is sent while its name goes; dropped without `gone`, it is stored after all.
-struct Unread {
+/// A content of which nothing more is sent while its name goes; dropped without `gone`, it is stored after all.
+struct Halted {
     vfs: Vfs,
     ino: Ino,
     content: Arc<Content>,
     gone: bool,
 }
 
-impl Unread {
-    /// The name has gone, and with it what was unsent.
-    fn gone(mut self) {
+impl Halted {
+    /// The name has gone; where nobody can read it, what was unsent has, too.
+    fn gone(mut self, read: bool) {
         self.gone = true;
-        self.content.abandon();
+        if !read {
+            self.content.abandon();
+        }
     }
 }
 
-impl Drop for Unread {
+impl Drop for Halted {
     fn drop(&mut self) {
         if !self.gone {
             self.content.go_on();
@@ -142,7 +144,7 @@ impl Vfs {
                 self.full(&path)
             };
             self.may_remove()?;
-            let unread = self.stop_unread(ino);
+            let halted = self.halt(ino);
             let guard = self
                 .shared
                 .paths
@@ -152,14 +154,14 @@ impl Vfs {
                 continue;
             }
             // Somebody may have opened it meanwhile.
-            let unread = unread.filter(|_| !self.is_open_to_read(ino));
-            if unread.is_none() {
+            let read = halted.is_none() || self.is_open_to_read(ino);
+            if read {
                 self.keep_readable(ino, &full).await?;
             }
             let Some(place) = self.removal_place().await else {
                 self.unlink_now(ino, &full).await?;
-                if let Some(unread) = unread {
-                    unread.gone();
+                if let Some(halted) = halted {
+                    halted.gone(read);
                 }
                 return Ok(());
             };
@@ -181,26 +183,23 @@ impl Vfs {
             }
             self.take_out(&mut tree, ino);
             drop(tree);
-            if let Some(unread) = unread {
-                unread.gone();
+            if let Some(halted) = halted {
+                halted.gone(read);
             }
             return Ok(());
         }
     }
 
-    /// A file that is about to go, and that nobody can read: what it has unsent need not be sent. `None` when there is
-    /// nothing unsent, or somebody has it open for reading.
-    fn stop_unread(&self, ino: Ino) -> Option<Unread> {
+    /// A file is about to go: what it has unsent need not be sent, but for what makes parts that have left readable
+    /// for whoever has it open. `None` when there is nothing unsent.
+    fn halt(&self, ino: Ino) -> Option<Halted> {
         let content = {
             let tree = self.tree();
             let node = tree.get(ino).ok().filter(|node| node.content_dirty())?;
             node.object()?.content.clone()?
         };
-        if self.is_open_to_read(ino) {
-            return None;
-        }
-        content.stop();
-        Some(Unread {
+        content.stop(self.is_open_to_read(ino));
+        Some(Halted {
             vfs: self.clone(),
             ino,
             content,
@@ -247,9 +246,13 @@ impl Vfs {
             let object = node.object()?;
             object.content.clone()
         });
-        let Some(version) = content.and_then(|content| content.misplaced()) else {
-            return;
-        };
+        if let Some(version) = content.and_then(|content| content.misplaced()) {
+            self.withdraw_later(version);
+        }
+    }
+
+    /// Sees to it that a version of this mount's own does not show under a name it has no business under.
+    pub(in crate::vfs) fn withdraw_later(&self, version: FileVersion) {
         let Some(id) = version.id else { return };
         let vfs = self.clone();
         self.delete_later(async move {
@@ -459,7 +462,8 @@ impl Vfs {
         if !content.hold_parts() {
             return Ok(());
         }
-        match self.commit_content_at(ino, full, Why::Provisional).await {
+        content.go_on();
+        match self.commit_content_at(ino, full, Why::Readable).await {
             Err(Error::B2(error)) if error.kind == ErrorKind::CapExceeded => {
                 // Removing must work where storing does not.
                 warn!(

@@ -125,7 +125,10 @@ impl Vfs {
         full: &str,
         why: Why,
     ) -> Result<(), Error> {
-        let Some(done) = self.send_content(ino, full, false).await? else {
+        let Some(done) = self
+            .send_content(ino, full, Why::Readable == why, false)
+            .await?
+        else {
             return Ok(());
         };
         let (superseded, believed) = {
@@ -168,11 +171,12 @@ impl Vfs {
         Ok(())
     }
 
-    /// Sends it under a name, which is a new one if it `moved`.
+    /// Sends it under a name, which is a new one if it `moved`; no more than makes it readable, if that is asked for.
     async fn send_content(
         &self,
         ino: Ino,
         full: &str,
+        readable: bool,
         moved: bool,
     ) -> Result<Option<io::Committed>, Error> {
         let (content, target) = {
@@ -189,7 +193,12 @@ impl Vfs {
             };
             (content, target)
         };
-        match content.commit(&target).await {
+        let done = if readable {
+            content.commit_sent(&target).await
+        } else {
+            content.commit(&target).await
+        };
+        match done {
             Ok(done) => {
                 debug!(
                     "stored {full:?}: {:?}",
@@ -218,7 +227,7 @@ impl Vfs {
         ino: Ino,
         full: &str,
     ) -> Result<Option<FileId>, Error> {
-        let Some(done) = self.send_content(ino, full, true).await? else {
+        let Some(done) = self.send_content(ino, full, false, true).await? else {
             return Ok(None);
         };
         let mut stored = Stored::of(&done.version, Maker::Other)

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashlink::LruCache;
 
-use super::kept::Kept;
 use crate::b2::FileId;
+use crate::vfs::kept::Kept;
 
 /// Versions that a purge leaves.
 #[derive(Debug)]

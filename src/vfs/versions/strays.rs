@@ -9,9 +9,9 @@ use std::time::Duration;
 use log::{debug, warn};
 
 use super::between::is_lost;
-use super::kept::Kept;
 use crate::b2::{Action, ErrorKind, FileName, Lost};
 use crate::vfs::ask::look::Hurry;
+use crate::vfs::kept::Kept;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::{Error, Vfs};
 

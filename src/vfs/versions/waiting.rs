@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::kept::Kept;
 use super::purge::Purge;
 use crate::b2::FileId;
+use crate::vfs::kept::Kept;
 
 /// Purges that wait.
 #[derive(Debug, Default)]

@@ -110,7 +110,7 @@ impl World {
             10_000,
             self.large.lacking(),
         );
-        self.large.close(steps, self.size, self.seq);
+        self.large.close(steps, self.size, self.seq, true);
     }
 
     fn reopen(&mut self) {
@@ -241,7 +241,7 @@ fn a_failed_commit_leaves_its_parts_to_the_next() {
     large.launch(first);
     assert_eq!(large.landed(first, Some(sha1(1))), Some(0..8 * MB));
     let tail = vec![Step::Send(8 * MB..16 * MB), Step::Send(16 * MB..17 * MB)];
-    large.close(tail, 17 * MB, 5);
+    large.close(tail, 17 * MB, 5, true);
     for index in [1, 2] {
         large.launch(index);
         // Not given back: the commit may fail, and then what was changed meanwhile is sent again.
@@ -267,6 +267,7 @@ fn every_number_that_was_used_is_overwritten() {
         ],
         11 * MB,
         5,
+        true,
     );
     for index in 0..3 {
         large.launch(index);

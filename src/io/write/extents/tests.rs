@@ -139,7 +139,7 @@ proptest! {
                 Step::Stored => {
                     // What lies in one buffer has the age of its last byte.
                     overlay.freeze();
-                    overlay.drop_stored(seq);
+                    overlay.drop_stored(u64::MAX, seq);
                     model.fill(None);
                 }
             }
@@ -197,7 +197,7 @@ fn copies_that_follow_one_another_are_one() {
     // A commit under way stores what was there when it began, and not more.
     overlay.freeze();
     copy(&mut overlay, 1100..1200, 1400, 13);
-    overlay.drop_stored(12);
+    overlay.drop_stored(u64::MAX, 12);
     assert_eq!(
         overlay.pieces(1300..1500).collect::<Vec<_>>(),
         [
@@ -219,7 +219,7 @@ fn zeros_that_follow_one_another_are_one() {
     // A commit under way stores what was there when it began, and not more.
     overlay.freeze();
     overlay.put_zeros(1000, 100, 11, pay(&budget));
-    overlay.drop_stored(10);
+    overlay.drop_stored(u64::MAX, 10);
     let left = [Piece::Gap(1000), Piece::Zero(100)];
     assert_eq!(overlay.pieces(0..1100).collect::<Vec<_>>(), left);
     assert_eq!(budget.used(), EXTENT_COST);
@@ -230,7 +230,7 @@ fn what_was_rewritten_since_a_snapshot_survives_it() {
     let mut overlay = Overlay::default();
     overlay.put(0, Bytes::from_static(b"aaaaaaaaaa"), 1);
     overlay.put(3, Bytes::from_static(b"bb"), 2);
-    overlay.drop_stored(1);
+    overlay.drop_stored(u64::MAX, 1);
     assert_eq!(
         overlay.pieces(0..10).collect::<Vec<_>>(),
         [
