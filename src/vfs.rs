@@ -27,9 +27,10 @@ mod stats;
 mod types;
 mod versions;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use error::Error;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
@@ -159,10 +160,7 @@ impl Vfs {
     }
 
     fn tree(&self) -> MutexGuard<'_, Tree> {
-        self.shared
-            .tree
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.tree.lock()
     }
 
     fn settings(&self) -> &Settings {
@@ -184,7 +182,6 @@ impl Vfs {
     /// Whether an open file reads a version.
     fn is_read(&self, id: &FileId) -> bool {
         let handles = self.shared.handles.lock();
-        let handles = handles.unwrap_or_else(PoisonError::into_inner);
         handles.values().any(|handle| handle.reads(id))
     }
 

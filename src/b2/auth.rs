@@ -5,8 +5,9 @@
 //! outcome, good or bad. Lock order: `flight` (asynchronous, held while authorizing), then
 //! `current` (never across an `.await`).
 
+use parking_lot::RwLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -57,12 +58,12 @@ impl Sessions {
     }
 
     pub(super) fn current(&self) -> Arc<Session> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.read();
         Arc::clone(&current)
     }
 
     fn replace(&self, session: Session) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(session);
+        *self.current.write() = Arc::new(session);
     }
 }
 

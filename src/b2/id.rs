@@ -4,9 +4,10 @@
 //! runs of hexadecimal digits. What they have in common is kept once, and each id holds only its digits,
 //! four bits each. An id that looks different is kept as it is.
 
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 /// The opaque id of one immutable version of a file (at most 200 characters, API §1).
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -51,18 +52,11 @@ impl Shapes {
     }
 
     fn number(shape: Shape) -> Option<u16> {
-        let known = Self::known()
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .numbers
-            .get(&shape)
-            .copied();
+        let known = Self::known().read().numbers.get(&shape).copied();
         if known.is_some() {
             return known;
         }
-        let mut shapes = Self::known()
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shapes = Self::known().write();
         if let Some(number) = shapes.numbers.get(&shape) {
             return Some(*number);
         }
@@ -125,9 +119,7 @@ impl fmt::Display for FileId {
             Form::Plain(id) => return f.write_str(id),
             Form::Packed { shape, digits } => (*shape, digits),
         };
-        let shapes = Shapes::known()
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let shapes = Shapes::known().read();
         let mut nibbles = digits.iter().flat_map(|byte| [byte & 15, byte >> 4]);
         let pieces = shapes.all.get(usize::from(shape));
         for piece in pieces.into_iter().flat_map(|shape| &*shape.0) {

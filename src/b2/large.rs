@@ -4,9 +4,9 @@
 //! empty unfinished file behind, which is looked for and cancelled; a finish whose reply was lost
 //! is recognised by the file's info.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -33,7 +33,7 @@ struct Starts {
 
 impl Started {
     fn lock(&self) -> MutexGuard<'_, Starts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn begin(&self, name: &FileName) -> Waiting<'_> {

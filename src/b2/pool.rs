@@ -4,8 +4,8 @@
 //! to slow down; after any other error it is dropped. The pool is bounded and holds no URL that
 //! B2 may have forgotten. Its lock is held for map work only.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -53,7 +53,7 @@ impl Pool {
     }
 
     fn idle(&self) -> MutexGuard<'_, HashMap<Target, Vec<UploadUrl>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 
     /// The most recently used one, whose connection is likeliest to be open still.

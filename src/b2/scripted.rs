@@ -1,8 +1,9 @@
 //! The client against a server that says exactly what a test wants: answers that neither B2 nor
 //! the emulator gives, or gives only once in a while.
 
+use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,7 +69,7 @@ impl Scripted {
 }
 
 fn count(paths: &Mutex<Vec<String>>, part: &str) -> usize {
-    let paths = paths.lock().unwrap_or_else(PoisonError::into_inner);
+    let paths = paths.lock();
     paths.iter().filter(|path| path.contains(part)).count()
 }
 
@@ -98,10 +99,7 @@ async fn serve(
     }
     let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
     let before = count(&paths, &path);
-    paths
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(path.clone());
+    paths.lock().push(path.clone());
     let asked = Asked {
         path: &path,
         before,

@@ -1,8 +1,8 @@
 //! What was asked of the server: calls by name and by price class, bytes each way (API §14).
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -58,8 +58,8 @@ impl Drop for Running<'_> {
 }
 
 impl Meter {
-    fn counts(&self) -> std::sync::MutexGuard<'_, Counters> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counts(&self) -> parking_lot::MutexGuard<'_, Counters> {
+        self.counts.lock()
     }
 
     pub(super) fn begin(&self, call: &str, class: Class) -> Running<'_> {

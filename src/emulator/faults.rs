@@ -1,6 +1,6 @@
 //! Faults on purpose, in words. The syntax is in the head of the parent module.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use super::calls::CALLS;
@@ -144,8 +144,8 @@ impl Faults {
         Ok(())
     }
 
-    fn rules(&self) -> std::sync::MutexGuard<'_, (Vec<Rule>, Switches)> {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rules(&self) -> parking_lot::MutexGuard<'_, (Vec<Rule>, Switches)> {
+        self.rules.lock()
     }
 
     pub(super) fn switches(&self) -> Switches {

@@ -1,7 +1,7 @@
 //! The requests that a fault keeps waiting now, so that a test can act exactly while one hangs.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ pub(super) struct Hold<'a> {
 
 impl Holding {
     fn held(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Held>)> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     pub(super) fn hold(&self, call: &str, by: &'static str) -> Hold<'_> {

@@ -2,8 +2,9 @@
 //!
 //! Tokens live apart from the account and are not kept across runs: a client that is refused authorizes again.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -186,8 +187,8 @@ fn expired_token() -> ApiError {
 }
 
 impl Tokens {
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, Token>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> parking_lot::MutexGuard<'_, HashMap<String, Token>> {
+        self.table.lock()
     }
 
     fn issue(&self, grant: Grant, key: &Arc<Key>, life: Duration) -> String {

@@ -1,8 +1,9 @@
 //! Many objects at once, whose content is computed when read.
 
+use parking_lot::Mutex;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -42,7 +43,7 @@ pub(super) struct Patterns {
 
 impl Patterns {
     fn blob(&self, variant: u64) -> Arc<Blob> {
-        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blobs = self.blobs.lock();
         let blob = blobs.entry(variant).or_insert_with(|| {
             Arc::new(Blob {
                 number: variant,
@@ -66,7 +67,7 @@ impl Patterns {
     }
 
     fn take(&self, variant: u64, size: u64) -> Result<Made> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.known.lock();
         if let Some(found) = known().get(&(variant, size)) {
             return Ok(found.clone());
         }

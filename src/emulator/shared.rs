@@ -1,7 +1,8 @@
 //! What every request sees of the server.
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::account::Account;
@@ -71,7 +72,7 @@ impl Shared {
 
     /// For map work only; never across an await.
     pub(super) fn account(&self) -> MutexGuard<'_, Account> {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+        self.account.lock()
     }
 
     fn choose<'a>(&self, urls: &'a [String]) -> &'a str {

@@ -4,10 +4,11 @@
 //! Everything that talks to B2 runs in tasks of the one runtime, so that a caller who is dropped
 //! leaves nothing half done.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -277,17 +278,11 @@ impl Engine {
     }
 
     pub(in crate::io) fn note_own(&self, id: &FileId) {
-        self.own
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.clone(), ());
+        self.own.lock().insert(id.clone(), ());
     }
 
     pub(in crate::io) fn is_own(&self, id: &FileId) -> bool {
-        self.own
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(id)
+        self.own.lock().contains_key(id)
     }
 
     /// Milliseconds since this engine was made.

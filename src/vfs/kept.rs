@@ -3,8 +3,8 @@
 //! What could not be done is tried again for as long as it is kept. Where too much waits, the oldest gives way: whoever
 //! adds says in the log what stays in the bucket, and the end of the mount tells how many they were.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A queue of bounded weight.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl<T> Kept<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -7,7 +7,8 @@
 //! First come, first served: who removes a directory is not overtaken for ever by those who change
 //! what is in it. So nobody who holds a name may wait for another.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
@@ -114,7 +115,7 @@ impl PathLocks {
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        self.names.lock()
     }
 }
 

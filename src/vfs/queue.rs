@@ -1,8 +1,8 @@
 //! What is to be done later: closed files that wait for their upload, attribute changes and markers that
 //! wait to be merged, failed commits that wait to be tried again, and what the kernel should forget.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -180,7 +180,7 @@ impl Queue {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 
@@ -193,17 +193,14 @@ pub(in crate::vfs) struct Invalidations {
 
 impl Invalidations {
     pub(in crate::vfs) fn push(&self, one: Invalidation) {
-        self.set
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(one);
+        self.set.lock().insert(one);
         self.added.notify_one();
     }
 
     pub(in crate::vfs) async fn next(&self) -> Invalidation {
         loop {
             {
-                let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut set = self.set.lock();
                 let one = set.iter().next().cloned();
                 if let Some(one) = one {
                     set.remove(&one);
@@ -298,6 +295,6 @@ mod tests {
         all.push(Invalidation::Inode(Ino(7)));
         all.push(Invalidation::Inode(Ino(7)));
         assert_eq!(all.next().await, Invalidation::Inode(Ino(7)));
-        assert!(all.set.lock().expect("not poisoned").is_empty());
+        assert!(all.set.lock().is_empty());
     }
 }

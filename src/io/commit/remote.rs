@@ -5,7 +5,7 @@
 //! than another client's version although it was finished later: `is_newest` asks. Every large
 //! file begun here says when (`stamp`), by which a later mount finds what a crash has left.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::b2::{Action, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
@@ -63,19 +63,13 @@ impl Engine {
     pub(in crate::io) async fn begin_large(&self, target: &NewFile) -> Result<FileId, Error> {
         let started = self.client.start_large_file(target).await?;
         let id = id_of(&started)?;
-        self.large
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.clone());
+        self.large.lock().insert(id.clone());
         Ok(id)
     }
 
     /// A large file was finished.
     pub(in crate::io) fn forget_large(&self, large: &FileId) {
-        self.large
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(large);
+        self.large.lock().remove(large);
     }
 
     /// Gives up a large file, in the background.
@@ -103,11 +97,7 @@ impl Engine {
             let (Some(id), Some(begun)) = (file.id, begun) else {
                 continue;
             };
-            let ours = self
-                .large
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(&id);
+            let ours = self.large.lock().contains(&id);
             if !ours && begun <= limit {
                 self.client.cancel_large_file(&id).await?;
                 log::info!("{}: cancelled the abandoned large file {id}", file.name);

@@ -4,8 +4,9 @@
 //! here all the same, and goes along with the next copy that stores attributes. Bytes that wait for their turn keep
 //! their memory: parts are offered in the order in which they leave, so it is little.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1 as Hasher};
@@ -89,7 +90,7 @@ impl Sum {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

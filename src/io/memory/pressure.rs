@@ -79,10 +79,7 @@ impl Content {
 
 impl Engine {
     pub(in crate::io) fn list(&self, content: &Arc<Content>) {
-        let mut contents = self
-            .contents
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut contents = self.contents.lock();
         // Now and then, so that the cost stays constant per content.
         if contents.len().is_power_of_two() {
             contents.retain(|content| content.strong_count() > 0);
@@ -91,20 +88,15 @@ impl Engine {
     }
 
     fn listed(&self) -> Vec<Arc<Content>> {
-        let contents = self
-            .contents
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let contents = self.contents.lock();
         contents
             .iter()
             .filter_map(std::sync::Weak::upgrade)
             .collect()
     }
 
-    fn enough(&self) -> std::sync::MutexGuard<'_, Option<(u64, bool)>> {
-        self.enough
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn enough(&self) -> parking_lot::MutexGuard<'_, Option<(u64, bool)>> {
+        self.enough.lock()
     }
 
     /// Makes unsent bytes leave because `me` waits for `bytes`. Tells whether any are on their way.

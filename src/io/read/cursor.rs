@@ -2,10 +2,11 @@
 //!
 //! Lock order: state, then cache.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1 as Hasher};
@@ -199,7 +200,7 @@ impl Cursor {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -4,9 +4,10 @@
 //! block that somebody waits for is handed over in the fetch itself, so that eviction cannot
 //! come in between. Errors reach the waiters and are remembered nowhere.
 
+use parking_lot::Mutex;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -103,8 +104,8 @@ impl Fetch {
         (self.blocks.end - self.blocks.start) as usize
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Option<Bytes>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> parking_lot::MutexGuard<'_, Vec<Option<Bytes>>> {
+        self.kept.lock()
     }
 }
 

@@ -7,11 +7,12 @@
 //! whoever refers to them has a [`Hold`], and what would delete the version waits for the last one.
 //! The locks are leaves; what waited is called outside of them.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use hashlink::LruCache;
 
@@ -144,11 +145,11 @@ impl Stored {
 
 impl Record {
     fn holds(&self) -> MutexGuard<'_, Holds> {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holds.lock()
     }
 
     pub(in crate::io) fn sha1(&self) -> Option<Sha1> {
-        *self.sha1.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.sha1.lock()
     }
 
     pub(in crate::io) fn version(&self) -> Version {
@@ -179,21 +180,16 @@ impl Records {
     /// The record of a version; the same one for the same id.
     /// The record of a version that some content or cached block uses.
     pub(in crate::io) fn known(&self, id: &FileId) -> Option<Arc<Record>> {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.lock();
         live.get(id).and_then(Weak::upgrade)
     }
 
     pub(in crate::io) fn intern(&self, version: Version) -> Arc<Record> {
-        let computed = self
-            .hashes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&version.id)
-            .copied();
+        let computed = self.hashes.lock().get(&version.id).copied();
         let known = version.sha1.or(computed);
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut live = self.live.lock();
         if let Some(record) = live.get(&version.id).and_then(Weak::upgrade) {
-            let mut sha1 = record.sha1.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sha1 = record.sha1.lock();
             *sha1 = sha1.or(known);
             drop(sha1);
             return record;
@@ -222,7 +218,7 @@ impl Records {
         id: &FileId,
         last: impl FnOnce() + Send + 'static,
     ) -> bool {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.lock();
         let Some(record) = live.get(id).and_then(Weak::upgrade) else {
             return false;
         };
@@ -237,7 +233,7 @@ impl Records {
 
     /// Whether somebody holds the version.
     pub(in crate::io) fn is_held(&self, id: &FileId) -> bool {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.lock();
         let record = live.get(id).and_then(Weak::upgrade);
         drop(live);
         record.is_some_and(|record| record.holds().count > 0)
@@ -245,11 +241,8 @@ impl Records {
 
     /// Remembers a hash that was computed from the version's bytes.
     pub(in crate::io) fn learn(&self, record: &Record, sha1: Sha1) {
-        *record.sha1.lock().unwrap_or_else(PoisonError::into_inner) = Some(sha1);
-        self.hashes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(record.id.clone(), sha1);
+        *record.sha1.lock() = Some(sha1);
+        self.hashes.lock().insert(record.id.clone(), sha1);
     }
 }
 

@@ -5,10 +5,11 @@
 //! from here and from the versions it refers to; `write.rs` and `lend.rs` change it, `stream.rs` sends
 //! parts while it is being written, `commit.rs` stores it. The lock is short and never held while the owner is called.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1 as Hasher};
@@ -421,7 +422,7 @@ impl Content {
     }
 
     pub(in crate::io) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -4,8 +4,9 @@
 //! is about to delete a version looks what that would show. Nobody looks alone: names that are asked for within
 //! a moment share a page of `b2_list_file_versions`, as far as they are neighbours.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -70,7 +71,7 @@ struct Waiting {
 
 impl Looks {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Somebody waits for what was asked in no hurry.
@@ -156,10 +157,7 @@ impl Vfs {
             }
             let names = Mutex::new(names);
             let tell = |full: &str, answer: Answer| {
-                let waiting = names
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(full);
+                let waiting = names.lock().remove(full);
                 for one in waiting.into_iter().flatten() {
                     // Whoever asked may have gone.
                     let _ = one.send(answer.clone());

@@ -5,8 +5,9 @@
 //! and from the middle of what a page has filled the next page is fetched. Guessed wrong, that is at
 //! most two pages in vain: the one that was asked for, and the next.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -36,15 +37,15 @@ struct Turns {
 
 impl Walks {
     fn of(&self, root: Ino) -> Arc<Turns> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|ino, turns| *ino == root || Arc::strong_count(turns) > 1);
         Arc::clone(all.entry(root).or_default())
     }
 }
 
 impl Turns {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> parking_lot::MutexGuard<'_, BTreeSet<String>> {
+        self.waiting.lock()
     }
 }
 

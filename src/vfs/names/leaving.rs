@@ -5,9 +5,9 @@
 //! A name that ends with `/` stands for all that is below it. [`Leaving`] lives in the tree, under
 //! its lock; [`Failures`] has a lock of its own, taken last.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::vfs::Error;
 use crate::vfs::kept::Kept;
@@ -207,7 +207,7 @@ impl Failures {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! States only; `tree` holds them together, the other rooms change them.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::b2::{FileId, FileInfo, FileVersion};
@@ -42,7 +43,7 @@ impl Carried {
             // Such differ from file to file.
             return Arc::new(self);
         }
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = KNOWN.lock();
         let known = known.get_or_insert_default();
         if let Some(same) = known.get(&self) {
             return Arc::clone(same);

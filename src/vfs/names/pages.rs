@@ -2,7 +2,8 @@
 //!
 //! The order of entries is that in which they became known, so that offsets stay.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::vfs::Ino;
@@ -41,7 +42,7 @@ impl Pages {
     }
 
     pub(in crate::vfs) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// When its first page was asked for; `None` as long as it was not.

@@ -1,7 +1,7 @@
 //! Names that the user is warned of, because Linux cannot show them or something hides them.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 
 use log::warn;
 
@@ -14,14 +14,14 @@ impl Warned {
     const MAX: usize = 10_000;
 
     pub(in crate::vfs) fn unshowable(&self, name: &str) {
-        let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut set = self.0.lock();
         if set.len() < Self::MAX && set.insert(name.to_owned()) {
             warn!("{name:?}: Linux cannot show this name; it is left alone");
         }
     }
 
     pub(in crate::vfs) fn shadowed(&self, name: &str) {
-        let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut set = self.0.lock();
         if set.len() < Self::MAX && set.insert(name.to_owned()) {
             warn!("{name:?}: a directory of the same name hides this file; it is left alone");
         }

@@ -1,8 +1,9 @@
 //! Open directories: a handle reads a list of inode numbers that only grows, so that offsets stay valid
 //! while entries come and go (telldir, seekdir); what is gone by then is left out.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::vfs::names::pages::Pages;
 use crate::vfs::names::tree::Tree;
@@ -19,7 +20,7 @@ pub(in crate::vfs) struct DirHandle {
 
 impl DirHandle {
     fn pages(&self) -> MutexGuard<'_, Option<Arc<Pages>>> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -109,9 +109,9 @@ impl Vfs {
         // Storing a file can leave something behind it (attributes, a parent's marker), and so can a look.
         const ROUNDS: usize = 6;
         // The client has tried often enough; without a network each try takes all its time.
-        let failed = std::sync::Mutex::new(HashSet::new());
+        let failed = parking_lot::Mutex::new(HashSet::new());
         let has_failed = |ino: &Ino| {
-            let failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let failed = failed.lock();
             failed.contains(ino)
         };
         for _ in 0..ROUNDS {
@@ -127,8 +127,7 @@ impl Vfs {
                         async move {
                             if let Err(error) = self.store(ino).await {
                                 self.store_failed(ino, 0, &error);
-                                let mut failed =
-                                    failed.lock().unwrap_or_else(PoisonError::into_inner);
+                                let mut failed = failed.lock();
                                 failed.insert(ino);
                             }
                         }

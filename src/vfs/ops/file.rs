@@ -4,7 +4,7 @@
 //! unsent bytes; its base version stays pinned while the file is open.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -137,7 +137,6 @@ impl Vfs {
     /// Whether somebody can read a file by a handle.
     pub(in crate::vfs) fn is_open_to_read(&self, ino: Ino) -> bool {
         let handles = self.shared.handles.lock();
-        let handles = handles.unwrap_or_else(PoisonError::into_inner);
         let mut all = handles.values();
         all.any(|handle| matches!(&**handle, Handle::File(file) if file.ino == ino && file.read))
     }
@@ -146,7 +145,6 @@ impl Vfs {
     /// without a right to write reaches b2fuse first, and would empty the file under the program.
     fn is_running(&self, ino: Ino) -> bool {
         let handles = self.shared.handles.lock();
-        let handles = handles.unwrap_or_else(PoisonError::into_inner);
         handles
             .values()
             .any(|handle| matches!(&**handle, Handle::File(file) if file.ino == ino && file.runs))
@@ -268,12 +266,7 @@ impl Vfs {
 
     /// Last close of a handle; never fails, never waits for B2.
     pub fn release(&self, fh: Fh) {
-        let handle = self
-            .shared
-            .handles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&fh);
+        let handle = self.shared.handles.lock().remove(&fh);
         if let Some(handle) = handle {
             let base = handle.base();
             if let Handle::File(file) = &*handle
@@ -351,11 +344,7 @@ impl Vfs {
 
     pub(in crate::vfs) fn add_handle(&self, handle: Handle) -> Fh {
         let fh = self.next_fh();
-        self.shared
-            .handles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(fh, Arc::new(handle));
+        self.shared.handles.lock().insert(fh, Arc::new(handle));
         fh
     }
 
@@ -363,7 +352,6 @@ impl Vfs {
         self.shared
             .handles
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .get(&fh)
             .cloned()
             .ok_or(Error::BadHandle)

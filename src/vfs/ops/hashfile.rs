@@ -3,8 +3,9 @@
 //! They have no node of their own: their inode number is the file's with one bit set, and they
 //! exist exactly where no real object has their name.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
@@ -51,13 +52,13 @@ impl Unlinked {
     const MOMENT: Duration = Duration::from_secs(2);
 
     pub(in crate::vfs) fn add(&self, file: Ino) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|_, at| at.elapsed() < Self::MOMENT);
         all.insert(file, Instant::now());
     }
 
     pub(in crate::vfs) fn contains(&self, file: Ino) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.get(&file).is_some_and(|at| at.elapsed() < Self::MOMENT)
     }
 }

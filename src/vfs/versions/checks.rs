@@ -4,8 +4,9 @@
 //! A deed does not believe in one that nobody has looked at: it inherits what that believed, takes over what that would
 //! have seen to, and decides for both. Where nothing was believed under a name, the look has time (`Stage::New`).
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use log::warn;
 use tokio::sync::Notify;
@@ -110,7 +111,7 @@ impl Checks {
     const KEPT: usize = 10_000;
 
     fn lock(&self) -> MutexGuard<'_, Looking> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// A deed was done, and is looked at while the guard lives.

@@ -3,7 +3,7 @@
 //! They are in the log, and a purge of their names leaves them, hidden, with what is older. Where they are too many to
 //! be kept in mind, the oldest are forgotten, and go with what was seen.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use hashlink::LruCache;
 
@@ -26,7 +26,7 @@ impl Default for Contested {
 
 impl Contested {
     fn all(&self) -> MutexGuard<'_, LruCache<FileId, ()>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 
     /// A version was covered by content.

@@ -3,7 +3,7 @@
 //! Nothing comes back: removing the newest version would make the older one current again (API §8), so a version
 //! is deleted by its id only where a look at what lies under the name shows that nothing becomes visible by it.
 
-use std::sync::{MutexGuard, PoisonError};
+use parking_lot::MutexGuard;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use log::debug;
@@ -307,12 +307,12 @@ impl Vfs {
 
     fn deletions(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         let all = self.shared.deletions.lock();
-        all.unwrap_or_else(PoisonError::into_inner)
+        all
     }
 
     fn going(&self) -> MutexGuard<'_, std::collections::HashSet<FileId>> {
         let all = self.shared.going.lock();
-        all.unwrap_or_else(PoisonError::into_inner)
+        all
     }
 
     fn is_going(&self, id: &FileId) -> bool {

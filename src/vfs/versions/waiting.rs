@@ -3,8 +3,8 @@
 //! What could not be deleted for another reason is tried again with them, or at the end of the mount. Where too much
 //! waits, the oldest gives way (as in `kept`).
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::purge::Purge;
 use crate::b2::FileId;
@@ -46,7 +46,7 @@ impl State {
 
 impl Waiting {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Adds one; tells those that give way to it.

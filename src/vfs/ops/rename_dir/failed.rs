@@ -3,7 +3,7 @@
 //! Whoever asked was told that nothing was renamed. What could not be taken back is remembered with the number of its
 //! rename: the next rename to that name must not take it along, for what it is a copy of may have been removed since.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use futures_util::{StreamExt as _, stream};
 use log::warn;
@@ -43,14 +43,14 @@ impl FailedMoves {
     const MOST: usize = 1000;
 
     fn add(&self, failed: FailedMove) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all.len() < Self::MOST {
             all.push(failed);
         }
     }
 
     fn take(&self, fits: impl Fn(&FailedMove) -> bool) -> Vec<FailedMove> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let (taken, rest) = std::mem::take(&mut *all).into_iter().partition(fits);
         *all = rest;
         taken
