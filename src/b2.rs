@@ -26,8 +26,6 @@ mod list;
 mod name;
 mod pool;
 mod retry;
-#[cfg(test)]
-mod scripted;
 mod types;
 mod upload;
 mod versions;

@@ -6,6 +6,7 @@
 mod content;
 mod faults;
 mod keys;
+mod scripted;
 
 use std::time::Duration;
 

@@ -1,18 +1,18 @@
 //! The client against a server that says exactly what a test wants: answers that neither B2 nor
 //! the emulator gives, or gives only once in a while.
 
-use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{
-    Client, Error, ErrorKind, FileId, FileInfo, FileName, ListNames, NewFile, Options, Payload,
-    Secret,
+use b2fuse::b2::{
+    Client, Error, ErrorKind, FileId, FileInfo, FileName, FileVersion, ListNames, NamesPage,
+    NewFile, Options, Payload, Secret,
 };
 
 /// A request as the script sees it: `GET /path?query` and the number of such paths before it.
@@ -160,11 +160,11 @@ fn usual(asked: &Asked<'_>) -> String {
     }
 }
 
-async fn list(client: &Client) -> Result<super::NamesPage, Error> {
+async fn list(client: &Client) -> Result<NamesPage, Error> {
     client.list_file_names(&ListNames::default()).await
 }
 
-async fn upload(client: &Client) -> Result<super::FileVersion, Error> {
+async fn upload(client: &Client) -> Result<FileVersion, Error> {
     let file = NewFile {
         name: FileName::new("n").expect("a name"),
         content_type: "b2/x-auto".to_owned(),
