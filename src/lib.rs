@@ -1,7 +1,7 @@
 //! b2fuse: a Backblaze B2 bucket as a Linux filesystem.
 //!
 //! Modules are listed from the top down; each knows only what stands under it
-//! (`tests/layers.rs` fails on an import that points up):
+//! (`tests/layers/main.rs` fails on an import that points up):
 //!
 //! - [`cli`], [`config`]: options, config.yaml and environment become one [`config::Config`]
 //! - [`mount`]: the session from mount to drained unmount

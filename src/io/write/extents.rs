@@ -30,7 +30,7 @@ pub(in crate::io) use buffer::OpenBuffer;
 pub(in crate::io) const CONTENT_COST: u64 = 3072;
 
 /// What one extent costs beside its bytes, so that a million one-byte writes are counted for what they take
-/// (`tests/extents.rs` measures it): 240 bytes for its place among the others and for who owns its bytes, 90 more where it
+/// (`tests/extents/main.rs` measures it): 240 bytes for its place among the others and for who owns its bytes, 90 more where it
 /// has cut another one in two, and while a commit runs 110 for its snapshot.
 pub(in crate::io) const EXTENT_COST: u64 = 448;
 

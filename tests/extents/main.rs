@@ -16,7 +16,7 @@ use b2fuse::io::Settings;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-#[path = "io/rig.rs"]
+#[path = "../io/rig.rs"]
 #[allow(dead_code)]
 mod rig;
 

@@ -156,7 +156,7 @@ fn height(layer: &str) -> usize {
     LAYERS
         .iter()
         .position(|&l| l == layer)
-        .unwrap_or_else(|| panic!("{layer} is no layer: give it a place in tests/layers.rs"))
+        .unwrap_or_else(|| panic!("{layer} is no layer: give it a place in tests/layers/main.rs"))
 }
 
 #[test]

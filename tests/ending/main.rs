@@ -1,7 +1,7 @@
 //! Every way to end a mount: nothing written is lost, nobody else's mount is touched, nobody is left hanging.
 
-#[path = "cli/harness.rs"]
-#[allow(dead_code, reason = "shared with tests/cli.rs")]
+#[path = "../cli/harness.rs"]
+#[allow(dead_code, reason = "shared with tests/cli")]
 mod harness;
 
 use std::fs;

@@ -130,7 +130,7 @@ fn every_section_that_is_cited_is_a_heading() {
     let mut wrong = Vec::new();
     let mut count = 0;
     let code = ["src", "tests", "benches"].map(|below| files(below, &["rs", "py"]));
-    let own = root().join("tests/docs.rs");
+    let own = root().join("tests/docs/main.rs");
     for path in code.iter().flatten().filter(|path| **path != own) {
         for (document, number) in citations(&read(path)) {
             count += 1;
@@ -205,7 +205,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// What a file that is taken in by its path is called: `#[path = "vfs/names.rs"]` and `mod named;` in the next line.
+/// What a file that is taken in by its path is called: `#[path = "names.rs"]` and `mod named;` in the next line.
 fn renamed(code: &str) -> BTreeMap<String, String> {
     let lines: Vec<&str> = code.lines().map(str::trim).collect();
     let pairs = lines.windows(2).filter_map(|pair| {
@@ -216,7 +216,7 @@ fn renamed(code: &str) -> BTreeMap<String, String> {
     pairs.collect()
 }
 
-/// The suites by name: `tests/NAME.rs`, `tests/NAME/main.rs`, and what lies below `tests/NAME/`.
+/// The suites by name: `tests/NAME/main.rs` and what lies beside it.
 fn suites() -> BTreeMap<String, Vec<Tests>> {
     let tests = root().join("tests");
     let mut all: BTreeMap<String, Vec<Tests>> = BTreeMap::new();
@@ -231,9 +231,9 @@ fn suites() -> BTreeMap<String, Vec<Tests>> {
         if module == ["main"] {
             module.clear();
         }
-        let head = tests.join(format!("{suite}.rs"));
+        let head = tests.join(&suite).join("main.rs");
         if head.is_file() && !module.is_empty() {
-            let path = format!("{suite}/{}.rs", module.join("/"));
+            let path = format!("{}.rs", module.join("/"));
             if let Some(name) = renamed(&read(&head)).remove(&path) {
                 module.pop();
                 module.push(name);

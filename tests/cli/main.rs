@@ -1,7 +1,6 @@
 //! The command as its user meets it: messages and exit codes of every failure, and every way to end.
 
-#[path = "cli/harness.rs"]
-#[allow(dead_code, reason = "shared with tests/ending.rs")]
+#[allow(dead_code, reason = "shared with tests/ending")]
 mod harness;
 
 use std::fs;
