@@ -14,3 +14,4 @@ mod many;
 mod model;
 mod reading;
 mod storing;
+mod streams;
