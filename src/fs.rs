@@ -7,6 +7,7 @@
 //! Operations that are refused are refused on purpose here, because fuser's own answer, `ENOSYS`, would
 //! reach users as "Function not implemented".
 
+mod adapter;
 mod answer;
 mod attr;
 mod dispatch;
@@ -14,7 +15,6 @@ mod errno;
 mod init;
 
 use std::ffi::OsStr;
-use std::future::Future;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -29,48 +29,18 @@ use fuser::{
     TimeOrNow, WriteFlags,
 };
 
+pub use adapter::Adapter;
 pub use dispatch::{Dispatch, Gate};
 
 use self::answer::{
-    Refuse, attributes, content, created, done, entered, fh, ino, listed, new_node, opened, target,
+    attributes, content, created, done, entered, fh, ino, listed, new_node, opened, target,
 };
-use crate::vfs::{self, SetAttr, Vfs};
+use crate::vfs::SetAttr;
 
 /// Whether a change of content takes set-user-id bits away. The kernel says so of writes only, as far as
 /// fuser 0.18 tells; root is whoever may keep them.
 fn keeps_no_privileges(request: &Request) -> bool {
     request.uid() != 0
-}
-
-/// What fuser calls; one per mount.
-pub struct Adapter {
-    vfs: Vfs,
-    dispatch: Dispatch,
-}
-
-impl Adapter {
-    /// Serves `vfs` through `dispatch`.
-    pub fn new(vfs: Vfs, dispatch: Dispatch) -> Self {
-        Self { vfs, dispatch }
-    }
-
-    /// Runs one operation; its result goes into the reply by `answer`, its error by the errno table.
-    fn serve<T, R: Refuse>(
-        &self,
-        op: &'static str,
-        reply: R,
-        answer: impl FnOnce(R, T) + Send + 'static,
-        work: impl Future<Output = Result<T, vfs::Error>> + Send + 'static,
-    ) where
-        T: Send + 'static,
-    {
-        self.dispatch.run(op, async move {
-            match work.await {
-                Ok(value) => answer(reply, value),
-                Err(error) => reply.refuse(errno::report(op, &error)),
-            }
-        });
-    }
 }
 
 impl Filesystem for Adapter {

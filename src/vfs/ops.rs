@@ -5,6 +5,7 @@ pub(in crate::vfs) mod data;
 pub(in crate::vfs) mod directory;
 pub(in crate::vfs) mod drain;
 pub(in crate::vfs) mod file;
+pub(in crate::vfs) mod halt;
 pub(in crate::vfs) mod hashfile;
 pub(in crate::vfs) mod remove;
 pub(in crate::vfs) mod rename;

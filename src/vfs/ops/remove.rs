@@ -12,16 +12,14 @@ use std::time::Instant;
 use log::warn;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::b2::{ErrorKind, FileId, FileVersion};
-use crate::io::Content;
+use crate::b2::{FileId, FileVersion};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::names::leaving::{Failures, Leaving};
 use crate::vfs::names::name::MARKER;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::drain::unharmed;
 use crate::vfs::pathlock::{Claim, PathGuard};
-use crate::vfs::queue::{Queue, Urgency};
-use crate::vfs::state::{Leaves, Stored, Why};
+use crate::vfs::state::{Leaves, Stored};
 use crate::vfs::versions::removal::{self, Removal};
 use crate::vfs::versions::supersede::is_right_in;
 use crate::vfs::{Error, Ino, Invalidation, Unstored, Vfs};
@@ -62,34 +60,6 @@ pub(in crate::vfs) struct Gone {
     pub(in crate::vfs) full: String,
     pub(in crate::vfs) removal: Removal,
     pub(in crate::vfs) guard: PathGuard,
-}
-
-/// A content of which nothing more is sent while its name goes; dropped without `gone`, it is stored after all.
-struct Halted {
-    vfs: Vfs,
-    ino: Ino,
-    content: Arc<Content>,
-    gone: bool,
-}
-
-impl Halted {
-    /// The name has gone; where nobody can read it, what was unsent has, too.
-    fn gone(mut self, read: bool) {
-        self.gone = true;
-        if !read {
-            self.content.abandon();
-        }
-    }
-}
-
-impl Drop for Halted {
-    fn drop(&mut self) {
-        if !self.gone {
-            self.content.go_on();
-            let queue = &self.vfs.shared.queue;
-            queue.push(self.ino, Queue::QUIET, Urgency::Closed);
-        }
-    }
 }
 
 /// While it lives, rows of a name are ignored; dropped without `ended`, the name is there again.
@@ -188,23 +158,6 @@ impl Vfs {
             }
             return Ok(());
         }
-    }
-
-    /// A file is about to go: what it has unsent need not be sent, but for what makes parts that have left readable
-    /// for whoever has it open. `None` when there is nothing unsent.
-    fn halt(&self, ino: Ino) -> Option<Halted> {
-        let content = {
-            let tree = self.tree();
-            let node = tree.get(ino).ok().filter(|node| node.content_dirty())?;
-            node.object()?.content.clone()?
-        };
-        content.stop(self.is_open_to_read(ino));
-        Some(Halted {
-            vfs: self.clone(),
-            ino,
-            content,
-            gone: false,
-        })
     }
 
     /// Removes a file's name and waits for B2.
@@ -445,48 +398,6 @@ impl Vfs {
                 error,
             })
             .collect()
-    }
-
-    /// Before the name of a file goes that may be open: parts of it that have left for B2 can be
-    /// read again only as a stored version, and there will be no name to store one under.
-    pub(in crate::vfs) async fn keep_readable(&self, ino: Ino, full: &str) -> Result<(), Error> {
-        let content = {
-            let tree = self.tree();
-            let node = tree.get(ino)?;
-            let object = node.object().filter(|_| node.opens > 0);
-            object.and_then(|object| object.content.clone())
-        };
-        let Some(content) = content else {
-            return Ok(());
-        };
-        if !content.hold_parts() {
-            return Ok(());
-        }
-        content.go_on();
-        match self.commit_content_at(ino, full, Why::Readable).await {
-            Err(Error::B2(error)) if error.kind == ErrorKind::CapExceeded => {
-                // Removing must work where storing does not.
-                warn!(
-                    "{:?} is removed while it is being written; what was sent of it cannot be read any more: {error}",
-                    self.within(full)
-                );
-                Ok(())
-            }
-            Err(error) => {
-                content.release_parts();
-                Err(error)
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// The name did not go after all.
-    pub(in crate::vfs) fn stays(&self, ino: Ino) {
-        if let Ok(object) = self.tree().object_mut(ino)
-            && let Some(content) = &object.content
-        {
-            content.release_parts();
-        }
     }
 
     /// Removes an empty directory. Waits for the removals below it, and tells of one that failed.
