@@ -1,6 +1,7 @@
 //! The core without a kernel: this file does what the kernel's name lookup and open files do, and
 //! no more, so that the core's own checks are what is tested.
 
+mod account;
 mod apply;
 
 use std::ffi::OsStr;
@@ -9,48 +10,14 @@ use std::time::Duration;
 
 use b2fuse::vfs::{self, Delete, Fh, FileKind, Ino, NewNode, SetAttr, Vfs};
 use bytes::Bytes;
-use tokio::runtime::Runtime;
 
 use crate::backend::Backend;
 use crate::operation::{Operation, SLOTS};
 use crate::reference::{Answer, Kind, Outcome, Stat, Xattrs};
 use crate::settings::{Making, new_core};
 use crate::support::bucket::Bucket;
-use crate::support::emulator::Emulator;
 
-/// What the sequences of one test share: a server, and a runtime for the clients.
-pub(crate) struct Account {
-    emulator: Emulator,
-    runtime: Runtime,
-    next: std::sync::atomic::AtomicU64,
-}
-
-impl Account {
-    pub(crate) fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        Self {
-            emulator: Emulator::start(),
-            runtime,
-            next: 0.into(),
-        }
-    }
-
-    /// Every answer takes this long.
-    pub(crate) fn slow(latency: Duration) -> Self {
-        let emulator = Emulator::with(b2fuse::emulator::Options {
-            latency,
-            ..b2fuse::emulator::Options::default()
-        });
-        Self {
-            emulator,
-            ..Self::new()
-        }
-    }
-}
+pub(crate) use account::Account;
 
 /// One filesystem, under a prefix of its own in the shared bucket.
 pub(crate) struct Core<'a> {
