@@ -13,6 +13,7 @@
 
 mod auth;
 mod body;
+mod call;
 mod calls;
 mod client;
 mod copy;

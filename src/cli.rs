@@ -13,17 +13,15 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, error::ErrorKind};
 
-use crate::config::{
-    self, Config, Count, Endpoint, Id, LargeFile, Layer, Memory, PartSize, Prefix, Removal, Rights,
-    Size, Span, Switch, Umask, Word, WriteBack,
-};
+use crate::config::{self, Config, Layer, Size, Span};
 use crate::emulator;
 use crate::mount::{self, background};
 
 /// Mounts a Backblaze B2 bucket as a filesystem.
 ///
 /// The account is taken from ./config.yaml, else ~/.config/b2fuse/config.yaml, or from the environment:
-/// B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, B2_ENDPOINT, and B2FUSE_BUCKET for the bucket's name.
+/// B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, B2_ENDPOINT, and B2FUSE_BUCKET for the bucket's name. Each option
+/// can be set there, too: --metadata-ttl as B2FUSE_METADATA_TTL.
 /// It serves in the foreground until it is unmounted (fusermount3 -u) or told to end (Ctrl-C, SIGTERM);
 /// then it stores what is pending and ends.
 #[derive(Debug, Parser)]
@@ -42,9 +40,7 @@ struct Options {
     #[command(flatten)]
     account: AccountOptions,
     #[command(flatten)]
-    view: ViewOptions,
-    #[command(flatten)]
-    transfer: TransferOptions,
+    layer: Layer,
     #[command(flatten)]
     emulator: EmulatorOptions,
     #[command(flatten)]
@@ -67,21 +63,6 @@ struct AccountOptions {
     /// Read this configuration file
     #[arg(long, value_name = "FILE", visible_alias = "config_filename")]
     config: Option<PathBuf>,
-    /// Id of the application key
-    #[arg(long, value_name = "ID", visible_alias = "account_id")]
-    account_id: Option<Word>,
-    /// Id of the bucket
-    #[arg(long, value_name = "ID", visible_alias = "bucket_id")]
-    bucket_id: Option<Word>,
-    /// Name of the bucket
-    #[arg(long, value_name = "NAME", alias = "bucket_name", alias = "bucket")]
-    bucket_name: Option<Word>,
-    /// Mount only this directory of the bucket
-    #[arg(long, value_name = "DIR")]
-    prefix: Option<Prefix>,
-    /// Another realm than https://api.backblazeb2.com
-    #[arg(long, value_name = "URL")]
-    endpoint: Option<Endpoint>,
     /// Refused: every user of the machine can read the options of a running program.
     #[arg(
         long,
@@ -91,70 +72,6 @@ struct AccountOptions {
         default_missing_value = ""
     )]
     application_key: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "What the mount shows")]
-struct ViewOptions {
-    /// Serve <file>.sha1 beside every file [default: true]
-    #[arg(long, alias = "enable_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    enable_hashfiles: Option<Switch>,
-    /// Show the .sha1 files in listings [default: true]
-    #[arg(long, alias = "list_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    list_hashfiles: Option<Switch>,
-    /// How soon changes by others are seen [default: 30s]
-    #[arg(long, alias = "metadata_ttl", value_name = "TIME")]
-    metadata_ttl: Option<Span>,
-    /// What removal does: hide (older versions stay) or purge [default: hide]
-    #[arg(long, value_name = "HOW")]
-    delete: Option<Removal>,
-    /// Refuse every change
-    #[arg(long, alias = "read_only", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    read_only: Option<Switch>,
-    /// Owner of what has none stored [default: who mounts]
-    #[arg(long, value_name = "NUMBER")]
-    uid: Option<Id>,
-    /// Group of what has none stored [default: who mounts]
-    #[arg(long, value_name = "NUMBER")]
-    gid: Option<Id>,
-    /// Permissions withheld from what has none stored [default: 022]
-    #[arg(long, value_name = "OCTAL")]
-    umask: Option<Umask>,
-    /// Permissions and owners of files: keep, or ignore (all show the defaults) [default: keep]
-    #[arg(long, value_name = "HOW")]
-    permissions: Option<Rights>,
-    /// Let other users in
-    #[arg(long, alias = "allow_other", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    allow_other: Option<Switch>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Memory and transfers")]
-struct TransferOptions {
-    /// Ceiling for cache, read-ahead and unsent bytes [default: 512MiB]
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<Memory>,
-    /// Uploads at once [default: 32, of one file 8]
-    #[arg(long, value_name = "COUNT")]
-    uploads: Option<Count>,
-    /// Downloads at once [default: 8]
-    #[arg(long, value_name = "COUNT")]
-    downloads: Option<Count>,
-    /// Size of a large file's parts [default: 16MiB]
-    #[arg(long, alias = "part_size", value_name = "SIZE")]
-    part_size: Option<PartSize>,
-    /// Larger files are sent in parts [default: 32MiB]
-    #[arg(long, alias = "large_file", value_name = "SIZE")]
-    large_file: Option<LargeFile>,
-    /// Check whole reads against the stored SHA-1 [default: true]
-    #[arg(long, alias = "verify_reads", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    verify_reads: Option<Switch>,
-    /// Give a call up after this long without progress [default: 120s]
-    #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
-    /// Let close return at once and upload this long after it, 5s say [default: off]
-    #[arg(long, alias = "write_back", value_name = "TIME")]
-    write_back: Option<WriteBack>,
 }
 
 #[derive(Debug, Args)]
@@ -256,35 +173,6 @@ impl Options {
         }
         Ok(())
     }
-
-    fn layer(&self) -> Layer {
-        Layer {
-            account_id: self.account.account_id.clone(),
-            key: None,
-            bucket_id: self.account.bucket_id.clone(),
-            bucket_name: self.account.bucket_name.clone(),
-            prefix: self.account.prefix.clone(),
-            endpoint: self.account.endpoint.clone(),
-            enable_hashfiles: self.view.enable_hashfiles,
-            list_hashfiles: self.view.list_hashfiles,
-            metadata_ttl: self.view.metadata_ttl,
-            memory: self.transfer.memory,
-            delete: self.view.delete,
-            read_only: self.view.read_only,
-            uid: self.view.uid,
-            gid: self.view.gid,
-            umask: self.view.umask,
-            permissions: self.view.permissions,
-            allow_other: self.view.allow_other,
-            uploads: self.transfer.uploads,
-            downloads: self.transfer.downloads,
-            part_size: self.transfer.part_size,
-            large_file: self.transfer.large_file,
-            verify_reads: self.transfer.verify_reads,
-            timeout: self.transfer.timeout,
-            write_back: self.transfer.write_back,
-        }
-    }
 }
 
 /// Runs the command with the process's arguments and environment.
@@ -309,7 +197,7 @@ pub fn main() -> ExitCode {
         });
     };
     let config = Config::load(
-        options.layer(),
+        options.layer.clone(),
         options.account.config.as_deref(),
         &|name| std::env::var_os(name),
         emulator.is_some(),
@@ -345,6 +233,7 @@ fn ended(outcome: anyhow::Result<mount::Outcome>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Switch, Word};
 
     fn parse(line: &str) -> Options {
         Options::try_parse_from(std::iter::once("b2fuse").chain(line.split_whitespace()))
@@ -361,7 +250,7 @@ mod tests {
         let options = parse(
             "--account_id a --bucket_id b --config_filename c --enable_hashfiles --allow_other --debug /m",
         );
-        let layer = options.layer();
+        let layer = options.layer;
         assert_eq!(layer.account_id, Some(Word("a".into())));
         assert_eq!(layer.bucket_id, Some(Word("b".into())));
         assert_eq!(layer.enable_hashfiles, Some(Switch(true)));
@@ -372,15 +261,12 @@ mod tests {
 
     #[test]
     fn a_switch_takes_its_value_only_after_an_equals_sign() {
+        assert_eq!(parse("--read-only /m").layer.read_only, Some(Switch(true)));
         assert_eq!(
-            parse("--read-only /m").layer().read_only,
-            Some(Switch(true))
-        );
-        assert_eq!(
-            parse("--read-only=no /m").layer().read_only,
+            parse("--read-only=no /m").layer.read_only,
             Some(Switch(false))
         );
-        assert_eq!(parse("/m").layer().read_only, None);
+        assert_eq!(parse("/m").layer.read_only, None);
     }
 
     #[test]
@@ -425,38 +311,5 @@ mod tests {
             assert_eq!(fault.exit_code(), 2);
         }
         assert!(parse("--emulator-listen 127.0.0.1:0").check().is_ok());
-    }
-
-    #[test]
-    fn every_key_but_the_secret_is_an_option() {
-        let help = Options::command().render_long_help().to_string();
-        for option in [
-            "account-id",
-            "bucket-id",
-            "bucket-name",
-            "prefix",
-            "endpoint",
-            "enable-hashfiles",
-            "list-hashfiles",
-            "metadata-ttl",
-            "memory",
-            "delete",
-            "read-only",
-            "uid",
-            "gid",
-            "umask",
-            "permissions",
-            "allow-other",
-            "uploads",
-            "downloads",
-            "part-size",
-            "large-file",
-            "verify-reads",
-            "timeout",
-            "write-back",
-        ] {
-            assert!(help.contains(&format!("--{option}")), "{option}");
-        }
-        assert!(!help.contains("application-key"));
     }
 }

@@ -5,14 +5,14 @@
 //! them. Nothing is mounted and no network is touched; `cli` turns an [`Error`] into exit code 2.
 
 mod file;
+mod options;
 mod values;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-
+pub use options::Layer;
 pub use values::{
     Count, Endpoint, Id, Key, LargeFile, Memory, PartSize, Prefix, Removal, Rights, Size, Span,
     Switch, Umask, Word, WriteBack, Wrong,
@@ -33,129 +33,17 @@ pub struct Error(String);
 /// Looks up an environment variable; a function, so that tests need not change their own.
 pub type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
-/// What one source says; the names in config.yaml are those of the original b2fuse where it had them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.example.yaml documents each key")]
-pub struct Layer {
-    #[serde(rename = "accountId")]
-    pub account_id: Option<Word>,
-    #[serde(rename = "applicationKey")]
-    pub key: Option<Key>,
-    #[serde(rename = "bucketId")]
-    pub bucket_id: Option<Word>,
-    #[serde(rename = "bucketName")]
-    pub bucket_name: Option<Word>,
-    pub prefix: Option<Prefix>,
-    pub endpoint: Option<Endpoint>,
-    pub enable_hashfiles: Option<Switch>,
-    pub list_hashfiles: Option<Switch>,
-    pub metadata_ttl: Option<Span>,
-    pub memory: Option<Memory>,
-    pub delete: Option<Removal>,
-    pub read_only: Option<Switch>,
-    pub uid: Option<Id>,
-    pub gid: Option<Id>,
-    pub umask: Option<Umask>,
-    pub permissions: Option<Rights>,
-    pub allow_other: Option<Switch>,
-    pub uploads: Option<Count>,
-    pub downloads: Option<Count>,
-    pub part_size: Option<PartSize>,
-    pub large_file: Option<LargeFile>,
-    pub verify_reads: Option<Switch>,
-    pub timeout: Option<Span>,
-    pub write_back: Option<WriteBack>,
-}
-
 impl Layer {
-    /// The keys of config.yaml, as messages list them.
-    const KEYS: &'static [&'static str] = &[
-        "accountId",
-        "applicationKey",
-        "bucketId",
-        "bucketName",
-        "prefix",
-        "endpoint",
-        "enable_hashfiles",
-        "list_hashfiles",
-        "metadata_ttl",
-        "memory",
-        "delete",
-        "read_only",
-        "uid",
-        "gid",
-        "umask",
-        "permissions",
-        "allow_other",
-        "uploads",
-        "downloads",
-        "part_size",
-        "large_file",
-        "verify_reads",
-        "timeout",
-        "write_back",
-    ];
-
-    /// What the environment says, under the names that the b2 command line uses.
-    fn from_environment(environment: &Environment<'_>) -> Result<Self, Error> {
-        fn read<T>(environment: &Environment<'_>, name: &str) -> Result<Option<T>, Error>
-        where
-            T: std::str::FromStr<Err = Wrong>,
-        {
-            match environment(name) {
-                Some(value) if !value.is_empty() => value
-                    .to_str()
-                    .ok_or_else(|| Error(format!("{name}: is not UTF-8")))?
-                    .parse()
-                    .map(Some)
-                    .map_err(|e| Error(format!("{name}: {e}"))),
-                _ => Ok(None),
-            }
-        }
-        Ok(Self {
-            account_id: read(environment, "B2_APPLICATION_KEY_ID")?,
-            key: read(environment, "B2_APPLICATION_KEY")?,
-            endpoint: read(environment, "B2_ENDPOINT")?,
-            bucket_name: read(environment, "B2FUSE_BUCKET")?,
-            ..Self::default()
-        })
-    }
-
-    /// This layer, and under it another for what this one leaves open.
-    fn over(self, under: Self) -> Self {
-        // Id and name are two ways to say one thing: a bucket named here replaces either there.
-        let names_bucket = self.bucket_id.is_some() || self.bucket_name.is_some();
-        let (bucket_id, bucket_name) = if names_bucket {
-            (self.bucket_id, self.bucket_name)
-        } else {
-            (under.bucket_id, under.bucket_name)
-        };
+    /// What it says of anything but an account and its bucket.
+    fn without_account(self) -> Self {
         Self {
-            account_id: self.account_id.or(under.account_id),
-            key: self.key.or(under.key),
-            bucket_id,
-            bucket_name,
-            prefix: self.prefix.or(under.prefix),
-            endpoint: self.endpoint.or(under.endpoint),
-            enable_hashfiles: self.enable_hashfiles.or(under.enable_hashfiles),
-            list_hashfiles: self.list_hashfiles.or(under.list_hashfiles),
-            metadata_ttl: self.metadata_ttl.or(under.metadata_ttl),
-            memory: self.memory.or(under.memory),
-            delete: self.delete.or(under.delete),
-            read_only: self.read_only.or(under.read_only),
-            uid: self.uid.or(under.uid),
-            gid: self.gid.or(under.gid),
-            umask: self.umask.or(under.umask),
-            permissions: self.permissions.or(under.permissions),
-            allow_other: self.allow_other.or(under.allow_other),
-            uploads: self.uploads.or(under.uploads),
-            downloads: self.downloads.or(under.downloads),
-            part_size: self.part_size.or(under.part_size),
-            large_file: self.large_file.or(under.large_file),
-            verify_reads: self.verify_reads.or(under.verify_reads),
-            timeout: self.timeout.or(under.timeout),
-            write_back: self.write_back.or(under.write_back),
+            account_id: None,
+            key: None,
+            bucket_id: None,
+            bucket_name: None,
+            prefix: None,
+            endpoint: None,
+            ..self
         }
     }
 }
@@ -241,11 +129,10 @@ impl Config {
         let (in_file, warning) = found.map_or((Layer::default(), None), |found| {
             (found.layer, found.warning)
         });
-        let surroundings = if emulated {
-            Layer::default()
-        } else {
-            Layer::from_environment(environment)?
-        };
+        let mut surroundings = Layer::from_environment(environment)?;
+        if emulated {
+            surroundings = surroundings.without_account();
+        }
         let mut layer = options.over(surroundings).over(in_file);
         let account = if emulated {
             Account::Emulator

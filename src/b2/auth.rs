@@ -17,8 +17,9 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::call::Call;
 use super::calls::Tries;
-use super::counters::{Call, Counting};
+use super::counters::Counting;
 use super::http::{Http, secret_header};
 use super::retry::Failure;
 use super::wire::{AllowedBucket, Authorized, Bucket, Buckets};

@@ -16,12 +16,13 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::counters::{Call, Counting};
+use super::call::{Call, Places};
+use super::counters::Counting;
 use super::error::said;
-use super::retry::{Decision, Failure, Ladder, Route};
+use super::retry::{Decision, Failure, Ladder};
 use super::{Client, Error, ErrorKind, FileVersion, Lost};
 
 /// Bytes that B2 copies in a second at least, or the copy counts as lost. Where it was ever measured it
@@ -46,18 +47,12 @@ pub(super) struct Tries {
 
 impl Tries {
     pub(super) fn new(call: Call, subject: &str, limit: Duration) -> Self {
-        let route = match call {
-            Call::AuthorizeAccount => Route::Authorize,
-            Call::UploadFile | Call::UploadPart => Route::Upload,
-            Call::DownloadFileById => Route::Download,
-            _ => Route::Api,
-        };
         Self {
             call,
             subject: subject.to_owned(),
             work: Duration::ZERO,
             start: Instant::now(),
-            ladder: Ladder::new(route, limit),
+            ladder: Ladder::new(call.facts().route, limit),
             attempts: 0,
             lost: false,
             generation: 0,
@@ -218,11 +213,8 @@ impl Client {
     }
 
     /// Waits for a place among the calls of a kind; the wait is not taken from the call's time.
-    pub(super) async fn admit(
-        &self,
-        places: &Arc<Semaphore>,
-        tries: &mut Tries,
-    ) -> Result<OwnedSemaphorePermit, Error> {
+    pub(super) async fn admit(&self, tries: &mut Tries) -> Result<OwnedSemaphorePermit, Error> {
+        let places = self.shared.places(tries.call.facts().places);
         if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
             return Ok(permit);
         }
@@ -287,15 +279,11 @@ impl Client {
     ) -> Result<Result<T, Failure>, Error> {
         let shared = &self.shared;
         let waits = &shared.http.waits;
-        // Calls that take B2 long have places of their own, so that they hold up no listing.
-        let (places, limit) = match tries.call {
-            Call::CopyFile | Call::CopyPart | Call::FinishLargeFile => {
-                (&shared.long_calls, waits.long_answer)
-            }
-            Call::HideFile | Call::DeleteFileVersion => (&shared.removals, waits.answer),
-            _ => (&shared.short_calls, waits.answer),
+        let limit = match tries.call.facts().places {
+            Places::Long => waits.long_answer,
+            _ => waits.answer,
         };
-        let _permit = self.admit(places, tries).await?;
+        let _permit = self.admit(tries).await?;
         let session = self.session();
         tries.generation = session.generation;
         tries.begin(&shared.counting);

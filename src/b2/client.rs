@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::auth::{Sessions, authorize};
+use super::call::{Call, Places};
 use super::calls::Pulse;
-use super::counters::{Call, Counters, Counting};
+use super::counters::{Counters, Counting};
 use super::http::{Http, Realm, Waits};
 use super::large::Started;
 use super::pool::Pool;
@@ -156,13 +157,25 @@ pub(super) struct Shared {
     pub(super) sessions: Sessions,
     pub(super) urls: Pool,
     pub(super) started: Started,
-    pub(super) short_calls: Arc<Semaphore>,
-    pub(super) long_calls: Arc<Semaphore>,
-    pub(super) removals: Arc<Semaphore>,
-    pub(super) uploads: Arc<Semaphore>,
-    pub(super) downloads: Arc<Semaphore>,
+    short_calls: Arc<Semaphore>,
+    long_calls: Arc<Semaphore>,
+    removals: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
     pub(super) pulse: Pulse,
     pub(super) counting: Counting,
+}
+
+impl Shared {
+    pub(super) fn places(&self, whose: Places) -> &Arc<Semaphore> {
+        match whose {
+            Places::Short => &self.short_calls,
+            Places::Long => &self.long_calls,
+            Places::Removals => &self.removals,
+            Places::Uploads => &self.uploads,
+            Places::Downloads => &self.downloads,
+        }
+    }
 }
 
 impl fmt::Debug for Client {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde_json::json;
 
+use super::call::Call;
 use super::calls::{Tries, json as write_json};
-use super::counters::Call;
 use super::wire::Row;
 use super::{Client, CopyMetadata, Error, FileId, FileInfo, FileName, FileVersion, Lost};
 

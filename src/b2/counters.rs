@@ -7,114 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
-/// The calls that this client makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
-    AuthorizeAccount,
-    ListBuckets,
-    ListFileNames,
-    ListFileVersions,
-    ListUnfinishedLargeFiles,
-    GetUploadUrl,
-    UploadFile,
-    StartLargeFile,
-    GetUploadPartUrl,
-    UploadPart,
-    CopyPart,
-    FinishLargeFile,
-    CancelLargeFile,
-    CopyFile,
-    HideFile,
-    DeleteFileVersion,
-    GetFileInfo,
-    DownloadFileById,
-}
-
-/// How B2 bills a call (API §14).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    A,
-    B,
-    C,
-}
-
-impl Call {
-    const ALL: [Self; 18] = [
-        Self::AuthorizeAccount,
-        Self::ListBuckets,
-        Self::ListFileNames,
-        Self::ListFileVersions,
-        Self::ListUnfinishedLargeFiles,
-        Self::GetUploadUrl,
-        Self::UploadFile,
-        Self::StartLargeFile,
-        Self::GetUploadPartUrl,
-        Self::UploadPart,
-        Self::CopyPart,
-        Self::FinishLargeFile,
-        Self::CancelLargeFile,
-        Self::CopyFile,
-        Self::HideFile,
-        Self::DeleteFileVersion,
-        Self::GetFileInfo,
-        Self::DownloadFileById,
-    ];
-
-    /// Name, class and needed capabilities (API §11, §14).
-    const fn facts(self) -> (&'static str, Class, &'static [&'static str]) {
-        const LIST: &[&str] = &["listFiles"];
-        const READ: &[&str] = &["readFiles"];
-        const WRITE: &[&str] = &["writeFiles"];
-        const COPY: &[&str] = &["writeFiles", "readFiles"];
-        match self {
-            Self::AuthorizeAccount => ("b2_authorize_account", Class::C, &[]),
-            Self::ListBuckets => ("b2_list_buckets", Class::C, &["listBuckets"]),
-            Self::ListFileNames => ("b2_list_file_names", Class::C, LIST),
-            Self::ListFileVersions => ("b2_list_file_versions", Class::C, LIST),
-            Self::ListUnfinishedLargeFiles => ("b2_list_unfinished_large_files", Class::C, LIST),
-            Self::GetUploadUrl => ("b2_get_upload_url", Class::A, WRITE),
-            Self::UploadFile => ("b2_upload_file", Class::A, WRITE),
-            Self::StartLargeFile => ("b2_start_large_file", Class::A, WRITE),
-            Self::GetUploadPartUrl => ("b2_get_upload_part_url", Class::A, WRITE),
-            Self::UploadPart => ("b2_upload_part", Class::A, WRITE),
-            Self::CopyPart => ("b2_copy_part", Class::C, COPY),
-            Self::FinishLargeFile => ("b2_finish_large_file", Class::A, WRITE),
-            Self::CancelLargeFile => ("b2_cancel_large_file", Class::A, WRITE),
-            Self::CopyFile => ("b2_copy_file", Class::C, COPY),
-            Self::HideFile => ("b2_hide_file", Class::A, WRITE),
-            Self::DeleteFileVersion => ("b2_delete_file_version", Class::A, &["deleteFiles"]),
-            Self::GetFileInfo => ("b2_get_file_info", Class::B, READ),
-            Self::DownloadFileById => ("b2_download_file_by_id", Class::B, READ),
-        }
-    }
-
-    /// The call's name in B2's documentation.
-    pub(super) const fn name(self) -> &'static str {
-        self.facts().0
-    }
-
-    /// What the key must be able to for this call.
-    pub(super) const fn capabilities(self) -> &'static [&'static str] {
-        self.facts().2
-    }
-
-    /// Sends content to an upload URL.
-    pub(super) const fn is_upload(self) -> bool {
-        matches!(self, Self::UploadFile | Self::UploadPart)
-    }
-
-    /// Carries a name or file info that B2 may refuse.
-    pub(super) const fn makes_a_version(self) -> bool {
-        matches!(
-            self,
-            Self::UploadFile
-                | Self::StartLargeFile
-                | Self::CopyFile
-                | Self::CopyPart
-                | Self::HideFile
-        )
-    }
-}
+use super::call::{Call, Class, Facts};
 
 /// The running counts.
 #[derive(Debug, Default)]
@@ -164,16 +57,16 @@ impl Counting {
             reauthorizations: self.reauthorizations.load(Relaxed),
             ..Counters::default()
         };
-        for call in Call::ALL {
+        for &call in Call::ALL {
             let count = self.calls[call as usize].load(Relaxed);
-            let (name, class, _) = call.facts();
+            let Facts { name, class, .. } = call.facts();
             match class {
                 Class::A => out.class_a += count,
                 Class::B => out.class_b += count,
                 Class::C => out.class_c += count,
             }
             if count > 0 {
-                out.calls.insert(name, count);
+                out.calls.insert(*name, count);
             }
         }
         out
@@ -210,11 +103,12 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
-    use super::{Call, Counting};
+    use super::Counting;
+    use crate::b2::call::Call;
 
     #[test]
     fn every_call_has_its_own_place() {
-        for (place, call) in Call::ALL.into_iter().enumerate() {
+        for (place, &call) in Call::ALL.iter().enumerate() {
             assert_eq!(call as usize, place);
         }
     }

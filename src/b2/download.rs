@@ -12,8 +12,8 @@ use reqwest::{Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
+use super::call::Call;
 use super::calls::Tries;
-use super::counters::Call;
 use super::http::{network, stalled};
 use super::name::encode;
 use super::retry::Failure;
@@ -45,9 +45,7 @@ impl Client {
         };
         // B2 knows no empty ranges; asking for one would give the whole file (API §7).
         if !download.rest.is_empty() {
-            let place = self
-                .admit(&self.shared.downloads, &mut download.tries)
-                .await?;
+            let place = self.admit(&mut download.tries).await?;
             download.place = Some(place);
             download.running = Some(download.open().await?);
         }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::counters::Call;
+use super::call::Call;
 use super::retry::Failure;
 use super::{Account, FileId, FileInfo, Sha1};
 
@@ -224,7 +224,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Error, ErrorKind, kind};
-    use crate::b2::counters::Call;
+    use crate::b2::call::Call;
     use crate::b2::retry::{Failure, Refusal};
 
     fn refused(status: u16, code: &str) -> Failure {

@@ -11,8 +11,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::call::Call;
 use super::calls::{Tries, json as write_json};
-use super::counters::Call;
 use super::retry::Failure;
 use super::wire::Row;
 use super::{

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::call::Call;
 use super::calls::Tries;
-use super::counters::Call;
 use super::wire::{Row, Rows};
 use super::{
     Action, Client, Error, FileId, FileName, FileVersion, ListNames, ListVersions, NamesPage,

@@ -16,8 +16,8 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Content, Sent};
+use super::call::Call;
 use super::calls::Tries;
-use super::counters::Call;
 use super::http::{no_answer, secret_header, stalled};
 use super::name::encode;
 use super::pool::{Target, UploadUrl};
@@ -99,7 +99,7 @@ impl Client {
         let shared = &self.shared;
         let mut fresh = false;
         loop {
-            let permit = self.admit(&shared.uploads, tries).await?;
+            let permit = self.admit(tries).await?;
             let idle = (!fresh)
                 .then(|| shared.urls.take(target, Instant::now()))
                 .flatten();

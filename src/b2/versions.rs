@@ -4,8 +4,8 @@
 
 use serde_json::json;
 
+use super::call::Call;
 use super::calls::{Tries, json as write_json};
-use super::counters::Call;
 use super::retry::Failure;
 use super::wire::Row;
 use super::{Action, Client, Error, FileId, FileName, FileVersion};

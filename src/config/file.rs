@@ -170,6 +170,10 @@ impl<'de> Deserialize<'de> for Shape {
     }
 }
 
+fn keys() -> impl Iterator<Item = &'static str> {
+    Layer::ENTRIES.iter().map(|entry| entry.key)
+}
+
 /// The parser's words, with a hint where a key of another tool or spelling was meant.
 fn explain(said: &str) -> String {
     if said.starts_with("applicationKey: invalid") {
@@ -192,10 +196,7 @@ fn explain(said: &str) -> String {
         "applicationkeyid" | "keyid" | "account" => Some("accountId"),
         "key" | "secretkey" | "secret" => Some("applicationKey"),
         "bucket" => Some("bucketName"),
-        _ => Layer::KEYS
-            .iter()
-            .copied()
-            .find(|known| known.replace('_', "").to_ascii_lowercase() == plain),
+        _ => keys().find(|known| known.replace('_', "").to_ascii_lowercase() == plain),
     };
     match (meant, plain.as_str()) {
         (Some(meant), _) => format!("unknown key `{key}`: write `{meant}`"),
@@ -204,7 +205,7 @@ fn explain(said: &str) -> String {
         }
         (None, _) => format!(
             "unknown key `{key}`: write one of {}",
-            Layer::KEYS.join(", ")
+            keys().collect::<Vec<_>>().join(", ")
         ),
     }
 }
@@ -226,9 +227,9 @@ mod tests {
             (
                 "accountId: a\nbukcet: b\n",
                 "c.yaml:2: unknown key `bukcet`: write one of accountId, applicationKey, bucketId, \
-                 bucketName, prefix, endpoint, enable_hashfiles, list_hashfiles, metadata_ttl, memory, \
-                 delete, read_only, uid, gid, umask, permissions, allow_other, uploads, downloads, part_size, \
-                 large_file, verify_reads, timeout, write_back",
+                 bucketName, prefix, endpoint, enable_hashfiles, list_hashfiles, metadata_ttl, delete, \
+                 read_only, uid, gid, umask, permissions, allow_other, memory, uploads, downloads, large_file, \
+                 part_size, verify_reads, timeout, write_back",
             ),
             (
                 "bucket: b\n",

@@ -1,0 +1,365 @@
+//! The table of options: each is one entry here, and from it come the key of config.yaml, the option, the variables of the
+//! environment, the message that lists the keys, the table of `docs/configuration.md` and `config.example.yaml`.
+//!
+//! How values read themselves is in `values`, rules between them and defaults that depend on others in `config`.
+
+use serde::Deserialize;
+
+use super::values::{
+    Count, Endpoint, Id, Key, LargeFile, Memory, PartSize, Prefix, Removal, Rights, Span, Switch,
+    Umask, Word, WriteBack, Wrong,
+};
+use super::{Environment, Error};
+
+/// One option, as documents show it.
+#[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "a test makes the documents, of all of it")
+)]
+pub(super) struct Entry {
+    /// Its name in config.yaml; those of the original b2fuse where it had them.
+    pub(super) key: &'static str,
+    /// Headline of the group that it stands under.
+    pub(super) group: &'static str,
+    /// False: never an option of the command line.
+    pub(super) option: bool,
+    /// Other names in the environment than that of [`variable`], which beats them.
+    pub(super) variables: &'static [&'static str],
+    pub(super) default: &'static str,
+    /// What it means, for the table (Markdown).
+    pub(super) meaning: &'static str,
+    /// Its lines in config.example.yaml.
+    pub(super) example: &'static str,
+}
+
+impl Entry {
+    /// The variable of the environment.
+    pub(super) fn variable(&self) -> String {
+        format!("B2FUSE_{}", snake(self.key).to_ascii_uppercase())
+    }
+}
+
+/// `accountId` is `account_id`.
+fn snake(key: &str) -> String {
+    let mut snake = String::new();
+    for c in key.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// The value of the first of these variables that is set.
+fn read<T>(environment: &Environment<'_>, own: &str, others: &[&str]) -> Result<Option<T>, Error>
+where
+    T: std::str::FromStr<Err = Wrong>,
+{
+    for name in std::iter::once(own).chain(others.iter().copied()) {
+        let Some(value) = environment(name).filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        let text = value
+            .to_str()
+            .ok_or_else(|| Error(format!("{name}: is not UTF-8")))?;
+        let parsed = text.parse().map_err(|e| Error(format!("{name}: {e}")));
+        return parsed.map(Some);
+    }
+    Ok(None)
+}
+
+const ACCOUNT: &str = "Account and bucket";
+const VIEW: &str = "What the mount shows";
+const TRANSFER: &str = "Memory and transfers";
+
+macro_rules! options {
+    ($(
+        $key:literal: $field:ident: $type:ident, $group:ident
+        $(, option($($arg:tt)*))? $(, no_option($skip:tt))?
+        $(, variables[$($variable:literal),*])?
+        , default $default:literal
+        , help $help:literal
+        , meaning $meaning:literal
+        , example $example:literal;
+    )*) => {
+        /// What one source says.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Layer {$(
+            #[doc = $help]
+            #[serde(rename = $key)]
+            $(#[arg(
+                help_heading = $group,
+                help = match $default {
+                    "" => $help,
+                    _ => concat!($help, " [default: ", $default, "]"),
+                },
+                $($arg)*
+            )])?
+            $(#[arg($skip)])?
+            pub $field: Option<$type>,
+        )*}
+
+        impl Layer {
+            /// All of them, in the order of documents.
+            pub(super) const ENTRIES: &'static [Entry] = &[$(
+                Entry {
+                    key: $key,
+                    group: $group,
+                    option: true $(&& stringify!($skip).is_empty())?,
+                    variables: &[$($($variable),*)?],
+                    default: $default,
+                    meaning: $meaning,
+                    example: $example,
+                },
+            )*];
+
+            /// What the environment says.
+            pub(super) fn from_environment(environment: &Environment<'_>) -> Result<Self, Error> {
+                let mut entries = Self::ENTRIES.iter();
+                let mut layer = Self::default();
+                $(
+                    if let Some(entry) = entries.next() {
+                        layer.$field = read(environment, &entry.variable(), entry.variables)?;
+                    }
+                )*
+                Ok(layer)
+            }
+
+            /// This layer, and under it another for what this one leaves open.
+            pub(super) fn over(self, mut under: Self) -> Self {
+                // Id and name are two ways to say one thing: a bucket named here replaces either there.
+                if self.bucket_id.is_some() || self.bucket_name.is_some() {
+                    (under.bucket_id, under.bucket_name) = (None, None);
+                }
+                Self {$( $field: self.$field.or(under.$field), )*}
+            }
+        }
+    };
+}
+
+options! {
+    "accountId": account_id: Word, ACCOUNT,
+        option(long, alias = "account_id", value_name = "ID"), variables["B2_APPLICATION_KEY_ID"],
+        default "",
+        help "Id of the application key",
+        meaning "id of the application key",
+        example "\
+# The id of an application key (or the account's id with its master key). Best is a key for one bucket.
+accountId: 0012a3b4c5d6e7f0000000001
+";
+    "applicationKey": key: Key, ACCOUNT,
+        no_option(skip), variables["B2_APPLICATION_KEY"],
+        default "",
+        help "The application key",
+        meaning "the key itself",
+        example "\
+# The application key itself. It is never an option, because every user of the machine can read the
+# options of a running program.
+applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
+";
+    "bucketId": bucket_id: Word, ACCOUNT,
+        option(long, alias = "bucket_id", value_name = "ID"),
+        default "",
+        help "Id of the bucket",
+        meaning "the bucket, by its id; a key that is bound to one bucket needs neither id nor name",
+        example "\
+# The bucket, by id or by name; a key that is bound to one bucket needs neither.
+#bucketId: 4a48fe8875c6214145260818
+";
+    "bucketName": bucket_name: Word, ACCOUNT,
+        option(long, aliases = ["bucket_name", "bucket"], value_name = "NAME"), variables["B2FUSE_BUCKET"],
+        default "",
+        help "Name of the bucket",
+        meaning "the bucket, by its name",
+        example "\
+#bucketName: my-bucket
+";
+    "prefix": prefix: Prefix, ACCOUNT,
+        option(long, value_name = "DIR"),
+        default "",
+        help "Mount only this directory of the bucket",
+        meaning "mount only this directory of the bucket; a key that is restricted to one mounts that",
+        example "\
+# Mount only this directory of the bucket. A key that is restricted to a prefix mounts that.
+#prefix: backup/home
+";
+    "endpoint": endpoint: Endpoint, ACCOUNT,
+        option(long, value_name = "URL"), variables["B2_ENDPOINT"],
+        default "https://api.backblazeb2.com",
+        help "Another realm",
+        meaning "another realm. Plain http to this machine only",
+        example "\
+# Another realm. Plain http is accepted for this machine only.
+#endpoint: https://api.backblazeb2.com
+";
+    "enable_hashfiles": enable_hashfiles: Switch, VIEW,
+        option(long, alias = "enable_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        default "true",
+        help "Serve <file>.sha1 beside every file",
+        meaning "serve `<file>.sha1` beside every file",
+        example "\
+# Serve <file>.sha1 beside every file, with the SHA-1 that B2 has of it.
+#enable_hashfiles: true
+";
+    "list_hashfiles": list_hashfiles: Switch, VIEW,
+        option(long, alias = "list_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        default "true",
+        help "Show the .sha1 files in listings",
+        meaning "show them in listings, too",
+        example "\
+# Show them in listings; with false they can still be opened by name.
+#list_hashfiles: true
+";
+    "metadata_ttl": metadata_ttl: Span, VIEW,
+        option(long, alias = "metadata_ttl", value_name = "TIME"),
+        default "30s",
+        help "How soon changes by others are seen",
+        meaning "how soon changes made by others are seen; `0` asks B2 at each open (close-to-open)",
+        example "\
+# How soon changes made by others are seen. 0 asks B2 at every open.
+#metadata_ttl: 30s
+";
+    "delete": delete: Removal, VIEW,
+        option(long, value_name = "HOW"),
+        default "hide",
+        help "What removal does: hide (older versions stay) or purge",
+        meaning "what removing a file does: `hide` keeps its versions, `purge` deletes them all",
+        example "\
+# What removing a file does: hide keeps older versions under the bucket's lifecycle rules,
+# purge removes every version at once.
+#delete: hide
+";
+    "read_only": read_only: Switch, VIEW,
+        option(long, alias = "read_only", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        default "false",
+        help "Refuse every change",
+        meaning "refuse every change",
+        example "\
+# Refuse every change. A key that may only read is mounted like this anyway.
+#read_only: false
+";
+    "uid": uid: Id, VIEW,
+        option(long, value_name = "NUMBER"),
+        default "who mounts",
+        help "Owner of what has none stored",
+        meaning "owner of what has none stored",
+        example "\
+# Owner and permissions of what has none stored in B2. Defaults: who mounts, and 022.
+#uid: 1000
+";
+    "gid": gid: Id, VIEW,
+        option(long, value_name = "NUMBER"),
+        default "who mounts",
+        help "Group of what has none stored",
+        meaning "group of what has none stored",
+        example "\
+#gid: 1000
+";
+    "umask": umask: Umask, VIEW,
+        option(long, value_name = "OCTAL"),
+        default "022",
+        help "Permissions withheld from what has none stored",
+        meaning "permissions withheld from what has none stored",
+        example "\
+#umask: \"022\"
+";
+    "permissions": permissions: Rights, VIEW,
+        option(long, value_name = "HOW"),
+        default "keep",
+        help "Permissions and owners of files: keep, or ignore (all show the defaults)",
+        meaning "`ignore`: everything shows the three defaults above, `chmod` and `chown` succeed and change nothing",
+        example "\
+# keep: each file has a mode, an owner and a group of its own, and chmod and chown change them.
+# ignore: everything shows the three defaults above; chmod and chown succeed and change nothing.
+#permissions: keep
+";
+    "allow_other": allow_other: Switch, VIEW,
+        option(long, alias = "allow_other", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        default "false",
+        help "Let other users in",
+        meaning "let other users in (unless root mounts, `/etc/fuse.conf` needs `user_allow_other`)",
+        example "\
+# Let other users of this machine in. Unless root mounts, /etc/fuse.conf must say user_allow_other.
+#allow_other: false
+";
+    "memory": memory: Memory, TRANSFER,
+        option(long, value_name = "SIZE"),
+        default "512MiB",
+        help "Ceiling for cache, read-ahead and unsent bytes",
+        meaning "ceiling for cache, read-ahead and unsent bytes together; at least `32MiB`",
+        example "\
+# Ceiling for cached blocks, read-ahead and bytes not yet sent, together. At least 32MiB.
+#memory: 512MiB
+";
+    "uploads": uploads: Count, TRANSFER,
+        option(long, value_name = "COUNT"),
+        default "32, of one file 8",
+        help "Uploads at once",
+        meaning "files and parts that are sent at once, 1 to 256",
+        example "\
+# How many uploads (files or parts) run at once, 1 to 256. By default 32, of which one large file takes 8;
+# a number written here is meant for both.
+#uploads: 32
+";
+    "downloads": downloads: Count, TRANSFER,
+        option(long, value_name = "COUNT"),
+        default "8",
+        help "Downloads at once",
+        meaning "how many run at once, 1 to 256",
+        example "\
+# How many downloads run at once, 1 to 256.
+#downloads: 8
+";
+    "large_file": large_file: LargeFile, TRANSFER,
+        option(long, alias = "large_file", value_name = "SIZE"),
+        default "32MiB",
+        help "Larger files are sent in parts",
+        meaning "larger files are sent in parts, while they are written *",
+        example "\
+# A file up to large_file is sent in one call; a larger one in parts, while it is written.
+# Defaults: these, or a quarter of memory where that is less.
+#large_file: 32MiB
+";
+    "part_size": part_size: PartSize, TRANSFER,
+        option(long, alias = "part_size", value_name = "SIZE"),
+        default "16MiB",
+        help "Size of a large file's parts",
+        meaning "size of these parts *",
+        example "\
+#part_size: 16MiB
+";
+    "verify_reads": verify_reads: Switch, TRANSFER,
+        option(long, alias = "verify_reads", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        default "true",
+        help "Check whole reads against the stored SHA-1",
+        meaning "compare whole sequential reads with the stored SHA-1",
+        example "\
+# Compare whole sequential reads with the stored SHA-1.
+#verify_reads: true
+";
+    "timeout": timeout: Span, TRANSFER,
+        option(long, value_name = "TIME"),
+        default "120s",
+        help "Give a call up after this long without progress",
+        meaning "a call to B2 ends with an error after this long without progress",
+        example "\
+# A call to B2 ends with an error after this long without any progress.
+#timeout: 120s
+";
+    "write_back": write_back: WriteBack, TRANSFER,
+        option(long, alias = "write_back", value_name = "TIME"),
+        default "off",
+        help "Let close return at once and upload this long after it, 5s say",
+        meaning "let `close()` return at once and upload this long after it, `5s` say: [write-back](write-back.md)",
+        example "\
+# Let close() return at once and upload this long after it, 5s say. What was closed is then lost if the
+# machine or b2fuse is killed before; fsync() still waits until B2 has the bytes.
+#write_back: off
+";
+}
+
+#[cfg(test)]
+mod tests;
