@@ -196,3 +196,26 @@ async fn what_stays_of_a_file_that_is_cut_while_it_is_sent_is_stored() {
         rig.stores(&file, &model).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_discarded_in_the_middle_of_a_commit_becomes_no_version() {
+    let rig = small_parts(512 * MIB).await;
+    let file = rig.create("f");
+    let mut model = Vec::new();
+    append(&file, &mut model, 30 * MB).await;
+    // Parts wait while the content goes.
+    rig.server
+        .set_faults(&["upload_part:stall=1"])
+        .expect("valid");
+    let sending = {
+        let file = Arc::clone(&file);
+        tokio::spawn(async move { file.commit().await })
+    };
+    rig.part_left().await;
+    file.content.discard();
+    rig.server.set_faults(&[]).expect("valid");
+    drop(sending.await.expect("no panic"));
+    let calls = rig.server.counters().calls;
+    assert!(!calls.contains_key("b2_finish_large_file"), "{calls:?}");
+    assert!(rig.versions("f").await.is_empty());
+}
