@@ -61,7 +61,7 @@ pub enum Account {
         key: Secret,
         /// The bucket, where the key does not say it.
         bucket_id: Option<String>,
-        /// The same by name.
+        /// The bucket by its name, where the key does not say it.
         bucket_name: Option<String>,
     },
     /// The emulator names endpoint, key and bucket when it has started.

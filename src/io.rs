@@ -180,7 +180,7 @@ impl Io {
         Ok(version)
     }
 
-    /// The same of a version that nobody here may have seen: the copy counts as made by this mount only once
+    /// As `copy`, of a version that nobody here may have seen: the copy counts as made by this mount only once
     /// `note_own` has said so.
     pub async fn copy_unseen(
         &self,

@@ -59,7 +59,7 @@ impl Tries {
         }
     }
 
-    /// The same for a call that copies so many bytes on the server.
+    /// A call that copies so many bytes on the server: its answer may take that much longer.
     pub(super) fn copying(call: Call, subject: &str, limit: Duration, bytes: u64) -> Self {
         let work = Duration::from_millis(bytes.div_ceil(COPY_RATE / 1000));
         Self {
@@ -207,7 +207,7 @@ impl Client {
         Tries::new(call, subject, self.shared.http.waits.call)
     }
 
-    /// The same for a call that copies so many bytes on the server.
+    /// A new call that copies so many bytes on the server.
     pub(super) fn tries_to_copy(&self, call: Call, subject: &str, bytes: u64) -> Tries {
         Tries::copying(call, subject, self.shared.http.waits.call, bytes)
     }

@@ -143,7 +143,7 @@ impl Client {
         (newest.action == Action::Upload).then_some(newest)
     }
 
-    /// The same, or the hide marker that is newest.
+    /// The newest row of a name: a version, or a hide marker.
     pub(super) async fn newest_row(&self, tries: &Tries, name: &FileName) -> Option<FileVersion> {
         let request = ListVersions {
             prefix: name.as_str().to_owned(),

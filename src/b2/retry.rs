@@ -75,7 +75,7 @@ impl Failure {
         }
     }
 
-    /// The same where it is known that not all of the request has left.
+    /// This failure, where it is known that not all of the request has left.
     pub(super) fn unsent(self) -> Self {
         match self {
             Self::Network { detail, .. } => Self::Network {

@@ -28,7 +28,7 @@ pub struct Stamp {
 /// By which rename, and of which version, a copy was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
-    /// The same for all copies of one rename.
+    /// A number that all copies of one rename share.
     pub rename: u32,
     /// A hash of the source's file id.
     pub from: u32,

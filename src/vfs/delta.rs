@@ -107,7 +107,7 @@ impl Delta {
         meta
     }
 
-    /// The same for file info.
+    /// File info of another client's version with the changes of this mount.
     pub(in crate::vfs) fn applied_info(&self, mine: &FileInfo, theirs: &FileInfo) -> FileInfo {
         let mut info = theirs.clone();
         for key in &self.keys {

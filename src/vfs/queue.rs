@@ -19,7 +19,7 @@ pub(in crate::vfs) struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     due: HashMap<Ino, Due>,
-    /// The same by time.
+    /// What is due, by time.
     order: BTreeSet<(Instant, Ino)>,
 }
 

@@ -175,7 +175,7 @@ pub(in crate::vfs) enum Why {
     Flushed(Fh),
     /// In the middle of writing: the version goes when the next one is there.
     Provisional,
-    /// The same of no more than what has left memory, so that it can be read.
+    /// In the middle of writing, and no more than what has left memory, so that it can be read.
     Readable,
 }
 

@@ -75,7 +75,7 @@ fn the_core_agrees_when_it_stores_later() {
 
 /// Uploads are under way while everything else happens.
 #[test]
-fn the_core_agrees_while_it_stores_behind_its_back() {
+fn the_core_agrees_while_it_stores_in_the_background() {
     let account = core::Account::slow(Duration::from_millis(2));
     run::sequences(150, 8, |seed| {
         run::one(seed, 50, Scale::Small, &mut || {

@@ -231,7 +231,7 @@ fn what_is_not_stored_yet_is_copied_as_it_is() {
     writer.write_all(&content).unwrap();
     run(program("cp").args([&from, &to]));
     same(&content, &to);
-    // Changed in memory only; then changed again behind the copy's back.
+    // Changed in memory only; then changed again while it is copied.
     writer.write_all_at(b"patched", 50_000_000).unwrap();
     content[50_000_000..50_000_007].copy_from_slice(b"patched");
     let target = File::create(&to).unwrap();

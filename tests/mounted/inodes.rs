@@ -69,7 +69,7 @@ put('new', b'takes the name')
 known[2] = os.stat('new').st_ino
 os.rename('new', 'e/f')
 same(inos(*names), known)
-# Attributes are stored behind our back, and what was listed expires.
+# Attributes are stored in the background, and what was listed expires.
 pause(3.5)
 subprocess.run(['find', '.'], check=True, stdout=subprocess.DEVNULL)
 same(inos(*names), known)

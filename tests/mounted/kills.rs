@@ -114,7 +114,7 @@ impl Case<'_> {
                     return (held, finished && done.is_ok());
                 }
                 if finished && !ending {
-                    // What is left to do behind its back is done at the end.
+                    // What is left to do in the background is done at the end.
                     mount.signal(Signal::SIGTERM);
                     ending = true;
                 }

@@ -1,4 +1,4 @@
-//! Removals behind the caller's back: what leaves does not come back, what fails is told, and what
+//! Removals in the background: what leaves does not come back, what fails is told, and what
 //! all of it costs in calls.
 
 use super::*;
@@ -179,7 +179,7 @@ async fn a_file_made_anew_while_its_name_leaves_is_stored_after_the_removal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renamed_files_old_name_goes_behind_the_callers_back() {
+async fn a_renamed_files_old_name_goes_in_the_background() {
     let server = server();
     let vfs = mount(&server, asking()).await;
     put(&vfs, Ino::ROOT, "a", b"1").await;

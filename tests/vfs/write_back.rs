@@ -7,7 +7,7 @@ use super::*;
 
 /// Longer than any test: only fsync, memory and the end of the mount store something.
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
-/// At once, but behind the caller's back.
+/// At once, but in the background.
 pub(super) const SOON: Duration = Duration::from_millis(1);
 
 pub(super) fn later(delay: Duration) -> Settings {

@@ -36,7 +36,7 @@ impl Engine {
         Ok(version)
     }
 
-    /// The same of what nobody here may have seen: whether the copy counts as own is for the caller to say.
+    /// Copies what nobody here may have seen: whether the copy counts as own is for the caller to say.
     pub(in crate::io) async fn copy_unseen(
         self: &Arc<Self>,
         source: &Version,

@@ -28,7 +28,7 @@ pub(in crate::io) fn small_target(target: &NewFile) -> NewFile {
     target
 }
 
-/// The same of a large file that begins now.
+/// What a large file that begins now is to be stored under: with its SHA-1, where that is known, and the time.
 pub(in crate::io) fn large_target(target: &NewFile, sha1: Option<Sha1>) -> NewFile {
     let mut target = small_target(target);
     if let Some(sha1) = sha1 {
@@ -59,7 +59,7 @@ impl Engine {
         self.begin_large(&large_target(target, sha1)).await
     }
 
-    /// The same with a `large_target`.
+    /// Starts a large file under what `large_target` has made.
     pub(in crate::io) async fn begin_large(&self, target: &NewFile) -> Result<FileId, Error> {
         let started = self.client.start_large_file(target).await?;
         let id = id_of(&started)?;

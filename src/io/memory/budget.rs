@@ -297,7 +297,7 @@ impl Budget {
         state.unsent + state.fetch.max(left) + bytes <= limit
     }
 
-    /// The same of one that stands in line. Files that have come far may take all that writes may, others leave a part to
+    /// Whether the request of one that stands in line fits. Files that have come far may take all that writes may, others leave a part to
     /// them: else each would get as much as the next one, and none would come to its end.
     fn fits_in_line(&self, state: &State, want: Want, waiter: &Waiter) -> bool {
         if !self.fixed_fits(state, want, waiter.bytes) {
@@ -382,7 +382,7 @@ impl Reservation {
         }
     }
 
-    /// The same bytes now hold something else.
+    /// The bytes that are reserved now hold something else.
     pub(in crate::io) fn turn(&mut self, kind: Use) {
         {
             let mut state = self.budget.lock();

@@ -338,7 +338,7 @@ impl Cache {
         self.in_turns_if(record, blocks, |_| true, each);
     }
 
-    /// The same for those that are wanted, which is asked without the lock. Others get it in between.
+    /// Does something to each of the blocks that are wanted, which is asked without the lock. Others get it in between.
     fn in_turns_if(
         &self,
         record: &Record,

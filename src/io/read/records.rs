@@ -125,7 +125,7 @@ impl Stored {
         }
     }
 
-    /// The same, kept from being deleted.
+    /// These bytes, and their version is kept from being deleted.
     pub(in crate::io) fn held(mut self) -> Self {
         if self.hold.is_none() {
             self.hold = Some(Hold::new(&self.record));

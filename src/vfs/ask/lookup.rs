@@ -72,7 +72,7 @@ impl Vfs {
         Err(Error::NotFound)
     }
 
-    /// The same without virtual files; `None` when B2 has no such name.
+    /// Finds a name that is no virtual file; `None` when B2 has no such name.
     pub(in crate::vfs) async fn find_real(
         &self,
         parent: Ino,

@@ -47,7 +47,7 @@ pub(in crate::vfs) struct Dir {
 pub(in crate::vfs) struct Usage {
     /// Directories in it that were asked for one by one.
     pub(in crate::vfs) asked: Asked,
-    /// The same of directories whose listing was about to expire.
+    /// Directories in it that were asked for one by one because their listings were about to expire.
     pub(in crate::vfs) asked_again: Asked,
     /// Names that B2 was asked for one by one and does not have.
     absent: HashMap<Box<str>, Instant>,

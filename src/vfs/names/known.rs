@@ -109,7 +109,7 @@ impl Tree {
         }
     }
 
-    /// The same in a directory that is known to be in the tree.
+    /// What is known of a name in a directory that is known to be in the tree.
     pub(in crate::vfs) fn known_listed(&self, dir: Ino, name: &str) -> Known {
         let Ok(here) = self.dir(dir) else {
             return Known::Unknown;

@@ -1,6 +1,6 @@
 //! Names that have left the tree while B2 still has them, and removals that have failed.
 //!
-//! A removal goes on behind its caller's back, so a listing may still show the name: until B2 has
+//! A removal goes on in the background, so a listing may still show the name: until B2 has
 //! acknowledged, every row of it is ignored, and afterwards the rows of listings that began before.
 //! A name that ends with `/` stands for all that is below it. [`Leaving`] lives in the tree, under
 //! its lock; [`Failures`] has a lock of its own, taken last.
@@ -144,7 +144,7 @@ impl Failures {
         state.note(full, error);
     }
 
-    /// The same of a removal that went well but met something that was not seen here.
+    /// Notes for whoever asks a removal that went well but met something that was not seen here.
     pub(in crate::vfs) fn tell_of(&self, full: &str, error: Error) {
         self.state().note(full, error);
     }
@@ -154,7 +154,7 @@ impl Failures {
         self.state().untold.remove(full);
     }
 
-    /// The same where the name is none of anybody's concern any more.
+    /// Further removals are waited for; of the name that failed nobody needs to be told.
     pub(in crate::vfs) fn beware(&self) {
         self.state().careful = true;
     }

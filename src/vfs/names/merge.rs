@@ -173,7 +173,7 @@ impl Vfs {
         Self::insert_row(tree, flight, name, meta, body)
     }
 
-    /// The same for a file.
+    /// Takes a row of a file into the tree.
     pub(in crate::vfs::names) fn apply_file(
         &self,
         tree: &mut Tree,

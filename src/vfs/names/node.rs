@@ -34,7 +34,7 @@ impl Carried {
         .shared()
     }
 
-    /// The same once for all that have it: most objects of a bucket are of a few types.
+    /// One copy for all that have it: most objects of a bucket are of a few types.
     pub(in crate::vfs) fn shared(self) -> Arc<Self> {
         /// More different ones than that are not worth remembering.
         const MAX: usize = 1024;

@@ -278,7 +278,7 @@ impl Tree {
         self.unlink(ino);
     }
 
-    /// The same because B2 does not have it any more, or has another one. A file that is open, or has something
+    /// Takes a node out of its directory because B2 does not have it any more, or has another one. A file that is open, or has something
     /// unsent, has lost its name, and is not removed.
     pub(in crate::vfs) fn forget_name(&mut self, ino: Ino) {
         self.displace(ino);

@@ -73,7 +73,7 @@ impl Vfs {
         self.write_at(fh, Some(offset), data).await
     }
 
-    /// The same at the end, wherever others have put that meanwhile.
+    /// Writes at the end, wherever others have put that meanwhile.
     pub async fn append(&self, fh: Fh, data: Bytes) -> Result<u32, Error> {
         self.write_at(fh, None, data).await
     }

@@ -162,7 +162,7 @@ impl Vfs {
         self.store_all(below).await
     }
 
-    /// The same of what is right in it: files that were closed, the markers of directories, attributes.
+    /// Stores what is pending right in a directory: files that were closed, the markers of directories, attributes.
     pub(in crate::vfs) async fn store_all_in(&self, dir: Ino) -> Result<(), Error> {
         let children: Vec<Ino> = {
             let tree = self.tree();

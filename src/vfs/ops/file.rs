@@ -95,7 +95,7 @@ impl Vfs {
         self.open_known(ino, flags).await
     }
 
-    /// The same for a file that was looked up, or made, by the same request.
+    /// Opens a file that was looked up, or made, by the same request: B2 is not asked again.
     pub(in crate::vfs) async fn open_known(&self, ino: Ino, flags: i32) -> Result<Opened, Error> {
         let write = flags & libc::O_ACCMODE != libc::O_RDONLY;
         let truncate = flags & libc::O_TRUNC != 0;

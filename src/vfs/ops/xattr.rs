@@ -149,7 +149,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// The same for a change.
+    /// What a change of this attribute changes: only those of programs can be.
     fn of_changed(name: &'a OsStr) -> Result<&'a [u8], Error> {
         match Self::of(name)? {
             Self::User(name) => Ok(name),

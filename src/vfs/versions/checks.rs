@@ -68,7 +68,7 @@ enum Stage {
     Failed,
     /// Content under a name that was believed free: looked at with others, in a while.
     New,
-    /// The same, where the look would have cost too much: whoever acts on the name next looks.
+    /// Content under a name that was believed free, where the look would have cost too much: whoever acts on the name next looks.
     Unseen,
 }
 

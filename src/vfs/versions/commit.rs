@@ -38,7 +38,7 @@ impl Vfs {
         self.target_at(tree, ino, &full)
     }
 
-    /// The same under another name.
+    /// Name, type and info under which an object would be stored now under this name.
     pub(in crate::vfs) fn target_at(&self, tree: &Tree, ino: Ino, full: &str) -> Option<NewFile> {
         let node = tree.get(ino).ok()?;
         let stored = node.object()?.state.stored();
@@ -284,7 +284,7 @@ impl Vfs {
         })
     }
 
-    /// The same by another transition of the file's state, which is told whether somebody may still write.
+    /// Puts an acknowledged version into the tree by a transition of the file's state, which is told whether somebody may still write.
     pub(in crate::vfs) fn record_by(
         &self,
         tree: &mut Tree,

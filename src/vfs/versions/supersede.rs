@@ -245,7 +245,7 @@ impl Vfs {
         }
     }
 
-    /// The same for deeds that are being looked at; `None`: B2 does not list them yet.
+    /// Takes back deeds that are being looked at; `None`: B2 does not list them yet.
     async fn take_back_checked(
         &self,
         checking: &Checking,
