@@ -32,10 +32,6 @@ use crate::io::commit::stream::{Stream, Streaming, id_of};
 use crate::io::write::content::{Content, Misplaced, State};
 use crate::io::{Committed, Error, Version};
 
-/// Content in memory up to this size is hashed before it goes up in parts, because a large
-/// file's SHA-1 can only be stored at its start (API §6).
-const HASH_FIRST: u64 = 4 << 30;
-
 /// How much of a content a commit stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::io) enum Scope {
@@ -257,8 +253,10 @@ impl Content {
                 Ok(committed)
             }
             Plan::Parts(steps) => {
-                let sha1 = hash_in_memory(&snapshot).await;
-                self.may_send()?;
+                let sha1 = tokio::select! {
+                    sha1 = hash_after(Hasher::new(), &snapshot) => sha1,
+                    stopped = self.broken_off() => return Err(stopped),
+                };
                 let id = engine.start_large(target, sha1).await?;
                 let mut large = Large::growing(id.clone(), limits.sizes.least(), Vec::new(), 0);
                 large.close(steps, snapshot.size, snapshot.seq, true);
@@ -421,12 +419,4 @@ impl State {
             Ok(())
         }
     }
-}
-
-/// SHA-1 of a snapshot that is all in memory and not too large.
-async fn hash_in_memory(snapshot: &Snapshot) -> Option<Sha1> {
-    if snapshot.size > HASH_FIRST {
-        return None;
-    }
-    hash_after(Hasher::new(), snapshot).await
 }

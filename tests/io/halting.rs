@@ -202,11 +202,11 @@ async fn what_is_discarded_in_the_middle_of_a_commit_becomes_no_version() {
     let rig = small_parts(512 * MIB).await;
     let file = rig.create("f");
     let mut model = Vec::new();
-    append(&file, &mut model, 30 * MB).await;
     // Parts wait while the content goes.
     rig.server
-        .set_faults(&["upload_part:stall=1"])
+        .set_faults(&["upload_part:stall=2"])
         .expect("valid");
+    append(&file, &mut model, 30 * MB).await;
     let sending = {
         let file = Arc::clone(&file);
         tokio::spawn(async move { file.commit().await })
@@ -218,4 +218,23 @@ async fn what_is_discarded_in_the_middle_of_a_commit_becomes_no_version() {
     let calls = rig.server.counters().calls;
     assert!(!calls.contains_key("b2_finish_large_file"), "{calls:?}");
     assert!(rig.versions("f").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_of_terabytes_is_not_hashed_before_it_is_cut_off() {
+    let rig = Rig::new(settings()).await;
+    let file = rig.create("f");
+    let mut model = Vec::new();
+    append(&file, &mut model, 3 * MB).await;
+    file.truncate(8_000_000_000_000).await.expect("grown");
+    let sending = {
+        let file = Arc::clone(&file);
+        tokio::spawn(async move { file.commit().await })
+    };
+    rig.part_left().await;
+    file.truncate(2 * MB).await.expect("cut");
+    model.truncate(2 * MB as usize);
+    sending.await.expect("no panic").expect("stored");
+    file.commit().await.expect("stored");
+    rig.stores(&file, &model).await;
 }

@@ -16,6 +16,10 @@ use crate::io::commit::ended_early;
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::write::content::Content;
 
+/// Content in memory up to this size is hashed as a whole: it is sent more slowly than it is hashed, but not a hole of
+/// terabytes. A large file's SHA-1 can only be stored at its start (API §6), so what is to be hashed before is the less.
+pub(super) const HASH_MOST: u64 = 4 << 30;
+
 impl Content {
     /// Sends the tail while the last parts of the stream land, and what failed of them again;
     /// finishes the large file. With an `end` nothing is sent that is behind it.
@@ -56,8 +60,10 @@ impl Content {
             let sum = sum?.of(grown).await?;
             hash_after(sum, &snapshot).await
         };
-        let (version, sha1) = tokio::join!(self.finish_closed(&snapshot), hashing);
-        Ok((snapshot, version?, sha1))
+        // A failure does not wait for a hash that nobody needs then.
+        let hashing = async { Ok(hashing.await) };
+        let (version, sha1) = tokio::try_join!(self.finish_closed(&snapshot), hashing)?;
+        Ok((snapshot, version, sha1))
     }
 
     /// Sends what is missing of a large file that is closed, and has B2 finish it.
@@ -329,17 +335,28 @@ impl Engine {
     }
 }
 
-/// SHA-1 of what is hashed already and a snapshot that is all in memory.
+/// SHA-1 of what is hashed already and a snapshot that is all in memory and not too large (a hole may be terabytes).
+/// Dropped, it ends.
 pub(super) async fn hash_after(mut hash: Hasher, snapshot: &Snapshot) -> Option<Sha1> {
+    if snapshot.size - snapshot.start > HASH_MOST {
+        return None;
+    }
     let pieces = snapshot.in_memory()?;
+    let wanted = Arc::new(());
+    let watched = Arc::downgrade(&wanted);
     let hash = tokio::task::spawn_blocking(move || {
         for slice in pieces
             .iter()
             .flat_map(|piece| piece.chunks(STRIDE as usize))
         {
+            if watched.strong_count() == 0 {
+                return None;
+            }
             hash.update(slice);
         }
-        Sha1(hash.finalize().into())
+        Some(Sha1(hash.finalize().into()))
     });
-    hash.await.ok()
+    let hash = hash.await.ok().flatten();
+    drop(wanted);
+    hash
 }

@@ -322,12 +322,11 @@ impl Content {
     pub async fn sha1(self: &Arc<Self>) -> Result<Sha1, Error> {
         let snapshot = {
             let mut state = self.lock();
-            match state.pristine() {
-                Some(base) => Err(Arc::clone(base)),
-                None => {
-                    let all = 0..state.size;
-                    Ok(state.snapshot(all)?)
-                }
+            if let Some(base) = state.pristine() {
+                Err(Arc::clone(base))
+            } else {
+                let all = 0..state.size;
+                Ok(state.snapshot(all)?)
             }
         };
         match snapshot {
