@@ -198,6 +198,11 @@ impl Io {
         self.engine.note_own(id);
     }
 
+    /// Waits for deletions of versions that were copied to their places.
+    pub async fn settled(&self) {
+        self.engine.settled().await;
+    }
+
     /// While unsent content refers to a version (it was copied from), the version must not be deleted:
     /// then returns true, and calls `last` when none refers to it any more. `last` must take no lock.
     pub fn when_free(&self, id: &FileId, last: impl FnOnce() + Send + 'static) -> bool {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use hashlink::LruCache;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::b2::{Client, FileId};
 use crate::io::memory::budget::{Budget, Reservation, Want};
@@ -63,6 +64,8 @@ pub(in crate::io) struct Engine {
     /// Large files under way here: never taken for abandoned ones.
     pub(in crate::io) large: Mutex<HashSet<FileId>>,
     pub(in crate::io) own: Mutex<LruCache<FileId, ()>>,
+    /// Deletions of versions that were copied to their places.
+    pub(in crate::io) deletions: Mutex<Vec<JoinHandle<()>>>,
     pub(in crate::io) started: Instant,
 }
 
@@ -88,6 +91,7 @@ impl Engine {
             failures: AtomicU64::new(0),
             large: Mutex::default(),
             own: Mutex::new(LruCache::new(OWN_VERSIONS)),
+            deletions: Mutex::default(),
             started: Instant::now(),
         })
     }

@@ -141,11 +141,11 @@ impl Engine {
     ) {
         let Some(id) = version.id.clone() else { return };
         let (engine, version) = (Arc::clone(self), version.clone());
-        let runtime = self.rt.clone();
         let elsewhere = owner.filter(|_| version.name != *to);
         let held = id.clone();
+        let shared = Arc::clone(self);
         let delete = move || {
-            runtime.spawn(async move {
+            let task = shared.rt.spawn(async move {
                 let name = &version.name;
                 if let Err(error) = engine.client.delete_file_version(name, &id).await {
                     log::warn!("{name}: the copied version {id} stays in the bucket: {error}");
@@ -154,9 +154,26 @@ impl Engine {
                     }
                 }
             });
+            let mut all = shared.deletions.lock();
+            all.retain(|task| !task.is_finished());
+            all.push(task);
         };
         if !self.records.when_free(&held, delete.clone()) {
             delete();
+        }
+    }
+
+    /// Waits for `delete_twin`.
+    pub(in crate::io) async fn settled(&self) {
+        loop {
+            let all = std::mem::take(&mut *self.deletions.lock());
+            if all.is_empty() {
+                return;
+            }
+            for task in all {
+                // One that ended in a panic has said so.
+                drop(task.await);
+            }
         }
     }
 

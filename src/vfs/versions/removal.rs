@@ -102,7 +102,11 @@ impl Vfs {
                     lost: lost.clone(),
                     ..Leaving::default()
                 };
-                self.remove_name(full, &leaving, hurry).await
+                if *content_lives_on {
+                    return self.remove_name(full, &leaving, hurry).await;
+                }
+                // What was changed before it got its new name was overwritten, and that leaves a version.
+                self.hide(full, &leaving, hurry).await.map(drop)
             }
         }
     }
@@ -293,6 +297,7 @@ impl Vfs {
     /// Waits for the deletions under way.
     pub(in crate::vfs) async fn finish_deletions(&self) {
         loop {
+            self.shared.io.settled().await;
             let all = std::mem::take(&mut *self.deletions());
             if all.is_empty() {
                 return;
@@ -306,13 +311,11 @@ impl Vfs {
     }
 
     fn deletions(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        let all = self.shared.deletions.lock();
-        all
+        self.shared.deletions.lock()
     }
 
     fn going(&self) -> MutexGuard<'_, std::collections::HashSet<FileId>> {
-        let all = self.shared.going.lock();
-        all
+        self.shared.going.lock()
     }
 
     fn is_going(&self, id: &FileId) -> bool {
