@@ -49,6 +49,12 @@ fn of_b2(kind: ErrorKind) -> Errno {
     }
 }
 
+/// After `ESTALE` Linux looks a path up again and repeats the call by itself (`retry_estale`). The second one would do
+/// to another client's version what was refused to be done to it unseen.
+fn repeated_by_the_kernel(op: &str) -> bool {
+    matches!(op, "unlink" | "rename")
+}
+
 /// The errno of a failed operation; what an errno cannot say is logged.
 pub(super) fn report(op: &str, error: &Error) -> Errno {
     match error {
@@ -58,7 +64,10 @@ pub(super) fn report(op: &str, error: &Error) -> Errno {
         Error::NoSpace(_) => log::warn!("{op}: {error}"),
         _ => log::trace!("{op}: {error}"),
     }
-    errno(error)
+    match error {
+        Error::Stale if repeated_by_the_kernel(op) => Errno::EBUSY,
+        error => errno(error),
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +88,14 @@ mod tests {
             elapsed: Duration::ZERO,
             lost: None,
         })
+    }
+
+    #[test]
+    fn what_the_kernel_would_repeat_is_not_stale() {
+        for op in ["unlink", "rename"] {
+            assert_eq!(i32::from(report(op, &Error::Stale)), libc::EBUSY, "{op}");
+        }
+        assert_eq!(i32::from(report("fsync", &Error::Stale)), libc::ESTALE);
     }
 
     #[test]

@@ -224,3 +224,46 @@ fn what_is_written_after_another_replaced_the_file_is_stored_with_write_back() {
         mount.messages()
     );
 }
+
+/// Linux repeats a call by a path by itself where it is told `ESTALE`: what was refused must not be done by that.
+#[test]
+fn what_a_removal_and_a_rename_may_not_touch_survives_the_kernel_too() {
+    for delete in ["hide", "purge"] {
+        let emulator = Emulator::start();
+        let bucket = Bucket::open(&emulator);
+        let config = format!("list_hashfiles: false\nmetadata_ttl: 0s\ndelete: {delete}\n");
+        let mount = Mount::with(&emulator, &config);
+        let at = |name: &str| mount.path().join(name);
+        for name in ["removed", "renamed", "dirty"] {
+            put(&at(name), b"by A");
+        }
+        fs::create_dir(at("e")).unwrap();
+        let theirs = bucket.upload("removed", b"by B");
+        let removed = fs::remove_file(at("removed")).unwrap_err();
+        assert_eq!(removed.raw_os_error(), Some(libc::EBUSY), "{delete}");
+        assert_eq!(get(&at("removed")), b"by B");
+        assert_eq!(bucket.download(&theirs), b"by B");
+
+        let theirs = bucket.upload("renamed", b"by B");
+        fs::rename(at("renamed"), at("e/renamed")).unwrap();
+        assert_eq!(get(&at("e/renamed")), b"by A");
+        assert_eq!(get(&at("renamed")), b"by B");
+        assert_eq!(bucket.download(&theirs), b"by B");
+
+        let mut file = fs::File::options().append(true).open(at("dirty")).unwrap();
+        file.write_all(b" and more").unwrap();
+        let theirs = bucket.upload("dirty", b"by B");
+        fs::rename(at("dirty"), at("e/dirty")).unwrap();
+        drop(file);
+        assert_eq!(get(&at("e/dirty")), b"by A and more");
+        assert_eq!(get(&at("dirty")), b"by B");
+        assert_eq!(bucket.download(&theirs), b"by B");
+        let messages = mount.messages();
+        for name in ["renamed", "dirty"] {
+            assert!(
+                messages.contains(&format!("\"{name}\": another client")),
+                "{messages}"
+            );
+        }
+    }
+}

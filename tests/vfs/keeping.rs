@@ -338,3 +338,121 @@ async fn what_cannot_be_removed_is_stored_after_all() {
     let shown = shown(&server, "kept").await;
     assert_eq!(shown.as_deref(), Some(&b"content"[..]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_closed_stays_a_version_also_with_purge() {
+    for settings in [
+        purging(),
+        Settings {
+            delete: Delete::Purge,
+            ..much_later()
+        },
+    ] {
+        let server = server();
+        let vfs = mount(&server, settings).await;
+        let file = put(&vfs, Ino::ROOT, "f", b"V1").await;
+        stored(&vfs).await;
+        let fh = vfs.open(file, RDWR).await.unwrap().fh;
+        vfs.write(fh, 0, Bytes::from_static(b"V2")).await.unwrap();
+        mv(&vfs, "f", "g").await.unwrap();
+        vfs.flush(fh).await.unwrap();
+        vfs.release(fh);
+        at_rest(&vfs).await;
+        assert_eq!(names_now(&server).await, ["g"]);
+        assert_eq!(shown(&server, "g").await, Some(b"V2".to_vec()));
+        assert!(is_somewhere(&server, b"V1").await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_that_a_large_file_was_begun_under_is_gone_at_the_end() {
+    let server = server();
+    let (vfs, io) = mount_within(&server, much_later(), 64 << 20).await;
+    let (_, fh) = create(&vfs, Ino::ROOT, "f").await;
+    let mut model = Vec::new();
+    while calls(&server, "b2_upload_part") == 0 {
+        let piece = vec![model.len() as u8; 1 << 20];
+        let offset = model.len() as u64;
+        vfs.write(fh, offset, Bytes::from(piece.clone()))
+            .await
+            .unwrap();
+        model.extend_from_slice(&piece);
+    }
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    mv(&vfs, "f", "g").await.unwrap();
+    // A deletion that takes long is waited for.
+    server.set_faults(&["delete_file_version:stall=2"]).unwrap();
+    assert!(vfs.drain().await.is_empty());
+    drop((vfs, io));
+    assert_eq!(names_now(&server).await, ["g"]);
+    assert!(shown(&server, "g").await == Some(model));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_nobody_can_read_is_replaced_without_being_sent() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (attr, made) = create(&vfs, Ino::ROOT, "copy").await;
+    vfs.release(made);
+    put(&vfs, Ino::ROOT, "new", b"new").await;
+    stored(&vfs).await;
+    server
+        .set_faults(&["upload_part:stall=60:1", "no-md5"])
+        .unwrap();
+    let fh = vfs.open(attr.ino, libc::O_WRONLY).await.unwrap().fh;
+    let piece = Bytes::from(vec![7; 1 << 20]);
+    for at in 0..30u64 {
+        vfs.write(fh, at << 20, piece.clone()).await.unwrap();
+    }
+    let closing = {
+        let vfs = vfs.clone();
+        tokio::spawn(async move { vfs.flush(fh).await })
+    };
+    while calls(&server, "b2_start_large_file") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let renamed = tokio::time::timeout(Duration::from_secs(40), mv(&vfs, "new", "copy")).await;
+    renamed.expect("it waits for nothing").unwrap();
+    closing.await.unwrap().unwrap();
+    vfs.release(fh);
+    server.set_faults(&["no-md5"]).unwrap();
+    stored(&vfs).await;
+    assert_eq!(names_now(&server).await, ["copy"]);
+    assert_eq!(shown(&server, "copy").await, Some(b"new".to_vec()));
+    assert_eq!(calls(&server, "b2_finish_large_file"), 0);
+}
+
+/// What takes long because the line is slow is no reason to give up.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_needs_a_file_that_is_being_sent_waits_as_long_as_it_moves() {
+    let server = Server::start(emulator::Options {
+        bandwidth: Some(4 << 20),
+        faults: vec!["no-md5".to_owned()],
+        ..emulator::Options::default()
+    })
+    .unwrap();
+    let settings = Settings {
+        timeout: Duration::from_secs(2),
+        ..settings()
+    };
+    let vfs = mount(&server, settings).await;
+    let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
+    for at in 0..24u64 {
+        let piece = Bytes::from(vec![7; 1 << 20]);
+        vfs.write(fh, at << 20, piece).await.unwrap();
+    }
+    let closing = {
+        let vfs = vfs.clone();
+        tokio::spawn(async move { vfs.flush(fh).await })
+    };
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let other = vfs.open(attr.ino, RDWR).await.unwrap().fh;
+    vfs.write(other, 24 << 20, Bytes::from_static(b"end"))
+        .await
+        .unwrap();
+    vfs.fsync(other, false).await.unwrap();
+    closing.await.unwrap().unwrap();
+    vfs.release(fh);
+    vfs.release(other);
+}

@@ -164,3 +164,22 @@ async fn a_key_that_may_not_hide_is_told_at_once() {
     assert_eq!(names(&vfs, d).await, ["f"]);
     assert_eq!(calls(&server, "b2_hide_file"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parent_of_a_removed_directory_tells_what_was_met_in_it() {
+    let server = server();
+    let b = client(&server).await;
+    let vfs = mount(&server, settings()).await;
+    let top = mkdir(&vfs, Ino::ROOT, "top").await;
+    let d = mkdir(&vfs, top, "d").await;
+    put(&vfs, d, "f", b"by A").await;
+    put(&vfs, top, "other", b"by A").await;
+    upload(&b, "top/d/f", b"by B").await;
+    unlink(&vfs, d, "f").await.unwrap();
+    // The look takes its time.
+    server.set_faults(&["list_file_versions:stall=1"]).unwrap();
+    vfs.rmdir(top, os("d")).await.unwrap();
+    let told = sync_dir(&vfs, top).await;
+    assert!(matches!(told, Err(Error::Stale)), "{told:?}");
+    assert!(sync_dir(&vfs, top).await.is_ok(), "once");
+}

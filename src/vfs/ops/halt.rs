@@ -11,7 +11,7 @@ use crate::vfs::state::Why;
 use crate::vfs::{Error, Ino, Vfs};
 
 /// A content of which nothing more is sent while its name goes; dropped without `gone`, it is stored after all.
-pub(super) struct Halted {
+pub(in crate::vfs) struct Halted {
     vfs: Vfs,
     ino: Ino,
     content: Arc<Content>,

@@ -9,11 +9,14 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hashlink::LruCache;
 use log::warn;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::b2::{FileId, FileVersion};
 use crate::vfs::ask::look::Hurry;
+use crate::vfs::kept::Kept;
 use crate::vfs::names::leaving::{Failures, Leaving};
 use crate::vfs::names::name::MARKER;
 use crate::vfs::names::tree::Tree;
@@ -31,11 +34,40 @@ pub(in crate::vfs) struct Removals {
     /// One has ended, well or not.
     ended: Notify,
     pub(in crate::vfs) failures: Failures,
+    /// Directories that were removed, the last ones: nobody can ask them any more how removals in them ended, so
+    /// their parents tell.
+    orphaned: Mutex<LruCache<String, ()>>,
 }
 
 impl Removals {
     /// As many as the client makes calls for at once: more would only wait there.
     const AT_ONCE: usize = 64;
+
+    /// Removed directories that are right in this one, or in another removed one that is; they are told for with it.
+    fn orphaned_in(&self, dir: &str) -> Vec<String> {
+        let mut orphaned = self.orphaned.lock();
+        let mut found: Vec<String> = Vec::new();
+        let mut at = dir.to_owned();
+        let mut next = 0;
+        loop {
+            let right_in = |full: &&String| is_right_in(full, &at);
+            let names: Vec<String> = orphaned
+                .iter()
+                .map(|(full, ())| full)
+                .filter(right_in)
+                .cloned()
+                .collect();
+            for name in names {
+                orphaned.remove(&name);
+                found.push(name);
+            }
+            let Some(deeper) = found.get(next) else {
+                return found;
+            };
+            at.clone_from(deeper);
+            next += 1;
+        }
+    }
 
     async fn place(&self) -> OwnedSemaphorePermit {
         let places = Arc::clone(&self.places).acquire_owned();
@@ -49,6 +81,7 @@ impl Default for Removals {
             places: Arc::new(Semaphore::new(Self::AT_ONCE)),
             ended: Notify::new(),
             failures: Failures::default(),
+            orphaned: Mutex::new(LruCache::new(Kept::<String>::MOST)),
         }
     }
 }
@@ -347,7 +380,16 @@ impl Vfs {
         self.removals_ended(|leaving| !leaving.any_in(&full, true))
             .await;
         self.checks_ended_in(&full).await;
-        if let Some(error) = self.shared.removals.failures.tell(&full, true) {
+        let failures = &self.shared.removals.failures;
+        let orphaned = self.shared.removals.orphaned_in(&full);
+        for dir in &orphaned {
+            self.checks_ended_in(dir).await;
+        }
+        let mut told = failures.tell(&full, true);
+        for dir in &orphaned {
+            told = told.or(failures.tell(dir, true));
+        }
+        if let Some(error) = told {
             return Err(error);
         }
         if self
@@ -416,6 +458,11 @@ impl Vfs {
             return Err(error);
         }
         self.remove_directory(real, &full).await?;
+        self.shared
+            .removals
+            .orphaned
+            .lock()
+            .insert(full.clone(), ());
         let mut tree = self.tree();
         for gone in [&full, &format!("{full}{MARKER}")] {
             tree.gone.note(gone, None, None, Instant::now());

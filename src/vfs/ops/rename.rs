@@ -6,12 +6,15 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use log::warn;
+
 use crate::b2::{Action, FileId, Lost};
 use crate::io::{self, Covered};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::attr;
 use crate::vfs::delta::Delta;
 use crate::vfs::names::name;
+use crate::vfs::ops::halt::Halted;
 use crate::vfs::ops::remove::{Departure, Gone};
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Maker, Stored, Superseded, Why};
@@ -78,6 +81,8 @@ impl Vfs {
             } else {
                 vec![Claim::name(ends.from.clone()), Claim::name(ends.to.clone())]
             };
+            // What is being sent of a file that is replaced is not waited for.
+            let halted = ends.replaced.and_then(|replaced| self.halt(replaced));
             let guard = self.shared.paths.lock(claims).await;
             if !self.still_so(&ends) {
                 continue;
@@ -85,7 +90,7 @@ impl Vfs {
             let result = if directory {
                 self.rename_directory(&ends, guard).await
             } else {
-                self.rename_file(&ends, guard).await
+                self.rename_file(&ends, guard, halted).await
             };
             tries += 1;
             if result.is_err() && ends.replaced_meanwhile.load(Ordering::Relaxed) && tries < TRIES {
@@ -159,16 +164,26 @@ impl Vfs {
             && tree.child(ends.new_parent, &ends.new_name) == ends.replaced
     }
 
-    async fn rename_file(&self, ends: &Ends, guard: PathGuard) -> Result<(), Error> {
-        if let Some(replaced) = ends.replaced {
+    async fn rename_file(
+        &self,
+        ends: &Ends,
+        guard: PathGuard,
+        halted: Option<Halted>,
+    ) -> Result<(), Error> {
+        let is_read = |replaced| halted.is_none() || self.is_open_to_read(replaced);
+        let read = ends.replaced.filter(|replaced| is_read(*replaced));
+        if let Some(replaced) = read {
             self.keep_readable(replaced, &ends.to).await?;
         }
         let result = self.rename_file_over(ends, guard).await;
-        if result.is_err()
-            && let Some(replaced) = ends.replaced
-            && self.tree().path(replaced).is_some()
-        {
-            self.stays(replaced);
+        let remains = ends
+            .replaced
+            .is_some_and(|replaced| self.tree().path(replaced).is_some());
+        match (halted, ends.replaced) {
+            // Dropped, it is sent after all.
+            (_, Some(replaced)) if remains => self.stays(replaced),
+            (Some(halted), _) => halted.gone(read.is_some()),
+            (None, _) => {}
         }
         result
     }
@@ -390,10 +405,27 @@ impl Vfs {
             self.remove_later(gone, place);
             return Ok(());
         }
-        if let Err(error) = self.carry_out(&ends.from, &removal, Hurry::Yes).await {
-            drop(departure);
-            self.both_remain(ends);
-            return Err(error);
+        match self.carry_out(&ends.from, &removal, Hurry::Yes).await {
+            Ok(()) => {}
+            Err(Error::Stale) => {
+                // What was renamed has its new name; the old one is another client's, and stays.
+                drop(departure);
+                let full = self.within(&ends.from);
+                warn!(
+                    "{full:?}: another client has written it meanwhile; its version was not removed"
+                );
+                self.shared
+                    .removals
+                    .failures
+                    .tell_of(&ends.from, Error::Stale);
+                self.shows_again(&mut self.tree(), ends.parent, &ends.old_name());
+                return Ok(());
+            }
+            Err(error) => {
+                drop(departure);
+                self.both_remain(ends);
+                return Err(error);
+            }
         }
         departure.ended();
         self.shared.removals.failures.recovered(&ends.from);

@@ -17,7 +17,7 @@ use crate::vfs::attr::Meta;
 use crate::vfs::delta::{Changed, Delta};
 use crate::vfs::names::node::{Carried, Failure};
 use crate::vfs::names::tree::Tree;
-use crate::vfs::pathlock::Claim;
+use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::Hash;
 use crate::vfs::state::{Maker, Stored, Superseded, Why};
@@ -105,16 +105,29 @@ impl Vfs {
         }
     }
 
-    /// Locks one name. Fails when it is not to be had for as long as any operation may wait: its directory is
-    /// being renamed, which may take long.
-    async fn lock_name(&self, full: &str) -> Result<crate::vfs::pathlock::PathGuard, Error> {
-        let lock = self.shared.paths.lock(vec![Claim::name(full)]);
-        match tokio::time::timeout(self.settings().timeout, lock).await {
-            Ok(guard) => Ok(guard),
-            Err(_) => Err(Error::Io(format!(
-                "its directory is being renamed or removed, for longer than {:.0?} now",
-                self.settings().timeout
-            ))),
+    /// Locks one name. Waits for whoever has it as long as that one's bytes move. Fails when it is not to be had for
+    /// as long as any operation may wait: its directory is being renamed, which may take long.
+    async fn lock_name(&self, full: &str) -> Result<PathGuard, Error> {
+        let limit = self.settings().timeout;
+        let mut lock = std::pin::pin!(self.shared.paths.lock(vec![Claim::name(full)]));
+        let sent = || self.shared.client.counters().bytes_up;
+        let mut before = sent();
+        loop {
+            if let Ok(guard) = tokio::time::timeout(limit, &mut lock).await {
+                return Ok(guard);
+            }
+            if self.shared.paths.locked_above(full) {
+                return Err(Error::Io(format!(
+                    "its directory is being renamed or removed, for longer than {limit:.0?} now"
+                )));
+            }
+            let now = sent();
+            if now == before {
+                return Err(Error::Io(format!(
+                    "another call for it has been under way for longer than {limit:.0?}, and nothing moves"
+                )));
+            }
+            before = now;
         }
     }
 
