@@ -34,7 +34,7 @@ pub(in crate::vfs) struct Removals {
     /// One has ended, well or not.
     ended: Notify,
     pub(in crate::vfs) failures: Failures,
-    /// Directories that were removed, the last ones: nobody can ask them any more how removals in them ended, so
+    /// Directories that were removed or renamed, the last ones: nobody can ask them any more how removals in them ended, so
     /// their parents tell.
     orphaned: Mutex<LruCache<String, ()>>,
 }
@@ -42,6 +42,11 @@ pub(in crate::vfs) struct Removals {
 impl Removals {
     /// As many as the client makes calls for at once: more would only wait there.
     const AT_ONCE: usize = 64;
+
+    /// A directory is gone, or has another name.
+    pub(in crate::vfs) fn orphan(&self, dir: &str) {
+        self.orphaned.lock().insert(dir.to_owned(), ());
+    }
 
     /// Removed directories that are right in this one, or in another removed one that is; they are told for with it.
     fn orphaned_in(&self, dir: &str) -> Vec<String> {
@@ -458,11 +463,7 @@ impl Vfs {
             return Err(error);
         }
         self.remove_directory(real, &full).await?;
-        self.shared
-            .removals
-            .orphaned
-            .lock()
-            .insert(full.clone(), ());
+        self.shared.removals.orphan(&full);
         let mut tree = self.tree();
         for gone in [&full, &format!("{full}{MARKER}")] {
             tree.gone.note(gone, None, None, Instant::now());

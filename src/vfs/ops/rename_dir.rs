@@ -115,6 +115,7 @@ impl Vfs {
         match self.remove_sources(&this, &own, sources, late).await {
             Ok(()) => {
                 departure.ended();
+                self.shared.removals.orphan(&ends.from);
                 Ok(())
             }
             Err(error) => {
