@@ -226,6 +226,30 @@ async fn a_large_file_that_is_being_written_can_be_removed_at_a_cap() {
     assert_eq!(names_now(&server).await, [""; 0]);
 }
 
+/// Writes 30 MiB to a file that nobody reads, and closes it: the close waits for parts that do not move.
+async fn close_that_hangs(
+    vfs: &Vfs,
+    server: &Server,
+    ino: Ino,
+) -> (Fh, tokio::task::JoinHandle<Result<(), Error>>) {
+    server
+        .set_faults(&["upload_part:stall=60:1", "no-md5"])
+        .unwrap();
+    let fh = vfs.open(ino, libc::O_WRONLY).await.unwrap().fh;
+    let piece = Bytes::from(vec![7; 1 << 20]);
+    for at in 0..30u64 {
+        vfs.write(fh, at << 20, piece.clone()).await.unwrap();
+    }
+    let closing = {
+        let vfs = vfs.clone();
+        tokio::spawn(async move { vfs.flush(fh).await })
+    };
+    while calls(server, "b2_start_large_file") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (fh, closing)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_nobody_can_read_is_removed_without_being_sent() {
     let server = server();
@@ -233,22 +257,7 @@ async fn a_file_that_nobody_can_read_is_removed_without_being_sent() {
     let made = create(&vfs, Ino::ROOT, "copy").await;
     vfs.release(made.1);
     stored(&vfs).await;
-    server
-        .set_faults(&["upload_part:stall=60:1", "no-md5"])
-        .unwrap();
-    let fh = vfs.open(made.0.ino, libc::O_WRONLY).await.unwrap().fh;
-    let piece = Bytes::from(vec![7; 1 << 20]);
-    for at in 0..30u64 {
-        vfs.write(fh, at << 20, piece.clone()).await.unwrap();
-    }
-    // Its close waits for parts that do not move, until the file is removed.
-    let closing = {
-        let vfs = vfs.clone();
-        tokio::spawn(async move { vfs.flush(fh).await })
-    };
-    while calls(&server, "b2_start_large_file") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let (fh, closing) = close_that_hangs(&vfs, &server, made.0.ino).await;
     let removed = tokio::time::timeout(Duration::from_secs(40), rm(&vfs, "copy")).await;
     removed.expect("it waits for nothing").unwrap();
     closing.await.unwrap().unwrap();
@@ -397,21 +406,7 @@ async fn a_file_that_nobody_can_read_is_replaced_without_being_sent() {
     vfs.release(made);
     put(&vfs, Ino::ROOT, "new", b"new").await;
     stored(&vfs).await;
-    server
-        .set_faults(&["upload_part:stall=60:1", "no-md5"])
-        .unwrap();
-    let fh = vfs.open(attr.ino, libc::O_WRONLY).await.unwrap().fh;
-    let piece = Bytes::from(vec![7; 1 << 20]);
-    for at in 0..30u64 {
-        vfs.write(fh, at << 20, piece.clone()).await.unwrap();
-    }
-    let closing = {
-        let vfs = vfs.clone();
-        tokio::spawn(async move { vfs.flush(fh).await })
-    };
-    while calls(&server, "b2_start_large_file") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let (fh, closing) = close_that_hangs(&vfs, &server, attr.ino).await;
     let renamed = tokio::time::timeout(Duration::from_secs(40), mv(&vfs, "new", "copy")).await;
     renamed.expect("it waits for nothing").unwrap();
     closing.await.unwrap().unwrap();
