@@ -50,12 +50,14 @@ fn restored(source: &Path, found: &Path, how: Compare) {
     tree::same(&source.join("tree"), found, how);
 }
 
-/// Sizes of everything below.
+/// Sizes of everything below, while a program may be renaming and removing there.
 fn size(of: &Path) -> u64 {
-    let files = walk(of)
-        .into_iter()
-        .filter_map(|path| path.symlink_metadata().ok());
-    files.map(|meta| meta.len()).sum()
+    let Ok(meta) = of.symlink_metadata() else {
+        return 0;
+    };
+    let below = meta.is_dir().then(|| fs::read_dir(of).ok()).flatten();
+    let below = below.into_iter().flatten().flatten();
+    meta.len() + below.map(|entry| size(&entry.path())).sum::<u64>()
 }
 
 // --- restic --------------------------------------------------------------------------------------

@@ -189,14 +189,12 @@ impl Cursor {
             record.id
         );
         engine.cache.forget(record);
-        if let Err(error) = recheck(engine, record, stored, before, differs).await {
-            if let Error::Corrupt(_) = &error {
-                self.check.is_bad(record, error.clone());
-            }
-            return Err(error);
-        }
         let end = offset + data.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        engine.read(record, offset..end).await
+        let again = recheck(engine, record, stored, before, differs, &(offset..end)).await;
+        if let Err(error @ Error::Corrupt(_)) = &again {
+            self.check.is_bad(record, error.clone());
+        }
+        again
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
@@ -219,7 +217,8 @@ async fn recheck(
     stored: Sha1,
     before: (u64, Hasher),
     differs: bool,
-) -> Result<(), Error> {
+    wanted: &Range<u64>,
+) -> Result<Vec<Bytes>, Error> {
     let corrupt = |what: &str| {
         Err(Error::Corrupt(format!(
             "{}: {what}; its stored SHA-1 is {stored}",
@@ -227,13 +226,30 @@ async fn recheck(
         )))
     };
     let mut handed_out = None;
+    // Kept from this very pass: read once more, they might be damaged again.
+    let mut kept = Vec::new();
     let (sum, prefix) = (before.0, before.1.finalize());
-    let found = hash_version(engine, record, |pos, hash| {
-        if pos == sum {
-            handed_out = Some(hash.clone().finalize() == prefix);
-        }
-        sum
-    })
+    let found = hash_version(
+        engine,
+        record,
+        |pos, hash| {
+            if pos == sum {
+                handed_out = Some(hash.clone().finalize() == prefix);
+            }
+            sum
+        },
+        |pos, data| {
+            let mut at = pos;
+            for piece in data {
+                let end = at + piece.len() as u64;
+                let (from, to) = (wanted.start.max(at), wanted.end.min(end));
+                if from < to {
+                    kept.push(piece.slice((from - at) as usize..(to - at) as usize));
+                }
+                at = end;
+            }
+        },
+    )
     .await?;
     if found != stored {
         // Perhaps only the way was bad twice: the next reader starts afresh.
@@ -243,14 +259,15 @@ async fn recheck(
     if differs || sum > 0 && handed_out != Some(true) {
         return corrupt("bytes already read were damaged on their way, read the file again");
     }
-    Ok(())
+    Ok(kept)
 }
 
-/// Reads and hashes all of a version; `at` sees the hash at the position it names (and others).
+/// Reads and hashes all of a version; `at` sees the hash at the position it names (and others), `take` the bytes.
 pub(in crate::io) async fn hash_version(
     engine: &Arc<Engine>,
     record: &Arc<Record>,
     mut at: impl FnMut(u64, &Hasher) -> u64,
+    mut take: impl FnMut(u64, &[Bytes]),
 ) -> Result<Sha1, Error> {
     let cursor = Cursor::default();
     let mut hash = Hasher::new();
@@ -263,6 +280,7 @@ pub(in crate::io) async fn hash_version(
         }
         cursor.on_read(engine, record, &(pos..end));
         let data = engine.read(record, pos..end).await?;
+        take(pos, &data);
         update(&mut hash, &mut pos, &data);
         // Hashing a megabyte takes most of a millisecond: let others run.
         tokio::task::yield_now().await;

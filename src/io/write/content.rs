@@ -335,7 +335,7 @@ impl Content {
                 if let Some(known) = base.sha1() {
                     return Ok(known);
                 }
-                let sha1 = hash_version(&self.engine, &base, |_, _| 0).await?;
+                let sha1 = hash_version(&self.engine, &base, |_, _| 0, |_, _| ()).await?;
                 self.engine.records.learn(&base, sha1);
                 Ok(sha1)
             }
