@@ -221,3 +221,38 @@ async fn no_whole_read_ends_well_with_a_wrong_byte() {
     assert_eq!(wrong.load(Ordering::Relaxed), 0);
     assert!(refused.load(Ordering::Relaxed) > 0, "no damage was met");
 }
+
+/// What was given out before its turn is read again for the comparison. Where that fails, nobody knows whether it was right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_compared_any_more_does_not_end_well() {
+    let rig = rig(24 * MIB).await;
+    let (version, model) = stored(&rig, "f", 3 * MIB as usize).await;
+    let file = rig.open("f", version);
+    let cursor = Cursor::default();
+    let piece = |n: u64| &model[(n * MIB) as usize..((n + 1) * MIB) as usize];
+    // The second request of three is answered first.
+    let second = file.read(&cursor, MIB, MIB).await.expect("read");
+    assert!(second == piece(1));
+    // Others need the memory that it is cached in; then the first and the third are cached.
+    for other in 0..3 {
+        let (version, model) = stored(&rig, &format!("other{other}"), 10_000_000 + other).await;
+        let other = rig.open("other", version);
+        assert!(other.all().await.expect("read") == model);
+    }
+    for at in (0..MIB).chain(2 * MIB..3 * MIB).step_by(32 << 10) {
+        // Each by another reader: none of them reads ahead.
+        file.read(&Cursor::default(), at, 32 << 10)
+            .await
+            .expect("read");
+    }
+    rig.server
+        .set_faults(&["no-md5", "download:download-cap"])
+        .expect("valid");
+    let first = file.read(&cursor, 0, MIB).await.expect("cached");
+    assert!(first == piece(0));
+    let third = file.read(&cursor, 2 * MIB, MIB).await;
+    assert!(matches!(third, Err(Error::B2(_))), "{third:?}");
+    // That was told; the next whole reading is another one.
+    rig.server.set_faults(&["no-md5"]).expect("valid");
+    assert!(file.all().await.expect("read") == model);
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2fuse::io::{Cursor, Settings};
+use b2fuse::io::{Cursor, Error, Settings, Version};
 
 use super::rig::{File, MIB, Rig, noise, settings};
 
@@ -341,5 +341,26 @@ async fn damaged(rig: &Arc<Rig>, seed: u64) {
             file.commit().await.expect("stored");
         }
         check_stored(rig, &file, &model, seed).await;
+        let version = file.content.base().expect("stored");
+        read_at_once_while_damaged(rig, &name, &version, &model).await;
     }
+}
+
+/// Several readers of one version, each of all of it: what ends well is right.
+async fn read_at_once_while_damaged(rig: &Arc<Rig>, name: &str, version: &Version, model: &[u8]) {
+    rig.server
+        .set_faults(&["no-md5", "download:corrupt/0.1"])
+        .expect("valid");
+    let readers = (0..4).map(|_| {
+        let file = rig.open(name, version.clone());
+        tokio::spawn(async move { file.all().await })
+    });
+    for reader in readers.collect::<Vec<_>>() {
+        match reader.await.expect("no panic") {
+            Ok(bytes) => assert!(bytes == model, "{name}: {version:?}"),
+            Err(Error::Corrupt(_)) => {}
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
+    rig.server.set_faults(&["no-md5"]).expect("valid");
 }

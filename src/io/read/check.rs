@@ -4,7 +4,8 @@
 //! program side by side, so they come and are answered out of order; each is noted when it comes. What is given out in
 //! order is hashed by a task of its own, and only the reply with the last byte waits for it. What is given out early is
 //! remembered by a short hash, and read again (from the cache, as a rule) when its turn has come: nothing has to be kept
-//! for it, and it counts only if it is the same.
+//! for it, and it counts only if it is the same. What the cache has lost of it is downloaded past the cache: this must not
+//! wait for memory, which replies may hold that wait for it. If that fails, the reply with the last byte is its error.
 //!
 //! A read is *not* compared, whatever the load, when
 //! - `verify_reads` is off, or the SHA-1 is not known (large files of tools that do not store it);
@@ -60,7 +61,7 @@ pub(in crate::io) struct Check {
 #[derive(Default)]
 struct Inner {
     pass: Option<Pass>,
-    /// The version with this key was not what was stored, or what was given out of it.
+    /// The version with this key was not what was stored, or what was given out of it, or nobody knows.
     bad: Option<(u64, Error)>,
     passes: u64,
 }
@@ -124,6 +125,8 @@ pub(in crate::io) struct Ticket<'a> {
 pub(in crate::io) enum Verdict {
     /// Compared and right, or not compared.
     Fine,
+    /// What had been given out early could not be read again.
+    Unknown(Error),
     /// Everything before the last piece: how many bytes, their hash, and whether some of them had changed already.
     Wrong {
         found: Sha1,
@@ -144,11 +147,10 @@ impl Check {
         if range.start == 0 {
             inner.bad = None;
         }
-        if let Some((key, error)) = &inner.bad
-            && *key == record.key
-            && range.end == record.size
+        if range.end == record.size
+            && let Some(error) = inner.is_bad(record.key)
         {
-            return Err(error.clone());
+            return Err(error);
         }
         // The first request may come after others that were sent behind it.
         let goes_on = inner
@@ -215,6 +217,10 @@ impl Check {
             moved.mark_unchanged();
             match self.state(number, range.end == record.size) {
                 State::Over => {
+                    let bad = self.lock().is_bad(record.key);
+                    if let Some(error) = bad.filter(|_| range.end == record.size) {
+                        return Verdict::Unknown(error);
+                    }
                     engine.reads.unverified.fetch_add(len, Relaxed);
                     return Verdict::Fine;
                 }
@@ -348,14 +354,18 @@ impl Check {
                 Item::Bytes(start, data) => (start, data),
                 Item::Again(range, short) => {
                     let start = range.start;
-                    match engine.read(record, range).await {
+                    match engine.read_plain(record, range).await {
                         Ok(data) => {
                             hashed.differs |= short_hash(&data) != short;
                             (start, data)
                         }
                         Err(error) => {
                             log::debug!("{}: not compared with its SHA-1: {error}", record.id);
-                            self.lock().pass = None;
+                            let mut inner = self.lock();
+                            if inner.pass.take_if(|pass| pass.number == number).is_some() {
+                                inner.bad = Some((record.key, error));
+                            }
+                            drop(inner);
                             self.moves();
                             return;
                         }
@@ -381,6 +391,19 @@ impl Check {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
+    }
+}
+
+impl Inner {
+    /// Why the last byte of this version may not be given out. Damage stays until it is read from its start again; another
+    /// fault is told once.
+    fn is_bad(&mut self, key: u64) -> Option<Error> {
+        let (_, error) = self.bad.as_ref().filter(|(bad, _)| *bad == key)?;
+        let error = error.clone();
+        if !matches!(error, Error::Corrupt(_) | Error::Stale) {
+            self.bad = None;
+        }
+        Some(error)
     }
 }
 

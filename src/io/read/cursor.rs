@@ -173,13 +173,14 @@ impl Cursor {
         data: Vec<Bytes>,
     ) -> Result<Vec<Bytes>, Error> {
         let verdict = self.check.gives(engine, record, ticket, &data).await;
-        let Verdict::Wrong {
-            found,
-            before,
-            differs,
-        } = verdict
-        else {
-            return Ok(data);
+        let (found, before, differs) = match verdict {
+            Verdict::Fine => return Ok(data),
+            Verdict::Unknown(error) => return Err(error),
+            Verdict::Wrong {
+                found,
+                before,
+                differs,
+            } => (found, before, differs),
         };
         let Some(stored) = record.sha1() else {
             return Ok(data);
@@ -190,6 +191,7 @@ impl Cursor {
         );
         engine.cache.forget(record);
         let end = offset + data.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        drop(data); // its memory may be needed for reading it again
         let again = recheck(engine, record, stored, before, differs, &(offset..end)).await;
         if let Err(error @ Error::Corrupt(_)) = &again {
             self.check.is_bad(record, error.clone());

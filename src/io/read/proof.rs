@@ -190,8 +190,8 @@ impl Engine {
         })
     }
 
-    /// A range as it comes: from the cache if all of it is there.
-    async fn read_plain(
+    /// A range as it comes: from the cache if all of it is there, else past it and without memory of the budget.
+    pub(in crate::io) async fn read_plain(
         &self,
         record: &Arc<Record>,
         range: Range<u64>,
