@@ -8,6 +8,7 @@
 pub(in crate::io) mod copy;
 pub(in crate::io) mod finish;
 pub(in crate::io) mod halt;
+pub(in crate::io) mod inherit;
 pub(in crate::io) mod large;
 pub(in crate::io) mod plan;
 pub(in crate::io) mod remote;
@@ -24,6 +25,7 @@ use sha1::{Digest as _, Sha1 as Hasher};
 
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Lost, NewFile, Sha1};
 use crate::io::commit::finish::hash_after;
+use crate::io::commit::inherit::NewProof;
 use crate::io::commit::large::{End, Large};
 use crate::io::commit::plan::{Limits, Plan};
 use crate::io::commit::remote::small_target;
@@ -226,7 +228,7 @@ impl Content {
     /// Stores a snapshot that nothing has left of yet.
     async fn store_plain(self: &Arc<Self>, target: &NewFile) -> Result<Committed, Error> {
         let engine = &self.engine;
-        let snapshot = {
+        let mut snapshot = {
             let mut state = self.lock();
             state.must_be_wanted()?;
             state.low = state.size;
@@ -279,9 +281,14 @@ impl Content {
                     engine.cancel_large(id);
                     return Err(Error::Stale);
                 }
+                snapshot.proof = NewProof::begin(snapshot.size, snapshot.base.as_ref());
                 let snapshot = Arc::new(snapshot);
                 let version = self.finish_closed(&snapshot).await?;
-                self.settle(target, &snapshot, &version, sha1).await
+                let done = self.settle(target, &snapshot, &version, sha1).await?;
+                if done.version.id == version.id {
+                    engine.inherit(&snapshot, &done.version).await;
+                }
+                Ok(done)
             }
         }
     }

@@ -256,3 +256,43 @@ async fn what_cannot_be_compared_any_more_does_not_end_well() {
     rig.server.set_faults(&["no-md5"]).expect("valid");
     assert!(file.all().await.expect("read") == model);
 }
+
+/// B2 knows no SHA-1 of a large file that was changed; this mount knows what it has made of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_changed_again_and_again_is_compared_each_time() {
+    let rig = Rig::with(
+        Settings {
+            large_file: 6_000_000,
+            part_size: 5_000_000,
+            ..settings()
+        },
+        Duration::from_secs(20),
+        emulator::Options {
+            faults: vec!["no-md5".to_owned()],
+            ..emulator::Options::default()
+        },
+    )
+    .await;
+    let (version, mut model) = stored(&rig, "f", 30_000_000).await;
+    let file = rig.open("f", version);
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..12 {
+        for _ in 0..random.u32(1..4) {
+            let at = random.usize(0..model.len() + 100);
+            let data = noise(random.u64(..), random.usize(1..50_000));
+            file.write(at as u64, data.clone()).await.expect("written");
+            model.resize(model.len().max(at + data.len()), 0);
+            model[at..at + data.len()].copy_from_slice(&data);
+        }
+        let word = ["download:corrupt/0.2", "download:corrupt:2"][round % 2];
+        rig.server.set_faults(&["no-md5", word]).expect("valid");
+        let mut committed = file.commit().await;
+        rig.server.set_faults(&["no-md5"]).expect("valid");
+        if committed.is_err() {
+            committed = file.commit().await;
+        }
+        committed.expect("stored");
+        assert_eq!(rig.io.resent_unverified(), 0, "round {round}");
+        rig.stores(&file, &model).await;
+    }
+}

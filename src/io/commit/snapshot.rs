@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::b2::Payload;
 use crate::io::Error;
+use crate::io::commit::inherit::NewProof;
 use crate::io::commit::plan::{Run, Source};
 use crate::io::engine::Engine;
 use crate::io::read::records::{Record, Stored};
@@ -84,6 +85,8 @@ pub(in crate::io) struct Snapshot {
     pub(in crate::io) seq: u64,
     /// Nothing was behind its end.
     pub(in crate::io) complete: bool,
+    /// What is learned of it while it is sent.
+    pub(in crate::io) proof: Option<Arc<NewProof>>,
     pub(in crate::io) base: Option<Arc<Record>>,
     pub(in crate::io) spans: Vec<Span>,
     /// Where each span ends, once somebody asks for a part.
@@ -111,6 +114,7 @@ impl Snapshot {
             size: range.end,
             seq,
             complete: true,
+            proof: None,
             base,
             spans,
             ends: OnceLock::new(),
@@ -222,6 +226,27 @@ impl Snapshot {
         }
         gathered.flush();
         Ok(payload)
+    }
+
+    /// A copy of the bytes of a short range, checked as those of a payload are. It takes no memory of the budget: who has
+    /// taken a payload must not wait for more.
+    pub(in crate::io) async fn read_little(
+        &self,
+        engine: &Engine,
+        range: &Range<u64>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+        for span in self.cut(range) {
+            match span {
+                Span::Bytes(piece) => bytes.extend_from_slice(&piece),
+                Span::Zero(len) => bytes.resize(bytes.len() + len as usize, 0),
+                Span::Stored(Stored { record, range, .. }) => {
+                    let parts = engine.read_checked(&record, &[range]).await?;
+                    bytes.extend(parts.into_iter().flatten());
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     /// A copy of the bytes of a range, if they are all in memory.
@@ -380,6 +405,7 @@ mod tests {
             size: 80,
             seq: 1,
             complete: true,
+            proof: None,
             base: None,
             ends: OnceLock::new(),
             spans: vec![
@@ -408,6 +434,7 @@ mod tests {
             size: a.size,
             seq: 1,
             complete: true,
+            proof: None,
             base: None,
             ends: OnceLock::new(),
             spans: ranges

@@ -393,8 +393,16 @@ impl Engine {
                 .await
                 .map_err(|error| source_error(&record, error))?
         } else {
-            let payload = snapshot.payload(self, step.range().clone()).await?;
-            self.client.upload_part(large, number, payload).await?
+            let range = step.range().clone();
+            let payload = snapshot.payload(self, range.clone()).await?;
+            let learned = async {
+                if let Some(proof) = &snapshot.proof {
+                    proof.learn(self, snapshot, range, &payload).await;
+                }
+            };
+            let sent = self.client.upload_part(large, number, payload.clone());
+            let (sent, ()) = tokio::join!(sent, learned);
+            sent?
         };
         let want = step.range().end - step.range().start;
         if done.size != want {

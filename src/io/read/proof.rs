@@ -2,7 +2,8 @@
 //!
 //! A damaged byte of a base would get a fresh SHA-1 with the next commit, and nobody could ever notice. So a version of
 //! up to [`CHECKED`] bytes is compared with its stored SHA-1 as a whole before any byte of it is sent again; a short hash
-//! of each block is kept from that, by which later reads are checked without all of it. Of larger versions, and of those
+//! of each block is kept from that, by which later reads are checked without all of it, and which what is made of it
+//! here inherits. Of larger versions, and of those
 //! whose SHA-1 nobody has stored, as much as possible is copied on the server; what must be sent again all the same is
 //! counted (`Engine::unchecked`).
 
@@ -22,13 +23,14 @@ use crate::io::read::fetch::read_error;
 use crate::io::read::records::Record;
 
 /// Versions up to this size are compared as a whole before they are sent again.
-const CHECKED: u64 = 64 << 20;
+pub(in crate::io) const CHECKED: u64 = 64 << 20;
 
 /// Downloads until one is right: the way may be bad for a while.
 const TRIES: u32 = 3;
 
 /// A short hash of each block of a version that was right as a whole.
-pub(in crate::io) struct Proof(Vec<u64>);
+#[derive(Debug)]
+pub(in crate::io) struct Proof(pub(in crate::io) Vec<u64>);
 
 /// What a pass over all of a version keeps.
 struct Kept {
@@ -99,7 +101,18 @@ impl Engine {
         record: &Arc<Record>,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Vec<u8>>, Error> {
+        // Others who need the same wait for this one's result.
+        let mut proof = record.proof.lock().await;
+        if let Some(known) = proof.clone() {
+            drop(proof);
+            let mut parts = Vec::with_capacity(ranges.len());
+            for range in ranges {
+                parts.push(self.read_proven(record, &known, range).await?);
+            }
+            return Ok(parts);
+        }
         let Some(stored) = record.sha1().filter(|_| record.size <= CHECKED) else {
+            drop(proof);
             let mut parts = Vec::with_capacity(ranges.len());
             for range in ranges {
                 self.unchecked.fetch_add(range.end - range.start, Relaxed);
@@ -107,18 +120,8 @@ impl Engine {
             }
             return Ok(parts);
         };
-        // Others who need the same wait for this one's result.
-        let mut proof = record.proof.lock().await;
-        let Some(known) = proof.clone() else {
-            let (found, parts) = self.prove(record, stored, ranges).await?;
-            *proof = Some(Arc::new(found));
-            return Ok(parts);
-        };
-        drop(proof);
-        let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            parts.push(self.read_proven(record, &known, range).await?);
-        }
+        let (found, parts) = self.prove(record, stored, ranges).await?;
+        *proof = Some(Arc::new(found));
         Ok(parts)
     }
 
@@ -152,7 +155,7 @@ impl Engine {
             }
             self.cache.forget(record);
             if downloads == TRIES {
-                return Err(damaged(record, stored));
+                return Err(damaged(record, Some(stored)));
             }
             log::warn!(
                 "{}: SHA-1 is {found}, stored is {stored}; reading it again before bytes of it are sent as new content",
@@ -184,10 +187,7 @@ impl Engine {
             log::warn!("{}: damaged on its way; reading it again", record.id);
             self.cache.forget(record);
         }
-        Err(match record.sha1() {
-            Some(stored) => damaged(record, stored),
-            None => Error::Stale,
-        })
+        Err(damaged(record, record.sha1()))
     }
 
     /// A range as it comes: from the cache if all of it is there, else past it and without memory of the budget.
@@ -209,10 +209,11 @@ impl Engine {
     }
 }
 
-fn damaged(record: &Record, stored: Sha1) -> Error {
+fn damaged(record: &Record, stored: Option<Sha1>) -> Error {
+    let stored = stored.map_or_else(String::new, |sha1| format!("; its stored SHA-1 is {sha1}"));
     Error::Corrupt(format!(
-        "{}: the content is not what was stored, also after reading it again; its stored SHA-1 is {stored}, and nothing \
-         that holds bytes of it is sent",
+        "{}: the content is not what was stored, also after reading it again{stored}, and nothing that holds bytes of it \
+         is sent",
         record.id
     ))
 }

@@ -1,0 +1,107 @@
+//! What is known of a base, passed on to the version that is made of it in parts.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::snapshot::Snapshot;
+use crate::b2::{FileVersion, Payload};
+use crate::io::Error;
+use crate::io::engine::Engine;
+use crate::io::read::cache::{self, BLOCK};
+use crate::io::read::check::short_hash;
+use crate::io::read::proof::{CHECKED, Proof};
+use crate::io::read::records::Record;
+
+/// The proof of a version that is being made out of one that was proven, and of bytes in memory. B2 is not told its
+/// SHA-1, which would take all of its bytes; but what this mount has made it can check.
+#[derive(Debug)]
+pub(in crate::io) struct NewProof {
+    size: u64,
+    blocks: Mutex<Vec<Option<u64>>>,
+}
+
+impl NewProof {
+    /// For a version of this size made of `base`; `None` where either is larger than what is compared, or nothing is known.
+    pub(in crate::io) fn begin(size: u64, base: Option<&Arc<Record>>) -> Option<Arc<Self>> {
+        let base = base.filter(|base| size <= CHECKED && base.size <= CHECKED)?;
+        let proven = base.proof.try_lock().is_ok_and(|proof| proof.is_some());
+        (proven || base.sha1().is_some()).then_some(())?;
+        let blocks = vec![None; size.div_ceil(BLOCK) as usize];
+        let blocks = Mutex::new(blocks);
+        Some(Arc::new(Self { size, blocks }))
+    }
+
+    fn bytes_of(&self, block: u64) -> Range<u64> {
+        block * BLOCK..((block + 1) * BLOCK).min(self.size)
+    }
+
+    /// A range is being sent. Blocks at its ends, of which other parts have the rest, are put together for this.
+    pub(in crate::io) async fn learn(
+        &self,
+        engine: &Engine,
+        snapshot: &Snapshot,
+        range: Range<u64>,
+        sent: &Payload,
+    ) {
+        for block in cache::blocks_of(&range) {
+            let bytes = self.bytes_of(block);
+            let hash = if range.start <= bytes.start && bytes.end <= range.end {
+                let within = bytes.start - range.start..bytes.end - range.start;
+                Some(short_hash([&Bytes::from(sent.copy(&within))]))
+            } else {
+                Self::short_of(engine, snapshot, &bytes).await
+            };
+            self.blocks.lock()[block as usize] = hash;
+        }
+    }
+
+    /// The short hash of a block that has no part for itself; the way may be bad for a while.
+    async fn short_of(engine: &Engine, snapshot: &Snapshot, block: &Range<u64>) -> Option<u64> {
+        for _ in 0..3 {
+            match snapshot.read_little(engine, block).await {
+                Ok(whole) => return Some(short_hash([&Bytes::from(whole)])),
+                Err(Error::Corrupt(_)) => {}
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// The proof of the version that was made, if every block is known: by what was sent, or because it is the base's.
+    pub(in crate::io) async fn end(&self, snapshot: &Snapshot) -> Option<Proof> {
+        let base = snapshot.base.as_ref()?;
+        let proven = base.proof.lock().await.clone()?;
+        let learned = self.blocks.lock().clone();
+        let all = learned.into_iter().zip(0..).map(|(known, block)| {
+            let bytes = self.bytes_of(block);
+            let same = || {
+                let bounds = cache::bytes_of(base, &(block..block + 1)) == bytes;
+                let held = bounds && snapshot.holds(base, &bytes);
+                held.then(|| proven.0.get(block as usize).copied())
+                    .flatten()
+            };
+            known.or_else(same)
+        });
+        all.collect::<Option<Vec<u64>>>().map(Proof)
+    }
+}
+
+impl Engine {
+    /// A version was made of a snapshot: what is known of the version before, and was learned since, holds for it.
+    pub(in crate::io) async fn inherit(&self, snapshot: &Snapshot, version: &FileVersion) {
+        let whole = |proof: &&Arc<NewProof>| proof.size == version.size;
+        let Some(proof) = snapshot.proof.as_ref().filter(whole) else {
+            return;
+        };
+        let id = version.id.as_ref();
+        let Some(record) = id.and_then(|id| self.records.known(id)) else {
+            return;
+        };
+        if let Some(proof) = proof.end(snapshot).await {
+            *record.proof.lock().await = Some(Arc::new(proof));
+        }
+    }
+}
