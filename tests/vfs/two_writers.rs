@@ -241,10 +241,15 @@ async fn a_directory_rename_loses_nothing_that_another_wrote_since_it_was_listed
         let vfs = mount(&server, settings).await;
         let d = ino(&vfs, Ino::ROOT, "d").await;
         assert_eq!(names(&vfs, d).await, ["f", "g"]);
+        put(&vfs, d, "k", b"by A").await;
+        stored(&vfs).await;
         upload(&b, "d/f", b"new by B").await;
         upload(&b, "d/h", b"more by B").await;
+        upload(&b, "d/k", b"over that of A").await;
         drop(mv(&vfs, "d", "e").await);
         drop(vfs.drain().await);
+        found_in_either(&server, "k", b"over that of A").await;
+        assert!(is_somewhere(&server, b"by A").await);
         found_in_either(&server, "f", b"new by B").await;
         found_in_either(&server, "h", b"more by B").await;
         found_in_either(&server, "g", b"old").await;

@@ -1,4 +1,5 @@
-//! Other clients' versions that contents of this mount have covered: nobody here has decided that they may go.
+//! Other clients' versions that contents of this mount have covered, and those shown here that others have covered
+//! before they were renamed with their directory: nobody here has decided that they may go.
 //!
 //! They are in the log, and a purge of their names leaves them, hidden, with what is older. Where they are too many to
 //! be kept in mind, the oldest are forgotten, and go with what was seen.
@@ -29,7 +30,7 @@ impl Contested {
         self.all.lock()
     }
 
-    /// A version was covered by content.
+    /// A version was covered, and nobody was shown by what.
     pub(in crate::vfs) fn add(&self, id: &FileId) {
         self.all().insert(id.clone(), ());
     }

@@ -110,7 +110,11 @@ impl Vfs {
             match result {
                 Ok(Some((row, id, copy))) => {
                     // Only what is known here has to follow; all else is listed when somebody asks.
-                    if self.knows(row.name.as_str()) {
+                    if let Some(shown) = self.known(row.name.as_str()) {
+                        // Nobody here has seen that it was overwritten, so nobody has decided that it may go.
+                        if let Some(shown) = shown.filter(|shown| *shown != id) {
+                            self.shared.contested.add(&shown);
+                        }
                         let name = row.name.as_str().to_owned();
                         copies.known.insert(name, Copied { source: id, copy });
                     }
@@ -123,16 +127,16 @@ impl Vfs {
         first.map_or(Ok(copied), Err)
     }
 
-    /// Whether there is a node for an object, or for the directory whose marker it is.
-    fn knows(&self, full: &str) -> bool {
+    /// Of an object for which, or for the directory whose marker it is, there is a node: the version that this shows.
+    fn known(&self, full: &str) -> Option<Option<FileId>> {
         let path = self.within(full);
         let path = path.strip_suffix(MARKER).unwrap_or(path);
         let path = path.trim_end_matches('/');
         let tree = self.tree();
-        let known = tree
-            .locate(path)
-            .and_then(|(parent, name)| tree.child(parent, &name));
-        known.is_some()
+        let (parent, name) = tree.locate(path)?;
+        let known = tree.child(parent, &name)?;
+        let object = tree.get(known).ok().and_then(|node| node.object());
+        Some(object.and_then(|object| Some(object.state.stored()?.id.clone())))
     }
 
     async fn copy_row(
