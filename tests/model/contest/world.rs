@@ -162,6 +162,16 @@ impl World {
         }
     }
 
+    /// A removal has failed: the open file may still have this name, or none.
+    fn slot_may_leave(&mut self, name: &str) {
+        if self.slot_is(name)
+            && let Some(slot) = &mut self.slot
+        {
+            // With two names nothing that it is told is taken for stored under one.
+            slot.names.push(name.to_owned());
+        }
+    }
+
     /// What was written to the open file is stored, or may be at any time.
     fn slot_stores(&mut self) {
         let names = self.slot.iter().flat_map(|slot| &slot.names);
@@ -228,17 +238,18 @@ impl World {
                 }
                 self.slot = None;
             }
-            (Ours::Remove { name }, Told::Done(done)) => {
-                match done {
-                    Ok(()) => self.truth.removed(name, of(name)),
-                    Err(Error::NotFound) => {}
-                    Err(_) => {
-                        self.truth.touched(name);
-                        self.truth.removals_waited_for(parent(name), false);
-                    }
+            (Ours::Remove { name }, Told::Done(done)) => match done {
+                Ok(()) => {
+                    self.truth.removed(name, of(name));
+                    self.slot_leaves(name);
                 }
-                self.slot_leaves(name);
-            }
+                Err(Error::NotFound) => self.slot_leaves(name),
+                Err(_) => {
+                    self.truth.touched(name);
+                    self.truth.removals_waited_for(parent(name), false);
+                    self.slot_may_leave(name);
+                }
+            },
             (Ours::Rename { from, to, .. }, Told::Done(done))
                 if from != to && !nothing_done(&done) =>
             {
