@@ -214,6 +214,25 @@ async fn a_rename_over_what_another_wrote_meanwhile_keeps_both() {
     }
 }
 
+/// It moves what is there, and that covers what this mount has stored: nobody asked for that to go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_of_what_another_wrote_over_ours_leaves_ours() {
+    for settings in each_removal() {
+        let settings = Settings {
+            metadata_ttl: Duration::from_nanos(1),
+            ..settings
+        };
+        let (server, vfs, b) = both(settings).await;
+        put(&vfs, Ino::ROOT, "a", b"by A").await;
+        upload(&b, "a", b"over that of A").await;
+        mv(&vfs, "a", "z").await.unwrap();
+        stored(&vfs).await;
+        assert_eq!(shown(&server, "z").await, Some(b"over that of A".to_vec()));
+        assert_eq!(shown(&server, "a").await, None);
+        assert!(is_somewhere(&server, b"by A").await);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rename_that_may_not_replace_gives_way_to_what_another_made_meanwhile() {
     let (server, vfs, b) = both(settings()).await;

@@ -97,18 +97,22 @@ impl Vfs {
             Some((_, chain)) => unseen_below(&chain.top.believed, below, own),
             None => below.len(),
         };
-        let contested = |row: &FileVersion| {
-            let id = row.id.as_ref();
-            id.is_some_and(|id| self.shared.contested.has(id))
+        // Of what was renamed, the newest may be what another client put over a version of this mount.
+        let over_ours = leaving.renamed && below.first().is_some_and(|top| !own(top));
+        let stays = |row: &FileVersion| {
+            let contested = row
+                .id
+                .as_ref()
+                .is_some_and(|id| self.shared.contested.has(id));
+            contested || over_ours && row.action == Action::Upload && own(row)
         };
         let seen_down_to = below[..seen_down_to]
             .iter()
-            .position(contested)
+            .position(stays)
             .unwrap_or(seen_down_to);
-        let unseen = seen_down_to < below.len();
-        if unseen {
+        if seen_down_to < below.len() {
             warn!(
-                "{:?}: another client has written it meanwhile; its version stays, hidden, with what is older",
+                "{:?}: another client has written it meanwhile; what was covered by that stays, hidden, with what is older",
                 self.within(full)
             );
         }

@@ -46,6 +46,8 @@ pub(in crate::vfs) struct Leaving {
     pub(in crate::vfs) seen: Vec<FileId>,
     /// A version that goes once the name is hidden, and nobody came between.
     pub(in crate::vfs) twin: Option<FileId>,
+    /// It was renamed: what it shows lives on, and nobody asked for anything else to go.
+    pub(in crate::vfs) renamed: bool,
 }
 
 impl Removal {
@@ -100,6 +102,7 @@ impl Vfs {
                 let leaving = Leaving {
                     believed: Some(stored.id.clone()),
                     lost: lost.clone(),
+                    renamed: true,
                     ..Leaving::default()
                 };
                 if *content_lives_on {
