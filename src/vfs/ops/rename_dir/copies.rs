@@ -17,7 +17,7 @@ use crate::vfs::attr;
 use crate::vfs::names::name::{self, MARKER};
 use crate::vfs::state::{Hash, Maker, Stored};
 use crate::vfs::versions::removal::Removal;
-use crate::vfs::{Error, Vfs};
+use crate::vfs::{Error, Ino, Vfs};
 
 /// Copies, and then removals, of one directory's rename at once: as many as the client makes.
 pub(super) const AT_ONCE: usize = 64;
@@ -110,9 +110,9 @@ impl Vfs {
             match result {
                 Ok(Some((row, id, copy))) => {
                     // Only what is known here has to follow; all else is listed when somebody asks.
-                    if let Some(shown) = self.known(row.name.as_str()) {
+                    if let Some(known) = self.known(row.name.as_str()) {
                         // Nobody here has seen that it was overwritten, so nobody has decided that it may go.
-                        if let Some(shown) = shown.filter(|shown| *shown != id) {
+                        if let Some(shown) = self.version_of(known).filter(|shown| *shown != id) {
                             self.shared.contested.add(&shown);
                         }
                         let name = row.name.as_str().to_owned();
@@ -127,16 +127,20 @@ impl Vfs {
         first.map_or(Ok(copied), Err)
     }
 
-    /// Of an object for which, or for the directory whose marker it is, there is a node: the version that this shows.
-    fn known(&self, full: &str) -> Option<Option<FileId>> {
+    /// The node of an object, or of the directory whose marker it is.
+    fn known(&self, full: &str) -> Option<Ino> {
         let path = self.within(full);
         let path = path.strip_suffix(MARKER).unwrap_or(path);
         let path = path.trim_end_matches('/');
         let tree = self.tree();
         let (parent, name) = tree.locate(path)?;
-        let known = tree.child(parent, &name)?;
-        let object = tree.get(known).ok().and_then(|node| node.object());
-        Some(object.and_then(|object| Some(object.state.stored()?.id.clone())))
+        tree.child(parent, &name)
+    }
+
+    fn version_of(&self, known: Ino) -> Option<FileId> {
+        let tree = self.tree();
+        let stored = tree.get(known).ok()?.object()?.state.stored()?;
+        Some(stored.id.clone())
     }
 
     async fn copy_row(
