@@ -122,3 +122,32 @@ async fn fsync_of_a_directory_tells_when_it_cannot_know() {
     let shows = shown(&server, "f").await;
     assert!(told.is_err(), "{told:?} {shows:?}");
 }
+
+/// Only a hide marker that lies above a version tells that it was removed; that of an earlier removal lies under it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_shows_again_is_there_whatever_was_removed_before() {
+    let server = server();
+    let b = client(&server).await;
+    let brief = Settings {
+        metadata_ttl: Duration::from_nanos(1),
+        ..settings()
+    };
+    let vfs = mount(&server, brief).await;
+    put(&vfs, Ino::ROOT, "f", b"by A").await;
+    rm(&vfs, "f").await.unwrap();
+    stored(&vfs).await;
+    upload(&b, "f", b"by B").await;
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"by B");
+    // Both remove it; B is first, and brings it back.
+    server.set_faults(&["hide_file:stall=1:1"]).unwrap();
+    let removing = tokio::spawn({
+        let vfs = vfs.clone();
+        async move { rm(&vfs, "f").await }
+    });
+    held(&server, "b2_hide_file").await;
+    hide(&b, "f").await;
+    removing.await.unwrap().unwrap();
+    stored(&vfs).await;
+    delete_newest(&b, "f").await;
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"by B");
+}

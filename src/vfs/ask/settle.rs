@@ -139,7 +139,9 @@ impl Vfs {
             (doubts, tree.gone.marker(full))
         };
         if doubts {
-            if let Some(marker) = marker
+            // One that lies under it is of an earlier removal, and hides nothing of it.
+            let hides = |marker: &FileId| seen.position(marker).is_none_or(|at| at == 0);
+            if let Some(marker) = marker.filter(hides)
                 && self.has_version(&marker, full).await?
             {
                 return Ok(None);
