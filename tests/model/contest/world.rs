@@ -88,6 +88,8 @@ fn theirs_token(token: u32) -> Vec<u8> {
 struct Slot {
     /// Its name; more than one after a rename that failed.
     names: Vec<String>,
+    /// It may have none of them any more: what it is told is not taken for stored.
+    doubtful: bool,
     written: bool,
     /// B has changed its name: who renames it may rename B's file, and this one takes its name again when it is written.
     contested: bool,
@@ -152,9 +154,10 @@ impl World {
         slot.is_some_and(|slot| slot.names.iter().any(|at| at == name))
     }
 
-    /// The open file does not have this name.
+    /// The open file does not have this name, and where it is the one of several that it had, none any more.
     fn slot_leaves(&mut self, name: &str) {
         if let Some(slot) = &mut self.slot {
+            slot.doubtful |= slot.names.len() > 1;
             slot.names.retain(|at| at != name);
             if slot.names.is_empty() {
                 self.slot = None;
@@ -167,8 +170,7 @@ impl World {
         if self.slot_is(name)
             && let Some(slot) = &mut self.slot
         {
-            // With two names nothing that it is told is taken for stored under one.
-            slot.names.push(name.to_owned());
+            slot.doubtful = true;
         }
     }
 
@@ -187,7 +189,7 @@ impl World {
             return;
         };
         slot.written = false;
-        if let [name] = slot.names.as_slice() {
+        if let ([name], false) = (slot.names.as_slice(), slot.doubtful) {
             let name = name.clone();
             self.truth.told(&name, content);
         } else {
@@ -220,6 +222,7 @@ impl World {
             (Ours::Open { name }, Told::Done(done)) => {
                 self.slot = done.is_ok().then(|| Slot {
                     names: vec![(*name).to_owned()],
+                    doubtful: false,
                     written: false,
                     contested: false,
                 });
