@@ -38,19 +38,27 @@ pub(in crate::vfs) fn between(
         return Between::Unlisted;
     };
     let mut content = false;
-    for row in &versions.rows[at + 1..] {
+    let below = &versions.rows[at + 1..];
+    let before = |row: &FileVersion| {
+        let mut before = chain.before.iter();
+        before.find(|(made, _)| row.id.as_ref() == Some(made))
+    };
+    for (at, row) in below.iter().enumerate() {
         let Some(id) = &row.id else { continue };
         if believed.contains(id) {
             return Between::Nothing;
         }
-        content |= chain
-            .before
-            .iter()
-            .any(|(made, holds)| made == id && *holds);
+        content |= before(row).is_some_and(|(_, holds)| *holds);
         match row.action {
             _ if own(id) => {}
-            // Nothing was believed to be there, or new bytes are no return of old ones.
-            Action::Hide if believed.is_empty() || content => return Between::Nothing,
+            // New bytes are no return of old ones.
+            Action::Hide if content => return Between::Nothing,
+            // Nothing was believed to be there, and nothing of this mount's lies under it.
+            Action::Hide
+                if believed.is_empty() && !below[at..].iter().any(|row| before(row).is_some()) =>
+            {
+                return Between::Nothing;
+            }
             Action::Hide => return Between::Removed,
             Action::Upload if content => return Between::Under(Box::new(row.clone())),
             Action::Upload => return Between::Theirs(Box::new(row.clone())),
@@ -192,6 +200,29 @@ mod tests {
                 "{rows:?} {believed:?}"
             );
         }
+    }
+
+    /// A new file, and an attribute copy of it: a hide marker between them came when it was there.
+    #[test]
+    fn a_hide_marker_over_what_was_made_before_is_a_removal() {
+        use Action::{Hide, Upload};
+        let deed = |made, act| Deed {
+            full: "f".to_owned(),
+            act,
+            made: id(made),
+            believed: Vec::new(),
+            lost: Vec::new(),
+            twin: None,
+            delta: Delta::default(),
+        };
+        let mut chain = Chain::new(deed(101, Act::Attributes(crate::vfs::Ino::ROOT)));
+        chain.before.push((id(100), true));
+        let own = |one: &FileId| *one == id(100) || *one == id(101);
+        let verdict = |rows: &[(u32, Action)]| between(&versions(rows, true), &chain, own);
+        let removed = [(101, Upload), (1, Hide), (100, Upload)];
+        assert_eq!(verdict(&removed), Between::Removed);
+        let new = [(101, Upload), (100, Upload), (1, Hide), (2, Upload)];
+        assert_eq!(verdict(&new), Between::Nothing);
     }
 
     proptest! {
