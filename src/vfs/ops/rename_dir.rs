@@ -28,7 +28,7 @@ pub(in crate::vfs) mod failed;
 mod late;
 
 use below::{Below, PAGE};
-use copies::{Copied, Copies};
+use copies::{Copied, Copies, CopyOf};
 use failed::FailedMove;
 
 /// One rename of a directory.
@@ -46,13 +46,19 @@ struct Rebased {
     /// Versions that files had before, which this mount has made.
     own: HashMap<FileId, Stored>,
     /// Copies of other versions than those that were known.
-    others: Vec<(Ino, FileVersion)>,
+    others: Vec<(Ino, Box<FileVersion>)>,
 }
 
 impl Move<'_> {
     fn new_name(&self, row: &FileVersion) -> String {
         let beneath = &row.name.as_str()[self.ends.from.len()..];
         format!("{}{beneath}", self.ends.to)
+    }
+
+    /// Whether this is the marker of the directory itself, under its new name.
+    fn is_marker(&self, copy: &FileVersion) -> bool {
+        let last = copy.name.as_str().strip_prefix(&*self.ends.to);
+        last.is_some_and(|last| last.is_empty() || last == MARKER)
     }
 
     /// Whether a row below the new name is the copy of a version.
@@ -96,14 +102,19 @@ impl Vfs {
                 return Err(error);
             }
         };
-        if !Self::has_marker(&copies, ends)
+        if !copies.marker
             && let Some(replaced) = ends.replaced.filter(|_| !this.resumed)
         {
             // What is in it now implies it; its attributes are those of the directory that goes.
             self.remove_replaced_marker(replaced, &ends.to).await?;
         }
-        let Rebased { own, others } = self.rebase(ends, this.resumed, &copies)?;
-        let Copies { sources, late, .. } = copies;
+        let Copies {
+            known,
+            sources,
+            late,
+            ..
+        } = copies;
+        let Rebased { own, others } = self.rebase(ends, this.resumed, known)?;
         // The old name leads nowhere now, also for listings that go on showing it.
         let departure = Departure::begin(self, &ends.from);
         self.edit(ends)?;
@@ -257,12 +268,6 @@ impl Vfs {
             .await
     }
 
-    fn has_marker(copies: &Copies, ends: &Ends) -> bool {
-        let marker = format!("{}{MARKER}", ends.to);
-        let mut names = copies.known.values().map(|known| known.copy.name.as_str());
-        names.any(|name| name == marker || name == ends.to)
-    }
-
     async fn remove_replaced_marker(&self, replaced: Ino, full: &str) -> Result<(), Error> {
         let marker = {
             let tree = self.tree();
@@ -284,7 +289,12 @@ impl Vfs {
     }
 
     /// Points every known file below the directory to its copy.
-    fn rebase(&self, ends: &Ends, resumed: bool, copied: &Copies) -> Result<Rebased, Error> {
+    fn rebase(
+        &self,
+        ends: &Ends,
+        resumed: bool,
+        mut copied: HashMap<String, Copied>,
+    ) -> Result<Rebased, Error> {
         let mut rebased = Rebased::default();
         let mut stale = Vec::new();
         let mut tree = self.tree();
@@ -294,8 +304,11 @@ impl Vfs {
             let full = self.full(&path);
             let node = tree.get_mut(ino)?;
             if let Some(dir) = node.dir_mut() {
-                let marker = copied.known.get(&format!("{full}{MARKER}"));
-                let Some(Copied { source, copy }) = marker.or_else(|| copied.known.get(&full))
+                let marker = copied.remove(&format!("{full}{MARKER}"));
+                let Some(Copied {
+                    source,
+                    copy: CopyOf::Other(copy),
+                }) = marker.or_else(|| copied.remove(&full))
                 else {
                     continue;
                 };
@@ -305,7 +318,7 @@ impl Vfs {
                     Marker::Absent | Marker::Uncertain => None,
                 };
                 match (known, copy.id.clone()) {
-                    (Some(object), Some(id)) if object.id == *source => {
+                    (Some(object), Some(id)) if object.id == source => {
                         let ours = copy.name.as_str().ends_with(MARKER);
                         *object = MarkerObject {
                             id,
@@ -313,7 +326,7 @@ impl Vfs {
                             uploaded_ms: copy.uploaded_ms,
                         };
                     }
-                    _ => rebased.others.push((ino, copy.clone())),
+                    _ => rebased.others.push((ino, copy)),
                 }
                 continue;
             }
@@ -324,16 +337,24 @@ impl Vfs {
                 // Not stored yet, and nothing lies under its name.
                 continue;
             };
-            let Some(Copied { source, copy }) = copied.known.get(&full) else {
-                stale.push(ino); // listed, or removed by somebody else, meanwhile
-                continue;
+            let (source, copy) = match copied.remove(&full) {
+                Some(Copied { source, copy }) => (source, copy),
+                None => {
+                    stale.push(ino); // listed, or removed by somebody else, meanwhile
+                    continue;
+                }
             };
-            if *source != old.id {
+            let stored = match copy {
+                CopyOf::Shown(stored) => Some(stored).filter(|_| source == old.id),
                 // Another client's version was copied.
-                rebased.others.push((ino, copy.clone()));
-                continue;
-            }
-            let Some(mut stored) = Stored::of(copy, Maker::Other) else {
+                CopyOf::Other(copy) if source != old.id => {
+                    rebased.others.push((ino, copy));
+                    continue;
+                }
+                CopyOf::Other(copy) => Stored::of(&copy, Maker::Other),
+            };
+            let Some(mut stored) = stored else {
+                stale.push(ino);
                 continue;
             };
             stored.learn(old.sha1());
@@ -362,7 +383,7 @@ impl Vfs {
 
     /// Where another client's version was copied, it is what the new name shows. What has unsent bytes keeps its name:
     /// its next version covers the other one, and the log says so.
-    fn take_others(&self, others: Vec<(Ino, FileVersion)>) {
+    fn take_others(&self, others: Vec<(Ino, Box<FileVersion>)>) {
         let mut tree = self.tree();
         for (ino, copy) in others {
             let Ok(node) = tree.get(ino) else { continue };

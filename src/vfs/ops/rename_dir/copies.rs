@@ -27,6 +27,8 @@ pub(super) const AT_ONCE: usize = 64;
 pub(super) struct Copies {
     /// What names that are known here have become: by the full names that they had.
     pub(super) known: HashMap<String, Copied>,
+    /// Whether the directory's own marker is among them.
+    pub(super) marker: bool,
     /// All sources, where they were one page.
     pub(super) sources: Option<Vec<FileVersion>>,
     /// Sources besides, of which the listing did not show what this mount has stored.
@@ -36,7 +38,15 @@ pub(super) struct Copies {
 /// A version, and its copy.
 pub(super) struct Copied {
     pub(super) source: FileId,
-    pub(super) copy: FileVersion,
+    pub(super) copy: CopyOf,
+}
+
+/// What is kept of a copy until the whole directory has moved: as little as will do, for there may be a million.
+pub(super) enum CopyOf {
+    /// Of the version that a file here shows.
+    Shown(Stored),
+    /// Of another one, or of a marker.
+    Other(Box<FileVersion>),
 }
 
 impl Vfs {
@@ -111,10 +121,16 @@ impl Vfs {
                 Ok(Some((row, id, copy))) => {
                     // Only what is known here has to follow; all else is listed when somebody asks.
                     if let Some(known) = self.known(row.name.as_str()) {
+                        copies.marker |= this.is_marker(&copy);
+                        let shown = self.version_of(known);
+                        let same = shown.as_ref() == Some(&id);
                         // Nobody here has seen that it was overwritten, so nobody has decided that it may go.
-                        if let Some(shown) = self.version_of(known).filter(|shown| *shown != id) {
+                        if let Some(shown) = shown.filter(|_| !same) {
                             self.shared.contested.add(&shown);
                         }
+                        let short = Stored::of(&copy, Maker::Other).filter(|_| same);
+                        let copy =
+                            short.map_or_else(|| CopyOf::Other(Box::new(copy)), CopyOf::Shown);
                         let name = row.name.as_str().to_owned();
                         copies.known.insert(name, Copied { source: id, copy });
                     }
