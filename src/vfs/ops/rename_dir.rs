@@ -337,12 +337,9 @@ impl Vfs {
                 // Not stored yet, and nothing lies under its name.
                 continue;
             };
-            let (source, copy) = match copied.remove(&full) {
-                Some(Copied { source, copy }) => (source, copy),
-                None => {
-                    stale.push(ino); // listed, or removed by somebody else, meanwhile
-                    continue;
-                }
+            let Some(Copied { source, copy }) = copied.remove(&full) else {
+                stale.push(ino); // listed, or removed by somebody else, meanwhile
+                continue;
             };
             let stored = match copy {
                 CopyOf::Shown(stored) => Some(stored).filter(|_| source == old.id),
