@@ -315,7 +315,9 @@ async fn a_storm_of_everything_loses_nothing() {
             "upload:reset-mid:3",
             "upload:503:3",
             "download:truncate/0.2",
-            "*:401:2",
+            // Not of any call: an authorization that is refused is final.
+            "upload:401:1",
+            "download:401:1",
             "list:500/0.05",
             "*:429/0.05",
         ],
