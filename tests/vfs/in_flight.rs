@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 
-use super::history::until;
+use super::history::{chmod, held, until};
 use super::write_back::*;
 use super::*;
 
@@ -223,4 +223,65 @@ fn settings_of_a_reader() -> Settings {
         read_only: true,
         ..settings()
     }
+}
+
+/// B2 shows a version before this mount has its answer: it is this mount's own all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_listed_before_its_upload_is_answered_is_no_other_file() {
+    let server = server();
+    let always = Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    };
+    let vfs = mount(&server, always).await;
+    let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
+    let ino = attr.ino;
+    vfs.write(fh, 0, Bytes::from_static(b"one ")).await.unwrap();
+    server.set_faults(&["upload:late=1:1"]).unwrap();
+    let storing = tokio::spawn({
+        let vfs = vfs.clone();
+        async move { vfs.fsync(fh, false).await }
+    });
+    held(&server, "b2_upload_file").await;
+    drop(vfs.lookup(Ino::ROOT, os("another")).await);
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["f"]);
+    assert_eq!(vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino, ino);
+    assert!(!storing.is_finished(), "the answer is on its way");
+    storing.await.unwrap().unwrap();
+    assert_eq!(vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino, ino);
+    vfs.write(fh, 4, Bytes::from_static(b"two")).await.unwrap();
+    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    vfs.fsync(fh, false).await.unwrap();
+    vfs.release(fh);
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(seen(&server, "f").await, None);
+}
+
+/// Nor is a copy of it with changed attributes, whoever has it open.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_listed_before_its_attributes_are_acknowledged_is_no_other_file() {
+    let server = server();
+    let always = Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    };
+    let vfs = mount(&server, always).await;
+    let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
+    vfs.write(fh, 0, Bytes::from_static(b"one ")).await.unwrap();
+    vfs.fsync(fh, false).await.unwrap();
+    server.set_faults(&["copy_file:late=1:1"]).unwrap();
+    chmod(&vfs, attr.ino, 0o600).await;
+    held(&server, "b2_copy_file").await;
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["f"]);
+    let found = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
+    assert_eq!(found, attr.ino);
+    until("the copy's answer", async || vfs.pending().files == 0).await;
+    let found = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
+    assert_eq!(found, attr.ino);
+    vfs.write(fh, 4, Bytes::from_static(b"two")).await.unwrap();
+    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    vfs.fsync(fh, false).await.unwrap();
+    vfs.release(fh);
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(seen(&server, "f").await, None);
 }

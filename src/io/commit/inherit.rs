@@ -24,11 +24,9 @@ pub(in crate::io) struct NewProof {
 }
 
 impl NewProof {
-    /// For a version of this size made of `base`; `None` where either is larger than what is compared, or nothing is known.
+    /// For a version of this size made of `base`; `None` where either is larger than what is compared.
     pub(in crate::io) fn begin(size: u64, base: Option<&Arc<Record>>) -> Option<Arc<Self>> {
-        let base = base.filter(|base| size <= CHECKED && base.size <= CHECKED)?;
-        let proven = base.proof.try_lock().is_ok_and(|proof| proof.is_some());
-        (proven || base.sha1().is_some()).then_some(())?;
+        base.filter(|base| size <= CHECKED && base.size <= CHECKED)?;
         let blocks = vec![None; size.div_ceil(BLOCK) as usize];
         let blocks = Mutex::new(blocks);
         Some(Arc::new(Self { size, blocks }))
@@ -38,27 +36,48 @@ impl NewProof {
         block * BLOCK..((block + 1) * BLOCK).min(self.size)
     }
 
-    /// A range is being sent. Blocks at its ends, of which other parts have the rest, are put together for this.
-    pub(in crate::io) async fn learn(
-        &self,
-        engine: &Engine,
-        snapshot: &Snapshot,
-        range: Range<u64>,
-        sent: &Payload,
-    ) {
-        for block in cache::blocks_of(&range) {
+    /// A range is being sent: its blocks are known, but for those at its ends of which other parts have the rest.
+    pub(in crate::io) async fn learn(&self, range: &Range<u64>, sent: &Payload) {
+        for block in cache::blocks_of(range) {
             let bytes = self.bytes_of(block);
-            let hash = if range.start <= bytes.start && bytes.end <= range.end {
+            if range.start <= bytes.start && bytes.end <= range.end {
                 let within = bytes.start - range.start..bytes.end - range.start;
-                Some(short_hash([&Bytes::from(sent.copy(&within))]))
-            } else {
-                Self::short_of(engine, snapshot, &bytes).await
-            };
-            self.blocks.lock()[block as usize] = hash;
+                let hash = short_hash([&Bytes::from(sent.copy(&within))]);
+                self.blocks.lock()[block as usize] = Some(hash);
+            }
+            // Others are to be served meanwhile.
+            tokio::task::yield_now().await;
         }
     }
 
-    /// The short hash of a block that has no part for itself; the way may be bad for a while.
+    /// The proof of the version that was made, if the base was compared: by what was sent, because a block is the base's,
+    /// or by what both have of it.
+    async fn end(&self, engine: &Engine, snapshot: &Snapshot) -> Option<Proof> {
+        let base = snapshot.base.as_ref()?;
+        // Not compared for this: that takes all of it.
+        let proven = base.proof.lock().await.clone()?;
+        let learned = self.blocks.lock().clone();
+        let mut all = Vec::with_capacity(learned.len());
+        for (known, block) in learned.into_iter().zip(0..) {
+            let bytes = self.bytes_of(block);
+            let same = || {
+                let bounds = cache::bytes_of(base, &(block..block + 1)) == bytes;
+                let held = bounds && snapshot.holds(base, &bytes);
+                held.then(|| proven.0.get(block as usize).copied())
+                    .flatten()
+            };
+            all.push(match known.or_else(same) {
+                Some(hash) => hash,
+                None if snapshot.only_of(base, &bytes) => {
+                    Self::short_of(engine, snapshot, &bytes).await?
+                }
+                None => return None,
+            });
+        }
+        Some(Proof(all))
+    }
+
+    /// The short hash of a block that parts have together; the way may be bad for a while.
     async fn short_of(engine: &Engine, snapshot: &Snapshot, block: &Range<u64>) -> Option<u64> {
         for _ in 0..3 {
             match snapshot.read_little(engine, block).await {
@@ -68,24 +87,6 @@ impl NewProof {
             }
         }
         None
-    }
-
-    /// The proof of the version that was made, if every block is known: by what was sent, or because it is the base's.
-    pub(in crate::io) async fn end(&self, snapshot: &Snapshot) -> Option<Proof> {
-        let base = snapshot.base.as_ref()?;
-        let proven = base.proof.lock().await.clone()?;
-        let learned = self.blocks.lock().clone();
-        let all = learned.into_iter().zip(0..).map(|(known, block)| {
-            let bytes = self.bytes_of(block);
-            let same = || {
-                let bounds = cache::bytes_of(base, &(block..block + 1)) == bytes;
-                let held = bounds && snapshot.holds(base, &bytes);
-                held.then(|| proven.0.get(block as usize).copied())
-                    .flatten()
-            };
-            known.or_else(same)
-        });
-        all.collect::<Option<Vec<u64>>>().map(Proof)
     }
 }
 
@@ -100,7 +101,7 @@ impl Engine {
         let Some(record) = id.and_then(|id| self.records.known(id)) else {
             return;
         };
-        if let Some(proof) = proof.end(snapshot).await {
+        if let Some(proof) = proof.end(self, snapshot).await {
             *record.proof.lock().await = Some(Arc::new(proof));
         }
     }

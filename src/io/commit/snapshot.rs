@@ -228,8 +228,14 @@ impl Snapshot {
         Ok(payload)
     }
 
-    /// A copy of the bytes of a short range, checked as those of a payload are. It takes no memory of the budget: who has
-    /// taken a payload must not wait for more.
+    /// Whether what is stored of a range is all of one version.
+    pub(in crate::io) fn only_of(&self, record: &Arc<Record>, range: &Range<u64>) -> bool {
+        self.cut(range)
+            .all(|span| !matches!(span, Span::Stored(stored) if stored.record != *record))
+    }
+
+    /// A copy of the bytes of a short range, checked as those of a payload are. It takes no memory of the budget: it
+    /// is little, and nobody is to wait for it.
     pub(in crate::io) async fn read_little(
         &self,
         engine: &Engine,

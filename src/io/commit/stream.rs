@@ -397,7 +397,7 @@ impl Engine {
             let payload = snapshot.payload(self, range.clone()).await?;
             let learned = async {
                 if let Some(proof) = &snapshot.proof {
-                    proof.learn(self, snapshot, range, &payload).await;
+                    proof.learn(&range, &payload).await;
                 }
             };
             let sent = self.client.upload_part(large, number, payload.clone());

@@ -4,7 +4,7 @@
 //! stays while it is linked, or the kernel refers to it, or it is open, or it holds unsent bytes.
 //! Everything here is memory work under one mutex; nothing waits, nothing talks to B2.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -49,6 +49,8 @@ pub(in crate::vfs) struct Tree {
     /// Inodes that have lost their names to other clients, by the paths that they had; what is written to them is
     /// stored there (`displaced`).
     pub(in crate::vfs) displaced: HashMap<Ino, Box<str>>,
+    /// Files of which B2 is making a copy with changed attributes: it may be listed before this mount has its id.
+    pub(in crate::vfs) copying: HashSet<Ino>,
     lately: Lately,
     /// Names removed here a moment ago.
     pub(in crate::vfs) gone: Gone,
@@ -73,6 +75,7 @@ impl Tree {
             leaving: Leaving::default(),
             accessed: AccessTimes::default(),
             displaced: HashMap::new(),
+            copying: HashSet::new(),
             lately: Lately::default(),
             gone: Gone::default(),
             unsettled: Vec::new(),

@@ -18,6 +18,22 @@ use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::Stored;
 use crate::vfs::{Error, Ino, Vfs};
 
+/// While it lives, rows of a file's name tell nothing that this mount will not know better in a moment.
+struct Copying<'a>(&'a Vfs, Ino);
+
+impl<'a> Copying<'a> {
+    fn new(vfs: &'a Vfs, ino: Ino) -> Self {
+        vfs.tree().copying.insert(ino);
+        Self(vfs, ino)
+    }
+}
+
+impl Drop for Copying<'_> {
+    fn drop(&mut self) {
+        self.0.tree().copying.remove(&self.1);
+    }
+}
+
 impl Vfs {
     /// How long an attribute change waits: until the content goes, which takes it along, or briefly.
     pub(in crate::vfs) fn attributes_delay(&self, dirty: bool) -> Duration {
@@ -74,6 +90,7 @@ impl Vfs {
                 (target, old)
             };
             let version = old.version();
+            let _copying = Copying::new(self, ino);
             let copied = self.shared.io.copy(&version, &target, Covered::GiveWay);
             match copied.await {
                 Ok(copy) => return self.copied_to_itself(ino, &full, &old, &copy),

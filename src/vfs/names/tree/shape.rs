@@ -83,7 +83,7 @@ impl Tree {
                 children.any(|child| self.newer_than(*child, began))
             })
         };
-        node.local() || node.changed > began || below()
+        node.local() || self.copying.contains(&ino) || node.changed > began || below()
     }
 
     /// All nodes of a subtree, the root of it first.
