@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, error::ErrorKind};
 
-use crate::config::{self, Config, Layer, Size, Span};
+use crate::config::{self, Config, Layer, Period, Size};
 use crate::emulator;
 use crate::mount::{self, background};
 
@@ -87,7 +87,7 @@ struct EmulatorOptions {
     emulator_listen: Option<SocketAddr>,
     /// Time that the emulator adds to every answer, 50ms say
     #[arg(long, value_name = "TIME")]
-    emulator_latency: Option<Span>,
+    emulator_latency: Option<Period>,
     /// Bytes per second of each of the emulator's connections, 20MiB say
     #[arg(long, value_name = "SIZE")]
     emulator_bandwidth: Option<Size>,

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub use options::Layer;
 pub use values::{
-    Count, Endpoint, Id, Key, LargeFile, Memory, PartSize, Prefix, Removal, Rights, Size, Span,
-    Switch, Umask, Word, WriteBack, Wrong,
+    Count, DeleteHow, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period, Prefix, Rights,
+    Size, Switch, Umask, Word, WriteBack, Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -290,7 +290,7 @@ fn account(layer: &mut Layer, file: Option<&Path>, places: &[PathBuf]) -> Result
     let Some(Word(key_id)) = layer.account_id.take() else {
         return Err(missing("accountId", "B2_APPLICATION_KEY_ID"));
     };
-    let Some(Key(key)) = layer.key.take() else {
+    let Some(KeySecret(key)) = layer.key.take() else {
         return Err(missing("applicationKey", "B2_APPLICATION_KEY"));
     };
     Ok(Account::Real {

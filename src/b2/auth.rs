@@ -21,7 +21,7 @@ use super::call::Call;
 use super::calls::Tries;
 use super::counters::Counting;
 use super::http::{Http, secret_header};
-use super::retry::Failure;
+use super::retry::FailedTry;
 use super::wire::{AllowedBucket, Authorized, Bucket, Buckets};
 use super::{Account, Client, Error, ErrorKind, Options};
 
@@ -103,7 +103,7 @@ async fn authorize_once(
     http: &Http,
     options: &Options,
     generation: u64,
-) -> Result<(Session, Allowed), Failure> {
+) -> Result<(Session, Allowed), FailedTry> {
     let pair = format!("{}:{}", options.key_id, options.key.expose());
     let basic = secret_header(&format!("Basic {}", BASE64_STANDARD.encode(pair)))?;
     let request = http

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::call::{Call, Places};
 use super::counters::Counting;
 use super::error::said;
-use super::retry::{Decision, Failure, Ladder};
+use super::retry::{Decision, FailedTry, Ladder};
 use super::{Client, Error, ErrorKind, FileVersion, Lost};
 
 /// Bytes that B2 copies in a second at least, or the copy counts as lost. Where it was ever measured it
@@ -103,7 +103,7 @@ impl Tries {
     pub(super) async fn again(
         &mut self,
         counting: &Counting,
-        failure: &Failure,
+        failure: &FailedTry,
     ) -> Result<bool, Error> {
         self.lost |= failure.may_have_worked();
         let decision = self
@@ -133,7 +133,7 @@ impl Tries {
     }
 
     /// The end of the call.
-    pub(super) fn error(&self, failure: &Failure) -> Error {
+    pub(super) fn error(&self, failure: &FailedTry) -> Error {
         let mut error = Error::failed(
             self.call,
             &self.subject,
@@ -163,7 +163,7 @@ impl Tries {
         })
     }
 
-    pub(super) fn log<T>(&self, began: Instant, outcome: &Result<T, Failure>) {
+    pub(super) fn log<T>(&self, began: Instant, outcome: &Result<T, FailedTry>) {
         if log::log_enabled!(log::Level::Debug) {
             let result = outcome.as_ref().map_or_else(said, |_| "ok".to_owned());
             log::debug!(
@@ -231,7 +231,7 @@ impl Client {
                 }
                 Err(_) if self.shared.pulse.last() > last => last = self.shared.pulse.last(),
                 Err(_) => {
-                    return Err(tries.error(&Failure::Network {
+                    return Err(tries.error(&FailedTry::Network {
                         sent: false,
                         detail: format!("no transfer has moved for {limit:.0?}"),
                     }));
@@ -241,7 +241,7 @@ impl Client {
     }
 
     /// Takes the verdict on a failed try: waits and renews, or ends the call.
-    pub(super) async fn again(&self, tries: &mut Tries, failure: &Failure) -> Result<(), Error> {
+    pub(super) async fn again(&self, tries: &mut Tries, failure: &FailedTry) -> Result<(), Error> {
         let renew = tries
             .again(&self.shared.counting, failure)
             .await
@@ -276,7 +276,7 @@ impl Client {
         &self,
         tries: &mut Tries,
         body: &Bytes,
-    ) -> Result<Result<T, Failure>, Error> {
+    ) -> Result<Result<T, FailedTry>, Error> {
         let shared = &self.shared;
         let waits = &shared.http.waits;
         let limit = match tries.call.facts().places {

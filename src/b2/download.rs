@@ -16,7 +16,7 @@ use super::call::Call;
 use super::calls::Tries;
 use super::http::{network, stalled};
 use super::name::encode;
-use super::retry::Failure;
+use super::retry::FailedTry;
 use super::{Client, Error, FileId};
 
 /// A running download. Broken and stalled connections are resumed at the byte reached.
@@ -72,7 +72,7 @@ impl Download {
             let failure = match timeout(limit, response.chunk()).await {
                 Ok(Ok(Some(chunk))) if chunk.is_empty() => continue,
                 Ok(Ok(Some(chunk))) => return Ok(Some(self.hand_out(chunk))),
-                Ok(Ok(None)) => Failure::Network {
+                Ok(Ok(None)) => FailedTry::Network {
                     sent: true,
                     detail: format!("the content ended {} bytes early", self.left()),
                 },
@@ -119,7 +119,7 @@ impl Download {
         }
     }
 
-    async fn open_once(&mut self, client: &Client) -> Result<Response, Failure> {
+    async fn open_once(&mut self, client: &Client) -> Result<Response, FailedTry> {
         let shared = &client.shared;
         let session = client.session();
         self.tries.generation = session.generation;
@@ -139,7 +139,7 @@ impl Download {
             );
         let limit = shared.http.waits.stall.min(self.tries.remaining());
         let response = shared.http.send(request, limit).await?;
-        check(&response, &self.rest).map_err(Failure::Nonsense)?;
+        check(&response, &self.rest).map_err(FailedTry::Nonsense)?;
         Ok(response)
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::call::Call;
-use super::retry::Failure;
+use super::retry::FailedTry;
 use super::{Account, FileId, FileInfo, Sha1};
 
 /// Why a call failed, as far as a caller decides by it (DESIGN §8).
@@ -79,13 +79,13 @@ impl Error {
     pub(super) fn failed(
         call: Call,
         subject: &str,
-        failure: &Failure,
+        failure: &FailedTry,
         attempts: u32,
         elapsed: Duration,
     ) -> Self {
         let kind = kind(call, failure);
         let (status, code) = match failure {
-            Failure::Refused(refusal) => (refusal.status, refusal.code.clone()),
+            FailedTry::Refused(refusal) => (refusal.status, refusal.code.clone()),
             _ => (0, String::new()),
         };
         let mut detail = said(failure);
@@ -140,12 +140,12 @@ impl Error {
     }
 }
 
-fn kind(call: Call, failure: &Failure) -> ErrorKind {
+fn kind(call: Call, failure: &FailedTry) -> ErrorKind {
     let refusal = match failure {
-        Failure::Network { .. } | Failure::Garbled(_) => return ErrorKind::Unavailable,
-        Failure::Mismatch(_) => return ErrorKind::Corrupt,
-        Failure::Nonsense(_) => return ErrorKind::Protocol,
-        Failure::Refused(refusal) => refusal,
+        FailedTry::Network { .. } | FailedTry::Garbled(_) => return ErrorKind::Unavailable,
+        FailedTry::Mismatch(_) => return ErrorKind::Corrupt,
+        FailedTry::Nonsense(_) => return ErrorKind::Protocol,
+        FailedTry::Refused(refusal) => refusal,
     };
     match (refusal.status, refusal.code.as_str()) {
         (_, "no_such_file" | "file_not_present") | (404, _) => ErrorKind::NotFound,
@@ -173,11 +173,13 @@ fn kind(call: Call, failure: &Failure) -> ErrorKind {
 }
 
 /// What B2 or the network said, without what to do.
-pub(super) fn said(failure: &Failure) -> String {
+pub(super) fn said(failure: &FailedTry) -> String {
     match failure {
-        Failure::Network { detail, .. } => detail.clone(),
-        Failure::Garbled(what) | Failure::Mismatch(what) | Failure::Nonsense(what) => what.clone(),
-        Failure::Refused(refusal) => {
+        FailedTry::Network { detail, .. } => detail.clone(),
+        FailedTry::Garbled(what) | FailedTry::Mismatch(what) | FailedTry::Nonsense(what) => {
+            what.clone()
+        }
+        FailedTry::Refused(refusal) => {
             let mut text = format!("B2 answered {}", refusal.status);
             if !refusal.code.is_empty() {
                 text.push(' ');
@@ -225,10 +227,10 @@ mod tests {
 
     use super::{Error, ErrorKind, kind};
     use crate::b2::call::Call;
-    use crate::b2::retry::{Failure, Refusal};
+    use crate::b2::retry::{FailedTry, Refusal};
 
-    fn refused(status: u16, code: &str) -> Failure {
-        Failure::Refused(Refusal {
+    fn refused(status: u16, code: &str) -> FailedTry {
+        FailedTry::Refused(Refusal {
             status,
             code: code.to_owned(),
             ..Refusal::default()

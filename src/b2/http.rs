@@ -16,7 +16,7 @@ use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, RequestBuilder, Response, Url, redirect, retry};
 use tokio::time::timeout;
 
-use super::retry::{Failure, Refusal};
+use super::retry::{FailedTry, Refusal};
 use super::wire::ErrorBody;
 
 /// How long a single wait of a try may be; all shrink with a short time limit of the call, so
@@ -66,7 +66,7 @@ pub(super) struct Http {
 
 impl Http {
     /// `transfers`: how many connections to one host are worth keeping.
-    pub(super) fn new(realm: Realm, waits: Waits, transfers: usize) -> Result<Self, Failure> {
+    pub(super) fn new(realm: Realm, waits: Waits, transfers: usize) -> Result<Self, FailedTry> {
         let build = |roots: Option<Vec<Certificate>>| {
             let mut builder = Client::builder()
                 .user_agent(concat!("b2fuse/", env!("CARGO_PKG_VERSION")))
@@ -93,7 +93,7 @@ impl Http {
                 log::debug!("no TLS roots of the system: {}", chain(&error));
                 build(Some(bundled_roots()?))
             })
-            .map_err(|error| Failure::Nonsense(chain(&error)))?;
+            .map_err(|error| FailedTry::Nonsense(chain(&error)))?;
         Ok(Self {
             client,
             realm,
@@ -112,8 +112,8 @@ impl Http {
     }
 
     /// A URL that B2 has handed out, if it may be used.
-    pub(super) fn url(&self, url: &str) -> Result<Url, Failure> {
-        self.realm.check(url).map_err(Failure::Nonsense)
+    pub(super) fn url(&self, url: &str) -> Result<Url, FailedTry> {
+        self.realm.check(url).map_err(FailedTry::Nonsense)
     }
 
     /// Sends and waits for the head of the answer; anything but success is a failure.
@@ -121,7 +121,7 @@ impl Http {
         &self,
         request: RequestBuilder,
         limit: Duration,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, FailedTry> {
         match timeout(limit, request.send()).await {
             Ok(sent) => self.head(sent).await,
             Err(_) => Err(no_answer(limit)),
@@ -129,7 +129,10 @@ impl Http {
     }
 
     /// Judges what `send` of a request has given.
-    pub(super) async fn head(&self, sent: reqwest::Result<Response>) -> Result<Response, Failure> {
+    pub(super) async fn head(
+        &self,
+        sent: reqwest::Result<Response>,
+    ) -> Result<Response, FailedTry> {
         let response = sent.map_err(|error| network(&error))?;
         if response.status().is_success() {
             return Ok(response);
@@ -148,20 +151,21 @@ impl Http {
             refusal.code = body.code.unwrap_or_default();
             refusal.message = body.message.unwrap_or_default();
         }
-        Err(Failure::Refused(refusal))
+        Err(FailedTry::Refused(refusal))
     }
 
     /// The JSON of a successful answer.
     pub(super) async fn json<T: serde::de::DeserializeOwned>(
         &self,
         response: Response,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, FailedTry> {
         let body = self.body(response, MAX_JSON).await?;
-        serde_json::from_slice(&body)
-            .map_err(|error| Failure::Garbled(format!("the answer is not as documented: {error}")))
+        serde_json::from_slice(&body).map_err(|error| {
+            FailedTry::Garbled(format!("the answer is not as documented: {error}"))
+        })
     }
 
-    async fn body(&self, mut response: Response, most: usize) -> Result<Bytes, Failure> {
+    async fn body(&self, mut response: Response, most: usize) -> Result<Bytes, FailedTry> {
         let mut whole = BytesMut::new();
         let mut first = Bytes::new();
         loop {
@@ -177,7 +181,7 @@ impl Http {
                         whole.extend_from_slice(&first);
                     }
                     if whole.len() + chunk.len() > most {
-                        return Err(Failure::Garbled(format!("an answer beyond {most} bytes")));
+                        return Err(FailedTry::Garbled(format!("an answer beyond {most} bytes")));
                     }
                     whole.extend_from_slice(&chunk);
                 }
@@ -265,32 +269,32 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// A header that never shows in debug output.
-pub(super) fn secret_header(text: &str) -> Result<HeaderValue, Failure> {
+pub(super) fn secret_header(text: &str) -> Result<HeaderValue, FailedTry> {
     let mut value = HeaderValue::from_str(text)
-        .map_err(|_| Failure::Nonsense("a token that no header can carry".to_owned()))?;
+        .map_err(|_| FailedTry::Nonsense("a token that no header can carry".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 /// What reqwest reports, without the URL, whose query may be secret.
-pub(super) fn network(error: &reqwest::Error) -> Failure {
-    Failure::Network {
+pub(super) fn network(error: &reqwest::Error) -> FailedTry {
+    FailedTry::Network {
         sent: !error.is_connect() && !error.is_builder(),
         detail: chain(error),
     }
 }
 
 /// The answer did not come in time.
-pub(super) fn no_answer(limit: Duration) -> Failure {
-    Failure::Network {
+pub(super) fn no_answer(limit: Duration) -> FailedTry {
+    FailedTry::Network {
         sent: true,
         detail: format!("no answer within {limit:.0?}"),
     }
 }
 
 /// A transfer stood still.
-pub(super) fn stalled(what: &str, limit: Duration) -> Failure {
-    Failure::Network {
+pub(super) fn stalled(what: &str, limit: Duration) -> FailedTry {
+    FailedTry::Network {
         sent: true,
         detail: format!("{what} stood still for {limit:.0?}"),
     }

@@ -27,10 +27,10 @@ const MARK: char = '_';
 
 /// What alike ids have in common: literal text, and runs of hexadecimal digits by their lengths.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Shape(Box<[Piece]>);
+struct Shape(Box<[IdPiece]>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Piece {
+enum IdPiece {
     Text(Box<str>),
     Digits(u8),
 }
@@ -87,7 +87,7 @@ impl FileId {
         let mut marks = id.match_indices(MARK).map(|(at, _)| at);
         let (_, second) = (marks.next()?, marks.next()?);
         let (common, own) = id.split_at(second);
-        let mut pieces = vec![Piece::Text(common.into())];
+        let mut pieces = vec![IdPiece::Text(common.into())];
         let mut digits = [0; DIGITS];
         let mut count = 0;
         let mut rest = own;
@@ -99,12 +99,12 @@ impl FileId {
                     *byte |= value << (4 * (count % 2));
                     count += 1;
                 }
-                pieces.push(Piece::Digits(u8::try_from(run).ok()?));
+                pieces.push(IdPiece::Digits(u8::try_from(run).ok()?));
                 rest = &rest[run..];
             }
             let text = rest.find(|c| digit(c).is_some()).unwrap_or(rest.len());
             if text > 0 {
-                pieces.push(Piece::Text(rest[..text].into()));
+                pieces.push(IdPiece::Text(rest[..text].into()));
                 rest = &rest[text..];
             }
         }
@@ -124,8 +124,8 @@ impl fmt::Display for FileId {
         let pieces = shapes.all.get(usize::from(shape));
         for piece in pieces.into_iter().flat_map(|shape| &*shape.0) {
             match piece {
-                Piece::Text(text) => f.write_str(text)?,
-                Piece::Digits(count) => {
+                IdPiece::Text(text) => f.write_str(text)?,
+                IdPiece::Digits(count) => {
                     for nibble in nibbles.by_ref().take(usize::from(*count)) {
                         write!(f, "{nibble:x}")?;
                     }

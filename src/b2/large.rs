@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::call::Call;
 use super::calls::{Tries, json as write_json};
-use super::retry::Failure;
+use super::retry::FailedTry;
 use super::wire::Row;
 use super::{
     Action, Client, ContentSha1, Error, FileId, FileName, FileVersion, Lost, NewFile, PartDone,
@@ -93,7 +93,7 @@ impl Client {
                 Ok(row) => {
                     let version = row.into_version();
                     let Some(id) = version.id.clone() else {
-                        return Err(tries.error(&Failure::Nonsense("no file id".to_owned())));
+                        return Err(tries.error(&FailedTry::Nonsense("no file id".to_owned())));
                     };
                     self.shared.started.lock().ours.insert(id);
                     if lost && waiting.alone() {
@@ -157,10 +157,10 @@ impl Client {
             ContentSha1::Verified(sha1) | ContentSha1::Unverified(sha1) if row.size() == size => {
                 Ok(PartDone { number, size, sha1 })
             }
-            ContentSha1::None => Err(ended.error(&Failure::Nonsense(
+            ContentSha1::None => Err(ended.error(&FailedTry::Nonsense(
                 "B2 told no SHA-1 of the part".to_owned(),
             ))),
-            _ => Err(ended.error(&Failure::Mismatch(format!(
+            _ => Err(ended.error(&FailedTry::Mismatch(format!(
                 "asked for a part of {size} bytes, B2 copied {}",
                 row.size()
             )))),
@@ -233,7 +233,7 @@ impl Client {
                 Ok(_) => return Ok(()),
                 Err(failure) => {
                     if lost
-                        && matches!(&failure, Failure::Refused(refusal) if refusal.status == 400)
+                        && matches!(&failure, FailedTry::Refused(refusal) if refusal.status == 400)
                     {
                         return Ok(());
                     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// What went wrong with one try.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum FailedTry {
     /// No answer. `sent`: B2 may have received the whole request and acted on it.
     Network {
         /// False where nothing, or not all of it, can have arrived.
@@ -42,7 +42,7 @@ pub(super) struct Refusal {
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Failure {
+impl FailedTry {
     /// Whether B2 may have done what was asked although no proper answer came: the reply was
     /// cut, something between B2 and us answered in its place (an error without a code), or B2
     /// broke down over it.
@@ -194,7 +194,7 @@ impl Ladder {
     }
 
     /// The verdict on a failure at `now`; `random` in 0..1 spreads the waits of many callers.
-    pub(super) fn decide(&mut self, failure: &Failure, now: Duration, random: f64) -> Decision {
+    pub(super) fn decide(&mut self, failure: &FailedTry, now: Duration, random: f64) -> Decision {
         self.tries += 1;
         if self.tries >= MAX_TRIES {
             return Decision::GiveUp;
@@ -214,7 +214,7 @@ impl Ladder {
         Decision::Retry { wait, renew }
     }
 
-    fn wait(&mut self, failure: &Failure, renew: bool) -> Option<Wait> {
+    fn wait(&mut self, failure: &FailedTry, renew: bool) -> Option<Wait> {
         if renew {
             self.renewals += 1;
             return match self.renewals {
@@ -224,7 +224,7 @@ impl Ladder {
             };
         }
         let refusal = match failure {
-            Failure::Network { .. } | Failure::Garbled(_) => {
+            FailedTry::Network { .. } | FailedTry::Garbled(_) => {
                 return if self.route == Route::Upload {
                     self.next_url()
                 } else {
@@ -232,8 +232,8 @@ impl Ladder {
                     Some(self.backoff(0.125))
                 };
             }
-            Failure::Mismatch(_) | Failure::Nonsense(_) => return None,
-            Failure::Refused(refusal) => refusal,
+            FailedTry::Mismatch(_) | FailedTry::Nonsense(_) => return None,
+            FailedTry::Refused(refusal) => refusal,
         };
         match refusal.status {
             401 if self.route == Route::Upload && token_is_dead(failure) => self.next_url(),
@@ -289,8 +289,8 @@ enum Wait {
 }
 
 /// 401 that says so, or a 401 without a code (API §12: as HEAD answers).
-fn token_is_dead(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(refusal) if refusal.status == 401
+fn token_is_dead(failure: &FailedTry) -> bool {
+    matches!(failure, FailedTry::Refused(refusal) if refusal.status == 401
         && matches!(refusal.code.as_str(), "bad_auth_token" | "expired_auth_token" | ""))
 }
 

@@ -21,7 +21,7 @@ use super::calls::Tries;
 use super::http::{no_answer, secret_header, stalled};
 use super::name::encode;
 use super::pool::{Target, UploadUrl};
-use super::retry::Failure;
+use super::retry::FailedTry;
 use super::wire::{self, Row};
 use super::{
     Client, ContentSha1, Error, ErrorKind, FileId, FileVersion, Lost, NewFile, PartDone, Payload,
@@ -158,7 +158,7 @@ impl Client {
         url: &UploadUrl,
         headers: &HeaderMap,
         content: &mut Content,
-    ) -> Result<(Row, Sha1), Failure> {
+    ) -> Result<(Row, Sha1), FailedTry> {
         let shared = &self.shared;
         tries.begin(&shared.counting);
         let (body, sent, sha1) = content.body(&shared.pulse);
@@ -186,13 +186,13 @@ impl Client {
         let row: Row = shared.http.json(outcome?).await?;
         let ours = content
             .sha1()
-            .ok_or_else(|| Failure::Nonsense("B2 accepted content before its end".to_owned()))?;
+            .ok_or_else(|| FailedTry::Nonsense("B2 accepted content before its end".to_owned()))?;
         let theirs = match row.sha1() {
             ContentSha1::Verified(sha1) | ContentSha1::Unverified(sha1) => sha1,
             ContentSha1::None => ours,
         };
         if theirs != ours || row.size() != content.len() {
-            return Err(Failure::Mismatch(format!(
+            return Err(FailedTry::Mismatch(format!(
                 "sent {} bytes with SHA-1 {ours}, B2 stored {} bytes with {theirs}",
                 content.len(),
                 row.size()
@@ -209,7 +209,7 @@ impl Client {
         sent: &Sent,
         began: Instant,
         remaining: Duration,
-    ) -> Result<reqwest::Response, Failure> {
+    ) -> Result<reqwest::Response, FailedTry> {
         let http = &self.shared.http;
         let mut send = pin!(send);
         let mut seen = began;

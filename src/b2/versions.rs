@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::call::Call;
 use super::calls::{Tries, json as write_json};
-use super::retry::Failure;
+use super::retry::FailedTry;
 use super::wire::Row;
 use super::{Action, Client, Error, FileId, FileName, FileVersion};
 
@@ -28,7 +28,7 @@ impl Client {
                 Ok(row) => return Ok(row.into_version().id),
                 Err(failure) => failure,
             };
-            if matches!(&failure, Failure::Refused(refusal) if refusal.code == "already_hidden") {
+            if matches!(&failure, FailedTry::Refused(refusal) if refusal.code == "already_hidden") {
                 return Ok(if lost {
                     // By the try whose answer was lost.
                     self.marker_on(&tries, name).await

@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use super::values::{
-    Count, Endpoint, Id, Key, LargeFile, Memory, PartSize, Prefix, Removal, Rights, Span, Switch,
-    Umask, Word, WriteBack, Wrong,
+    Count, DeleteHow, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period, Prefix, Rights,
+    Switch, Umask, Word, WriteBack, Wrong,
 };
 use super::{Environment, Error};
 
@@ -17,7 +17,7 @@ use super::{Environment, Error};
     not(test),
     expect(dead_code, reason = "a test makes the documents, of all of it")
 )]
-pub(super) struct Entry {
+pub(super) struct OptionEntry {
     /// Its name in config.yaml; those of the original b2fuse where it had them.
     pub(super) key: &'static str,
     /// Headline of the group that it stands under.
@@ -33,7 +33,7 @@ pub(super) struct Entry {
     pub(super) example: &'static str,
 }
 
-impl Entry {
+impl OptionEntry {
     /// The variable of the environment.
     pub(super) fn variable(&self) -> String {
         format!("B2FUSE_{}", snake(self.key).to_ascii_uppercase())
@@ -104,8 +104,8 @@ macro_rules! options {
 
         impl Layer {
             /// All of them, in the order of documents.
-            pub(super) const ENTRIES: &'static [Entry] = &[$(
-                Entry {
+            pub(super) const ENTRIES: &'static [OptionEntry] = &[$(
+                OptionEntry {
                     key: $key,
                     group: $group,
                     option: true $(&& stringify!($skip).is_empty())?,
@@ -150,7 +150,7 @@ options! {
 # The id of an application key (or the account's id with its master key). Best is a key for one bucket.
 accountId: 0012a3b4c5d6e7f0000000001
 ";
-    "applicationKey": key: Key, ACCOUNT,
+    "applicationKey": key: KeySecret, ACCOUNT,
         no_option(skip), variables["B2_APPLICATION_KEY"],
         default "",
         help "The application key",
@@ -213,7 +213,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # Show them in listings; with false they can still be opened by name.
 #list_hashfiles: true
 ";
-    "metadata_ttl": metadata_ttl: Span, VIEW,
+    "metadata_ttl": metadata_ttl: Period, VIEW,
         option(long, alias = "metadata_ttl", value_name = "TIME"),
         default "30s",
         help "How soon changes by others are seen",
@@ -222,7 +222,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # How soon changes made by others are seen. 0 asks B2 at every open.
 #metadata_ttl: 30s
 ";
-    "delete": delete: Removal, VIEW,
+    "delete": delete: DeleteHow, VIEW,
         option(long, value_name = "HOW"),
         default "hide",
         help "What removal does: hide (older versions stay) or purge",
@@ -340,7 +340,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # Compare whole sequential reads with the stored SHA-1.
 #verify_reads: true
 ";
-    "timeout": timeout: Span, TRANSFER,
+    "timeout": timeout: Period, TRANSFER,
         option(long, value_name = "TIME"),
         default "120s",
         help "Give a call up after this long without progress",

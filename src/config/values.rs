@@ -16,7 +16,7 @@ use crate::vfs;
 
 mod measures;
 
-pub use measures::{LargeFile, Memory, PartSize, Size, Span};
+pub use measures::{LargeFile, Memory, PartSize, Period, Size};
 
 /// What a wrong value should have been, in words that follow the value's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +61,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Span Umask Switch Count Id Endpoint Prefix Word Key Removal Rights WriteBack);
+read_from_text!(Size Memory PartSize LargeFile Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,9 +203,9 @@ impl FromStr for Word {
 
 /// The application key; no message and no `Debug` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key(pub Secret);
+pub struct KeySecret(pub Secret);
 
-impl FromStr for Key {
+impl FromStr for KeySecret {
     type Err = Wrong;
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let Word(word) = text.parse()?;
@@ -215,9 +215,9 @@ impl FromStr for Key {
 
 /// What removing a file does to its versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Removal(pub vfs::Delete);
+pub struct DeleteHow(pub vfs::Delete);
 
-impl FromStr for Removal {
+impl FromStr for DeleteHow {
     type Err = Wrong;
     fn from_str(text: &str) -> Result<Self, Wrong> {
         match text {
@@ -261,10 +261,10 @@ impl FromStr for WriteBack {
             return Ok(Self(None));
         }
         match text.parse() {
-            Ok(Span(delay)) if delay > WRITE_BACK_MAX => {
+            Ok(Period(delay)) if delay > WRITE_BACK_MAX => {
                 wrong(format!("{text} is out of range: write off, or up to 24h"))
             }
-            Ok(Span(delay)) => Ok(Self((!delay.is_zero()).then_some(delay))),
+            Ok(Period(delay)) => Ok(Self((!delay.is_zero()).then_some(delay))),
             Err(_) => wrong(format!(
                 "{text:?} is not a time: write off, or the time to wait after close, 5s say"
             )),

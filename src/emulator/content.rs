@@ -62,7 +62,7 @@ impl Drop for Blob {
 
 /// A range of a blob.
 #[derive(Debug, Clone)]
-pub(super) struct Piece {
+pub(super) struct BlobRange {
     pub(super) blob: Arc<Blob>,
     pub(super) start: u64,
     pub(super) len: u64,
@@ -71,7 +71,7 @@ pub(super) struct Piece {
 /// An object's bytes: pieces in order.
 #[derive(Debug, Clone)]
 pub(super) struct Content {
-    pub(super) pieces: Arc<[Piece]>,
+    pub(super) pieces: Arc<[BlobRange]>,
 }
 
 impl Content {
@@ -79,7 +79,7 @@ impl Content {
         Self::of(Vec::new())
     }
 
-    pub(super) fn of(pieces: Vec<Piece>) -> Self {
+    pub(super) fn of(pieces: Vec<BlobRange>) -> Self {
         Self {
             pieces: pieces.into(),
         }
@@ -87,7 +87,7 @@ impl Content {
 
     pub(super) fn whole(blob: Arc<Blob>) -> Self {
         let len = blob.len;
-        Self::of(vec![Piece {
+        Self::of(vec![BlobRange {
             blob,
             start: 0,
             len,
@@ -106,7 +106,7 @@ impl Content {
             let from = range.start.max(at);
             let to = range.end.min(at + piece.len);
             if from < to {
-                pieces.push(Piece {
+                pieces.push(BlobRange {
                     blob: piece.blob.clone(),
                     start: piece.start + (from - at),
                     len: to - from,
@@ -188,7 +188,7 @@ impl Hasher {
 /// Reads a content from its start, in steps.
 #[derive(Debug)]
 pub(super) struct Reader {
-    pieces: Arc<[Piece]>,
+    pieces: Arc<[BlobRange]>,
     index: usize,
     offset: u64,
     /// The file of the piece at `index`.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Part, Settings};
-use super::content::{Blob, Content, Hashes, Piece, Source};
+use super::content::{Blob, BlobRange, Content, Hashes, Source};
 use super::error::ApiError;
 use super::keys::Key;
 use super::text::{hex, unhex};
@@ -70,7 +70,7 @@ struct PieceRecord {
 }
 
 fn piece_records(content: &Content) -> Vec<PieceRecord> {
-    let record = |piece: &Piece| {
+    let record = |piece: &BlobRange| {
         let pattern = match piece.blob.source {
             Source::Pattern(variant) => Some(variant),
             _ => None,
@@ -153,7 +153,7 @@ struct Blobs<'a> {
 
 impl Blobs<'_> {
     fn content(&mut self, pieces: Vec<PieceRecord>) -> Content {
-        let pieces = pieces.into_iter().map(|record| Piece {
+        let pieces = pieces.into_iter().map(|record| BlobRange {
             start: record.start,
             len: record.len,
             blob: self.blob(&record),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::content::{Blob, Content, Hashes, Piece, Source, variant_of};
+use super::content::{Blob, BlobRange, Content, Hashes, Source, variant_of};
 use super::error::{ApiError, Result};
 use super::rules::{
     RECOMMENDED_PART, check_header_size, check_info, check_name, resolve_content_type,
@@ -59,7 +59,7 @@ impl Patterns {
         if size == 0 {
             return Content::empty();
         }
-        Content::of(vec![Piece {
+        Content::of(vec![BlobRange {
             blob: self.blob(variant),
             start: 0,
             len: size,

@@ -22,7 +22,7 @@ use crate::io::memory::budget::{Budget, Reservation, Want};
 use crate::io::read::cache::{self, BLOCK, Cache, Found};
 use crate::io::read::check::Compared;
 use crate::io::read::fetch::{self, Fetch};
-use crate::io::read::records::{Record, Records, Stored};
+use crate::io::read::records::{Record, Records, StoredRange};
 use crate::io::write::content::Content;
 use crate::io::{Error, Settings};
 
@@ -248,9 +248,9 @@ impl Engine {
     /// commit needs to fill parts, checked as `proof` says.
     pub(in crate::io) async fn read_for_commit(
         &self,
-        ranges: &[Stored],
+        ranges: &[StoredRange],
     ) -> Result<Vec<Bytes>, Error> {
-        let total = ranges.iter().map(Stored::len).sum();
+        let total = ranges.iter().map(StoredRange::len).sum();
         let mut turn = None;
         let mut room = if let Some(room) = self.reserve_now(Want::Ahead, total) {
             room

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 /// A queue of bounded weight.
 #[derive(Debug)]
 pub(in crate::vfs) struct Kept<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<Items<T>>,
     weigh: fn(&T) -> usize,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct Items<T> {
     all: VecDeque<T>,
     weight: usize,
     given_up: u64,
@@ -26,7 +26,7 @@ impl<T> Kept<T> {
 
     /// With what one of them weighs.
     pub(in crate::vfs) fn new(weigh: fn(&T) -> usize) -> Self {
-        let state = State {
+        let state = Items {
             all: VecDeque::new(),
             weight: 0,
             given_up: 0,
@@ -77,7 +77,7 @@ impl<T> Kept<T> {
         self.state().given_up
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, Items<T>> {
         self.state.lock()
     }
 }

@@ -4,35 +4,35 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Decision, Failure, Ladder, MAX_RETRY_AFTER, Refusal, Route};
+use super::{Decision, FailedTry, Ladder, MAX_RETRY_AFTER, Refusal, Route};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const NOW: Duration = Duration::from_secs(1);
 
-fn refused(status: u16, code: &str) -> Failure {
-    Failure::Refused(Refusal {
+fn refused(status: u16, code: &str) -> FailedTry {
+    FailedTry::Refused(Refusal {
         status,
         code: code.to_owned(),
         ..Refusal::default()
     })
 }
 
-fn asked_to_wait(status: u16, seconds: u64) -> Failure {
-    Failure::Refused(Refusal {
+fn asked_to_wait(status: u16, seconds: u64) -> FailedTry {
+    FailedTry::Refused(Refusal {
         status,
         retry_after: Some(Duration::from_secs(seconds)),
         ..Refusal::default()
     })
 }
 
-fn broken() -> Failure {
-    Failure::Network {
+fn broken() -> FailedTry {
+    FailedTry::Network {
         sent: true,
         detail: String::new(),
     }
 }
 
-fn first(route: Route, failure: &Failure) -> Decision {
+fn first(route: Route, failure: &FailedTry) -> Decision {
     Ladder::new(route, LIMIT).decide(failure, NOW, 0.5)
 }
 
@@ -117,7 +117,7 @@ fn an_upload_tries_five_urls_the_second_at_once() {
         refused(503, "service_unavailable"),
         refused(502, ""),
         broken(),
-        Failure::Garbled(String::new()),
+        FailedTry::Garbled(String::new()),
     ];
     for failure in failures {
         let mut ladder = Ladder::new(Route::Upload, LIMIT);
@@ -143,7 +143,7 @@ fn a_slowed_upload_keeps_its_url() {
 
 #[test]
 fn a_wrong_checksum_is_sent_again_twice() {
-    let failure = Failure::Refused(Refusal {
+    let failure = FailedTry::Refused(Refusal {
         status: 400,
         code: "bad_request".to_owned(),
         message: "Sha1 did not match data received".to_owned(),
@@ -230,15 +230,15 @@ fn a_download_counts_anew_with_each_byte() {
 fn wrong_bytes_and_nonsense_are_final() {
     for route in ALL {
         for failure in [
-            Failure::Mismatch(String::new()),
-            Failure::Nonsense(String::new()),
+            FailedTry::Mismatch(String::new()),
+            FailedTry::Nonsense(String::new()),
         ] {
             assert_eq!(first(route, &failure), Decision::GiveUp);
         }
     }
 }
 
-fn failures() -> impl Strategy<Value = Failure> {
+fn failures() -> impl Strategy<Value = FailedTry> {
     let status = prop_oneof![
         Just(400_u16),
         Just(401),
@@ -258,7 +258,7 @@ fn failures() -> impl Strategy<Value = Failure> {
     prop_oneof![
         Just(broken()),
         (status, code, proptest::option::of(0..100_000_u64)).prop_map(|(status, code, after)| {
-            Failure::Refused(Refusal {
+            FailedTry::Refused(Refusal {
                 status,
                 code: code.to_owned(),
                 message: "checksum".to_owned(),

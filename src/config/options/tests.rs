@@ -11,7 +11,7 @@ fn groups() -> [&'static str; 3] {
     [ACCOUNT, VIEW, TRANSFER]
 }
 
-impl Entry {
+impl OptionEntry {
     fn flag(&self) -> String {
         format!("--{}", snake(self.key).replace('_', "-"))
     }
@@ -105,7 +105,7 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
         .map(|long| format!("--{long}"))
         .collect();
     let flags = Layer::ENTRIES.iter().filter(|entry| entry.option);
-    assert_eq!(options, flags.map(Entry::flag).collect::<Vec<_>>());
+    assert_eq!(options, flags.map(OptionEntry::flag).collect::<Vec<_>>());
     let secret = Layer::ENTRIES.iter().find(|entry| !entry.option);
     assert_eq!(secret.map(|entry| entry.key), Some("applicationKey"));
     for entry in Layer::ENTRIES {

@@ -103,9 +103,9 @@ bounded_size!(
 
 /// A time: `30s`, `500ms`, `2m`, `1h`, or a plain number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct Period(pub Duration);
 
-impl FromStr for Span {
+impl FromStr for Period {
     type Err = Wrong;
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let (number, unit) = split_unit(text);
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn times_take_units_and_are_seconds_without() {
-        let read = |text: &str| text.parse::<Span>().map(|s| s.0.as_millis()).ok();
+        let read = |text: &str| text.parse::<Period>().map(|s| s.0.as_millis()).ok();
         assert_eq!(read("30"), Some(30_000));
         assert_eq!(read("30s"), Some(30_000));
         assert_eq!(read("250ms"), Some(250));

@@ -228,7 +228,7 @@ pub(in crate::io) fn parts(
     let mut worth = least.max(PARTS_COST);
     loop {
         let spans = spans(start, runs.clone(), least, worth);
-        let pieces = |span: &Span| span.pieces(part, copy, least.max(part / shorter));
+        let pieces = |span: &Stretch| span.pieces(part, copy, least.max(part / shorter));
         // Counted before they are made: of a terabyte there may be millions.
         let steps: u64 = spans.iter().map(pieces).sum();
         if steps <= max || worth >= MAX_PART {
@@ -264,14 +264,14 @@ fn sent_bytes(step: &Step) -> u64 {
 
 /// A stretch that is copied, or sent, as a whole.
 #[derive(Debug, Clone)]
-struct Span {
+struct Stretch {
     copy: bool,
     /// Sent, and holds stored bytes that must be downloaded.
     fill: bool,
     range: Range<u64>,
 }
 
-impl Span {
+impl Stretch {
     fn len(&self) -> u64 {
         self.range.end - self.range.start
     }
@@ -306,9 +306,9 @@ impl Span {
 
 /// Stretches; all but the last have at least `least` bytes, copies in the middle at least
 /// `worth`. No two that are sent follow one another; copies do where their sources differ.
-fn spans(start: u64, runs: impl Iterator<Item = Run>, least: u64, worth: u64) -> Vec<Span> {
+fn spans(start: u64, runs: impl Iterator<Item = Run>, least: u64, worth: u64) -> Vec<Stretch> {
     let mut merged = joined(runs).peekable();
-    let mut spans: Vec<Span> = Vec::new();
+    let mut spans: Vec<Stretch> = Vec::new();
     let mut at = start;
     while let Some(run) = merged.next() {
         let range = at..at + run.len;
@@ -317,12 +317,12 @@ fn spans(start: u64, runs: impl Iterator<Item = Run>, least: u64, worth: u64) ->
         // The last part may be of any length.
         let copy = stored && (run.len >= worth || merged.peek().is_none());
         let fill = stored && !copy;
-        push(&mut spans, Span { copy, fill, range });
+        push(&mut spans, Stretch { copy, fill, range });
     }
     fill_short(spans, least, worth)
 }
 
-fn push(spans: &mut Vec<Span>, span: Span) {
+fn push(spans: &mut Vec<Stretch>, span: Stretch) {
     match spans.last_mut() {
         Some(last) if !last.copy && !span.copy => {
             last.range.end = span.range.end;
@@ -334,9 +334,9 @@ fn push(spans: &mut Vec<Span>, span: Span) {
 
 /// Gives every short sent span that is not the last what it lacks, from a neighbour that can
 /// spare it, or swallows the shorter neighbour. Each step takes one span away or goes on by one.
-fn fill_short(spans: Vec<Span>, least: u64, worth: u64) -> Vec<Span> {
+fn fill_short(spans: Vec<Stretch>, least: u64, worth: u64) -> Vec<Stretch> {
     let mut rest = VecDeque::from(spans);
-    let mut done: Vec<Span> = Vec::new();
+    let mut done: Vec<Stretch> = Vec::new();
     while let Some(mut span) = rest.pop_front() {
         let alone = rest.len() == 1;
         let Some(right) = rest

@@ -13,7 +13,7 @@ use crate::io::Error;
 use crate::io::commit::inherit::NewProof;
 use crate::io::commit::plan::{Run, Source};
 use crate::io::engine::Engine;
-use crate::io::read::records::{Record, Stored};
+use crate::io::read::records::{Record, StoredRange};
 
 /// Zeros to send, shared by everybody.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -28,7 +28,7 @@ const IN_VAIN: u64 = 2_000_000;
 pub(in crate::io) enum Span {
     Bytes(Bytes),
     /// Of the base, or of what was copied from.
-    Stored(Stored),
+    Stored(StoredRange),
     Zero(u64),
 }
 
@@ -58,8 +58,8 @@ pub(in crate::io) fn versions(spans: &[Span]) -> Vec<u64> {
 }
 
 /// The spans as one range of one version, if that is what they are.
-fn one_range(spans: impl IntoIterator<Item = Span>) -> Option<Stored> {
-    let mut whole: Option<Stored> = None;
+fn one_range(spans: impl IntoIterator<Item = Span>) -> Option<StoredRange> {
+    let mut whole: Option<StoredRange> = None;
     for span in spans {
         let Span::Stored(stored) = span else {
             return None;
@@ -147,13 +147,13 @@ impl Snapshot {
     }
 
     /// The stored version that it is, from the first byte to the last.
-    pub(in crate::io) fn whole(&self) -> Option<Stored> {
+    pub(in crate::io) fn whole(&self) -> Option<StoredRange> {
         one_range(self.spans.iter().cloned())
             .filter(|stored| self.start == 0 && stored.range == (0..stored.record.size))
     }
 
     /// Where a range lies in a stored version, if it does so in one piece.
-    pub(in crate::io) fn source(&self, range: &Range<u64>) -> Option<Stored> {
+    pub(in crate::io) fn source(&self, range: &Range<u64>) -> Option<StoredRange> {
         one_range(self.cut(range))
     }
 
@@ -215,7 +215,7 @@ impl Snapshot {
             match span {
                 Span::Bytes(bytes) => gathered.push(bytes),
                 Span::Zero(len) => zeros(len).for_each(|piece| gathered.push(piece)),
-                Span::Stored(Stored { record, range, .. }) => {
+                Span::Stored(StoredRange { record, range, .. }) => {
                     let end = (record.key, range.end);
                     let group = groups.partition_point(|g| (g.record.key, g.range.end) < end);
                     let start = groups[group].range.start;
@@ -246,7 +246,7 @@ impl Snapshot {
             match span {
                 Span::Bytes(piece) => bytes.extend_from_slice(&piece),
                 Span::Zero(len) => bytes.resize(bytes.len() + len as usize, 0),
-                Span::Stored(Stored { record, range, .. }) => {
+                Span::Stored(StoredRange { record, range, .. }) => {
                     let parts = engine.read_checked(&record, &[range]).await?;
                     bytes.extend(parts.into_iter().flatten());
                 }
@@ -336,9 +336,9 @@ impl<F: FnMut(Bytes)> Gathered<F> {
 
 /// Ranges ordered by version and place; those that lie near each other are made one, as long as
 /// that takes in no more than `in_vain` bytes from between them.
-fn join_near(ranges: impl Iterator<Item = Stored>, mut in_vain: u64) -> Vec<Stored> {
-    let mut groups: Vec<Stored> = Vec::new();
-    let mut put = |groups: &mut Vec<Stored>, next: Stored| match groups.last_mut() {
+fn join_near(ranges: impl Iterator<Item = StoredRange>, mut in_vain: u64) -> Vec<StoredRange> {
+    let mut groups: Vec<StoredRange> = Vec::new();
+    let mut put = |groups: &mut Vec<StoredRange>, next: StoredRange| match groups.last_mut() {
         Some(last)
             if last.record == next.record
                 && next.range.start >= last.range.start
@@ -382,9 +382,9 @@ mod tests {
         let near = |ranges: &[(&str, Range<u64>)]| {
             let all = ranges
                 .iter()
-                .map(|(name, range)| Stored::new(&record(name), range.clone()));
+                .map(|(name, range)| StoredRange::new(&record(name), range.clone()));
             let groups = join_near(all, 1_000_000).into_iter();
-            let show = |group: Stored| (group.record.id.to_string(), group.range);
+            let show = |group: StoredRange| (group.record.id.to_string(), group.range);
             groups.map(show).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -415,9 +415,9 @@ mod tests {
             base: None,
             ends: OnceLock::new(),
             spans: vec![
-                Span::Stored(Stored::new(&a, 0..20)),
-                Span::Stored(Stored::new(&a, 20..30)),
-                Span::Stored(Stored::new(&b, 30..60)),
+                Span::Stored(StoredRange::new(&a, 0..20)),
+                Span::Stored(StoredRange::new(&a, 20..30)),
+                Span::Stored(StoredRange::new(&b, 30..60)),
                 Span::Zero(10),
             ],
         };
@@ -445,7 +445,7 @@ mod tests {
             ends: OnceLock::new(),
             spans: ranges
                 .into_iter()
-                .map(|(from, to)| Span::Stored(Stored::new(&a, from..to)))
+                .map(|(from, to)| Span::Stored(StoredRange::new(&a, from..to)))
                 .collect(),
         };
         let half = a.size / 2;
@@ -458,7 +458,7 @@ mod tests {
     #[test]
     fn a_snapshot_holds_nothing_of_what_is_not_in_it() {
         let (a, b) = (record("a"), record("b"));
-        let spans = vec![Span::Stored(Stored::new(&a, 10..30)), Span::Zero(5)];
+        let spans = vec![Span::Stored(StoredRange::new(&a, 10..30)), Span::Zero(5)];
         let snapshot = Snapshot::new(10..35, 1, None, spans);
         for (range, held) in [(10..30, true), (12..20, true), (10..31, false)] {
             assert_eq!(snapshot.holds(&a, &range), held, "{range:?}");

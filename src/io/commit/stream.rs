@@ -16,7 +16,7 @@ use crate::io::commit::plan::{self, MAX_HEAD, MIN_PART, Run, Sizes, Step};
 use crate::io::commit::snapshot::Snapshot;
 use crate::io::commit::sum::Sum;
 use crate::io::engine::Engine;
-use crate::io::read::records::{Record, Stored};
+use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::content::{Content, State};
 use crate::io::{Error, Owner};
 
@@ -387,7 +387,7 @@ impl Engine {
             Step::Copy(range) => snapshot.source(range),
             Step::Send(_) => None,
         };
-        let done = if let Some(Stored { record, range, .. }) = source {
+        let done = if let Some(StoredRange { record, range, .. }) = source {
             self.client
                 .copy_part(large, number, &record.id, range)
                 .await

@@ -18,12 +18,12 @@ const STEP: usize = 1 << 20;
 /// The hash of parts 0, 1, 2 … in order, whatever the order they are offered in.
 #[derive(Default)]
 pub(in crate::io) struct Sum {
-    state: Mutex<State>,
+    state: Mutex<Summing>,
     idle: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct Summing {
     hash: Hasher,
     /// The part that is to be hashed next.
     next: usize,
@@ -31,7 +31,7 @@ struct State {
     running: bool,
 }
 
-impl State {
+impl Summing {
     fn take_next(&mut self) -> Option<Vec<Bytes>> {
         let pieces = self.waiting.remove(&self.next);
         self.running = pieces.is_some();
@@ -89,7 +89,7 @@ impl Sum {
         self.idle.notify_waiters();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Summing> {
         self.state.lock()
     }
 }

@@ -63,11 +63,11 @@ pub(in crate::io) struct Budget {
     reserve: u64,
     /// Sequential readers: while there are any, writes leave them a part.
     pub(in crate::io) readers: Arc<AtomicUsize>,
-    state: Mutex<State>,
+    state: Mutex<Ledger>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Ledger {
     unsent: u64,
     fetch: u64,
     cached: u64,
@@ -91,7 +91,7 @@ struct Waiter {
     grant: oneshot::Sender<Reservation>,
 }
 
-impl State {
+impl Ledger {
     fn used(&self) -> u64 {
         self.unsent + self.fetch + self.cached
     }
@@ -251,7 +251,7 @@ impl Budget {
 
     fn next_grant(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut Ledger,
     ) -> Option<(oneshot::Sender<Reservation>, Reservation)> {
         for want in [Want::Demand, Want::Write] {
             loop {
@@ -284,7 +284,7 @@ impl Budget {
     }
 
     /// Whether the request fits if every cached block were gone.
-    fn fixed_fits(&self, state: &State, want: Want, bytes: u64) -> bool {
+    fn fixed_fits(&self, state: &Ledger, want: Want, bytes: u64) -> bool {
         let limit = match want {
             Want::Demand => self.ceiling,
             Want::Write | Want::Ahead => self.ceiling - self.reserve,
@@ -299,7 +299,7 @@ impl Budget {
 
     /// Whether the request of one that stands in line fits. Files that have come far may take all that writes may, others leave a part to
     /// them: else each would get as much as the next one, and none would come to its end.
-    fn fits_in_line(&self, state: &State, want: Want, waiter: &Waiter) -> bool {
+    fn fits_in_line(&self, state: &Ledger, want: Want, waiter: &Waiter) -> bool {
         if !self.fixed_fits(state, want, waiter.bytes) {
             return false;
         }
@@ -315,7 +315,7 @@ impl Budget {
         others == 0 || state.unsent + waiter.bytes <= most
     }
 
-    fn take(self: &Arc<Self>, state: &mut State, want: Want, bytes: u64) -> Reservation {
+    fn take(self: &Arc<Self>, state: &mut Ledger, want: Want, bytes: u64) -> Reservation {
         let kind = match want {
             Want::Write => Use::Unsent,
             Want::Demand | Want::Ahead => Use::Fetch,
@@ -345,7 +345,7 @@ impl Budget {
         self.serve();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.state.lock()
     }
 }

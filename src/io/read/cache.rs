@@ -28,9 +28,9 @@ pub(in crate::io) const BLOCK_COST: u64 = 256;
 const TURN: usize = 1024;
 
 /// Version key and block number.
-type Key = (u64, u64);
+type BlockKey = (u64, u64);
 
-struct Entry {
+struct CachedBlock {
     data: Bytes,
     // Keeps the record, and with it the key, alive while blocks of it are cached.
     _record: Arc<Record>,
@@ -43,11 +43,11 @@ pub(in crate::io) struct Cache {
 
 #[derive(Default)]
 struct Inner {
-    used: LinkedHashMap<Key, Entry>,
-    ahead: LinkedHashMap<Key, Entry>,
+    used: LinkedHashMap<BlockKey, CachedBlock>,
+    ahead: LinkedHashMap<BlockKey, CachedBlock>,
     /// What is in one of the two.
-    cached: BTreeSet<Key>,
-    pending: HashMap<Key, Arc<Fetch>>,
+    cached: BTreeSet<BlockKey>,
+    pending: HashMap<BlockKey, Arc<Fetch>>,
 }
 
 /// A block that somebody asked for.
@@ -74,7 +74,7 @@ pub(in crate::io) fn cost_of(record: &Record, blocks: &Range<u64>) -> u64 {
 }
 
 impl Inner {
-    fn take(&mut self, key: Key) -> Option<Bytes> {
+    fn take(&mut self, key: BlockKey) -> Option<Bytes> {
         if let Some(entry) = self.used.to_back(&key) {
             return Some(entry.data.clone());
         }
@@ -84,12 +84,12 @@ impl Inner {
         Some(data)
     }
 
-    fn has(&self, key: Key) -> bool {
+    fn has(&self, key: BlockKey) -> bool {
         self.used.contains_key(&key) || self.ahead.contains_key(&key)
     }
 
     /// Which of a range of blocks are cached, at most so many.
-    fn cached(&self, record: &Record, blocks: &Range<u64>, most: usize) -> Vec<Key> {
+    fn cached(&self, record: &Record, blocks: &Range<u64>, most: usize) -> Vec<BlockKey> {
         if blocks.is_empty() {
             return Vec::new();
         }
@@ -98,7 +98,7 @@ impl Inner {
     }
 
     /// Takes a block out.
-    fn remove(&mut self, key: Key) -> Option<Entry> {
+    fn remove(&mut self, key: BlockKey) -> Option<CachedBlock> {
         let entry = self.used.remove(&key).or_else(|| self.ahead.remove(&key));
         if entry.is_some() {
             self.cached.remove(&key);
@@ -107,7 +107,7 @@ impl Inner {
     }
 
     /// Puts a block that has been read, or is stored, in the place of an earlier one.
-    fn put(&mut self, key: Key, entry: Entry) -> Option<Entry> {
+    fn put(&mut self, key: BlockKey, entry: CachedBlock) -> Option<CachedBlock> {
         self.cached.insert(key);
         let ahead = self.ahead.remove(&key);
         self.used.insert(key, entry).or(ahead)
@@ -195,7 +195,7 @@ impl Cache {
     /// Block `index` of a fetch has come; `Fetch::advance` then wakes who waits for it.
     pub(in crate::io) fn arrived(&self, fetch: &Arc<Fetch>, index: usize, data: Bytes) {
         let key = (fetch.record().key, fetch.blocks().start + index as u64);
-        let entry = Entry {
+        let entry = CachedBlock {
             data: data.clone(),
             _record: Arc::clone(fetch.record()),
         };
@@ -295,7 +295,7 @@ impl Cache {
 
     /// Takes a block that has not been downloaded.
     pub(in crate::io) fn put(&self, record: &Arc<Record>, block: u64, data: Bytes) {
-        let entry = Entry {
+        let entry = CachedBlock {
             data,
             _record: Arc::clone(record),
         };
@@ -311,10 +311,10 @@ impl Cache {
         blocks: Range<u64>,
         same: impl Fn(u64) -> bool,
     ) {
-        let is_same = |(_, block): Key| same(block);
-        let rename = |inner: &mut Inner, (from, block): Key| {
-            let Entry { data, _record } = inner.remove((from, block))?;
-            let entry = Entry {
+        let is_same = |(_, block): BlockKey| same(block);
+        let rename = |inner: &mut Inner, (from, block): BlockKey| {
+            let CachedBlock { data, _record } = inner.remove((from, block))?;
+            let entry = CachedBlock {
                 data,
                 _record: Arc::clone(to),
             };
@@ -333,7 +333,7 @@ impl Cache {
         &self,
         record: &Record,
         blocks: Range<u64>,
-        each: impl Fn(&mut Inner, Key) -> Option<Entry>,
+        each: impl Fn(&mut Inner, BlockKey) -> Option<CachedBlock>,
     ) {
         self.in_turns_if(record, blocks, |_| true, each);
     }
@@ -343,16 +343,16 @@ impl Cache {
         &self,
         record: &Record,
         mut blocks: Range<u64>,
-        wanted: impl Fn(Key) -> bool,
-        each: impl Fn(&mut Inner, Key) -> Option<Entry>,
+        wanted: impl Fn(BlockKey) -> bool,
+        each: impl Fn(&mut Inner, BlockKey) -> Option<CachedBlock>,
     ) {
         loop {
             let keys = self.lock().cached(record, &blocks, TURN);
             let Some((_, last)) = keys.last() else { return };
             blocks.start = last + 1;
             let done = keys.len() < TURN;
-            let keys: Vec<Key> = keys.into_iter().filter(|key| wanted(*key)).collect();
-            let dropped: Vec<Entry> = {
+            let keys: Vec<BlockKey> = keys.into_iter().filter(|key| wanted(*key)).collect();
+            let dropped: Vec<CachedBlock> = {
                 let mut inner = self.lock();
                 keys.into_iter()
                     .filter_map(|key| each(&mut inner, key))

@@ -216,7 +216,7 @@ impl Check {
         loop {
             moved.mark_unchanged();
             match self.state(number, range.end == record.size) {
-                State::Over => {
+                Next::Over => {
                     let bad = self.lock().is_bad(record.key);
                     if let Some(error) = bad.filter(|_| range.end == record.size) {
                         return Verdict::Unknown(error);
@@ -224,9 +224,9 @@ impl Check {
                     engine.reads.unverified.fetch_add(len, Relaxed);
                     return Verdict::Fine;
                 }
-                State::GoOn => return Verdict::Fine,
-                State::Wait => {}
-                State::Done(hashed) => return Self::compare(engine, record, *hashed),
+                Next::GoOn => return Verdict::Fine,
+                Next::Wait => {}
+                Next::Done(hashed) => return Self::compare(engine, record, *hashed),
             }
             if moved.changed().await.is_err() {
                 return Verdict::Fine;
@@ -289,16 +289,16 @@ impl Check {
         pass.begins()
     }
 
-    fn state(&self, number: u64, last: bool) -> State {
+    fn state(&self, number: u64, last: bool) -> Next {
         let mut inner = self.lock();
         let Some(pass) = inner.pass.as_mut().filter(|pass| pass.number == number) else {
-            return State::Over;
+            return Next::Over;
         };
         if !last {
             return if pass.queued > AHEAD {
-                State::Wait
+                Next::Wait
             } else {
-                State::GoOn
+                Next::GoOn
             };
         }
         if pass.pos < pass.size {
@@ -306,19 +306,19 @@ impl Check {
             let next = pass.early.first_key_value();
             let comes =
                 next.is_some_and(|(start, (_, given))| *start <= pass.pos && given.is_none());
-            return if comes { State::Wait } else { State::Over };
+            return if comes { Next::Wait } else { Next::Over };
         }
         match &pass.hash {
             Progress::Idle(hashed) if hashed.len == pass.size => {}
-            _ => return State::Wait,
+            _ => return Next::Wait,
         }
         pass.pos = 0; // counted by its result
         match std::mem::replace(&mut pass.hash, Progress::Running) {
             Progress::Idle(hashed) => {
                 inner.pass = None;
-                State::Done(hashed)
+                Next::Done(hashed)
             }
-            Progress::Running => State::Over,
+            Progress::Running => Next::Over,
         }
     }
 
@@ -407,7 +407,7 @@ impl Inner {
     }
 }
 
-enum State {
+enum Next {
     /// Not a whole read any more.
     Over,
     GoOn,

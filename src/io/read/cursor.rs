@@ -23,7 +23,7 @@ use crate::io::read::records::Record;
 /// Where one reader stands (one per open handle); drives read-ahead.
 #[derive(Default)]
 pub struct Cursor {
-    state: Mutex<Option<State>>,
+    state: Mutex<Option<Position>>,
     check: Arc<Check>,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Debug for Cursor {
     }
 }
 
-struct State {
+struct Position {
     engine: Arc<Engine>,
     record: Arc<Record>,
     ahead: ReadAhead,
@@ -61,7 +61,7 @@ impl Drop for OpenWindow {
     }
 }
 
-impl State {
+impl Position {
     fn give_up(&mut self, unread: Option<Range<u64>>) {
         for fetch in self.fetches.drain(..) {
             fetch.abandon();
@@ -72,7 +72,7 @@ impl State {
     }
 }
 
-impl State {
+impl Position {
     /// What one reader has read of a file that is larger than the memory is out of it before
     /// somebody reads the file again: dropped at once, it makes room without growing into all of it.
     fn drop_behind(&mut self) {
@@ -95,7 +95,7 @@ impl State {
     }
 }
 
-impl Drop for State {
+impl Drop for Position {
     fn drop(&mut self) {
         let unread = self.ahead.unread();
         self.give_up(unread);
@@ -114,7 +114,7 @@ impl Cursor {
         if guard.as_ref().is_some_and(|s| s.record.key != record.key) {
             *guard = None;
         }
-        let state = guard.get_or_insert_with(|| State {
+        let state = guard.get_or_insert_with(|| Position {
             engine: Arc::clone(engine),
             record: Arc::clone(record),
             ahead: ReadAhead::default(),
@@ -199,7 +199,7 @@ impl Cursor {
         again
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Position>> {
         self.state.lock()
     }
 }

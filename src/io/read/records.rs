@@ -97,14 +97,14 @@ impl Drop for Hold {
 
 /// Bytes of a stored version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::io) struct Stored {
+pub(in crate::io) struct StoredRange {
     pub(in crate::io) record: Arc<Record>,
     pub(in crate::io) range: Range<u64>,
     /// Where the version is not the own base of whoever refers to it.
     hold: Option<Hold>,
 }
 
-impl Stored {
+impl StoredRange {
     pub(in crate::io) fn new(record: &Arc<Record>, range: Range<u64>) -> Self {
         Self {
             record: Arc::clone(record),

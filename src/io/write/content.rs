@@ -22,7 +22,7 @@ use crate::io::commit::stream::Streaming;
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::memory::budget::Reservation;
 use crate::io::read::cursor::{Cursor, hash_version};
-use crate::io::read::records::{Record, Stored};
+use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::extents::{Overlay, Piece};
 use crate::io::{Committed, Error, Owner, Version};
 
@@ -116,7 +116,7 @@ impl State {
                     if let Some(base) = &self.base {
                         base_end = self.base_len.clamp(at, end);
                         if at < base_end {
-                            spans.push(Span::Stored(Stored::new(base, at..base_end)));
+                            spans.push(Span::Stored(StoredRange::new(base, at..base_end)));
                         }
                     }
                     if base_end < end {
@@ -346,12 +346,12 @@ impl Content {
         let mut hash = Hasher::new();
         for span in &snapshot.spans {
             match span {
-                Span::Stored(Stored { record, range, .. }) => {
+                Span::Stored(StoredRange { record, range, .. }) => {
                     let mut at = range.start;
                     while at < range.end {
                         let part = at..range.end.min(at + STRIDE);
                         at = part.end;
-                        let part = Stored::new(record, part);
+                        let part = StoredRange::new(record, part);
                         for piece in self.engine.read_for_commit(&[part]).await? {
                             hash.update(&piece);
                         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::io::memory::budget::Reservation;
-use crate::io::read::records::Stored;
+use crate::io::read::records::StoredRange;
 use runs::Runs;
 
 pub(in crate::io) use buffer::OpenBuffer;
@@ -50,7 +50,7 @@ enum Kind {
 
 #[derive(Debug, Clone)]
 struct Reference {
-    stored: Stored,
+    stored: StoredRange,
     room: Arc<Reservation>,
 }
 
@@ -93,7 +93,7 @@ pub(in crate::io) enum Piece {
     /// Changed bytes that have left memory.
     Sent(u64),
     /// Changed to what a stored version holds.
-    Stored(Stored),
+    Stored(StoredRange),
     /// Changed to zeros.
     Zero(u64),
     /// Unchanged: base or zeros, as the owner of the overlay knows.
@@ -158,7 +158,7 @@ impl Overlay {
     pub(in crate::io) fn put_stored(
         &mut self,
         offset: u64,
-        stored: Stored,
+        stored: StoredRange,
         seq: u64,
         room: Reservation,
     ) {

@@ -116,17 +116,17 @@ fn beneath<'a, T>(
 
 /// Removals that B2 refused when their callers had gone, until somebody can be told.
 #[derive(Debug, Default)]
-pub(in crate::vfs) struct Failures(Mutex<State>);
+pub(in crate::vfs) struct Failures(Mutex<FailedNames>);
 
 #[derive(Debug, Default)]
-struct State {
+struct FailedNames {
     untold: BTreeMap<Box<str>, Error>,
     /// Others, for which there was no room.
     more: u64,
     careful: bool,
 }
 
-impl State {
+impl FailedNames {
     fn note(&mut self, full: &str, error: Error) {
         if self.untold.len() < Kept::<String>::MOST || self.untold.contains_key(full) {
             self.untold.insert(full.into(), error);
@@ -206,7 +206,7 @@ impl Failures {
         all
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FailedNames> {
         self.0.lock()
     }
 }

@@ -13,11 +13,11 @@ pub(in crate::vfs) struct Pages {
     pub(in crate::vfs) dir: Ino,
     /// One page at a time.
     pub(in crate::vfs) turn: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<PagesRead>,
 }
 
 #[derive(Default)]
-pub(in crate::vfs) struct State {
+pub(in crate::vfs) struct PagesRead {
     /// When the first page was asked for.
     pub(in crate::vfs) began: Option<Instant>,
     /// In the order of offsets, without hash files.
@@ -41,7 +41,7 @@ impl Pages {
         }
     }
 
-    pub(in crate::vfs) fn state(&self) -> MutexGuard<'_, State> {
+    pub(in crate::vfs) fn state(&self) -> MutexGuard<'_, PagesRead> {
         self.state.lock()
     }
 

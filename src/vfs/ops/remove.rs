@@ -271,10 +271,10 @@ impl Vfs {
             self.purge_after_reading(full, id);
             return Ok(());
         }
-        let leaving = removal::Leaving {
+        let leaving = removal::Outgoing {
             believed: Some(id.clone()),
             twin: Some(id.clone()),
-            ..removal::Leaving::default()
+            ..removal::Outgoing::default()
         };
         self.hide(full, &leaving, Hurry::No).await.map(drop)
     }
@@ -300,12 +300,12 @@ impl Vfs {
         };
         let stored = object.state.stored();
         let intermediate = stored.is_some_and(Stored::intermediate);
-        Ok(Some(Removal::Name(removal::Leaving {
+        Ok(Some(Removal::Name(removal::Outgoing {
             believed,
             believed_ms: stored.map(|stored| stored.uploaded_ms),
             lost: object.state.lost().to_vec(),
             intermediate,
-            ..removal::Leaving::default()
+            ..removal::Outgoing::default()
         })))
     }
 

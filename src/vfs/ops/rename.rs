@@ -21,7 +21,7 @@ use crate::vfs::state::{Leaves, Maker, Stored, Superseded, Why};
 use crate::vfs::versions::attributes::is_gone;
 use crate::vfs::versions::between::twins_of;
 use crate::vfs::versions::commit::lost_of;
-use crate::vfs::versions::removal::{Leaving, Removal};
+use crate::vfs::versions::removal::{Outgoing, Removal};
 use crate::vfs::versions::supersede::{Act, Deed};
 use crate::vfs::{Error, Ino, Invalidation, Vfs};
 
@@ -223,10 +223,10 @@ impl Vfs {
         if self.commit_moved(ends.ino, &ends.to).await?.is_none() {
             self.tree().object_mut(ends.ino)?.state.moved(target);
         }
-        let removal = Removal::Name(Leaving {
+        let removal = Removal::Name(Outgoing {
             believed,
             lost: state.lost().to_vec(),
-            ..Leaving::default()
+            ..Outgoing::default()
         });
         self.leave(ends, removal, guard).await
     }

@@ -19,7 +19,7 @@ use crate::vfs::ops::remove::Departure;
 use crate::vfs::pathlock::PathGuard;
 use crate::vfs::queue::Urgency;
 use crate::vfs::state::{Maker, Stored, Why};
-use crate::vfs::versions::removal::Leaving;
+use crate::vfs::versions::removal::Outgoing;
 use crate::vfs::{Error, Ino, Vfs};
 
 mod below;
@@ -281,9 +281,9 @@ impl Vfs {
                 other => other,
             };
         }
-        let leaving = Leaving {
+        let leaving = Outgoing {
             believed: Some(marker.id),
-            ..Leaving::default()
+            ..Outgoing::default()
         };
         self.hide(&name, &leaving, Hurry::No).await.map(drop)
     }

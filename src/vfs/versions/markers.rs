@@ -9,7 +9,7 @@ use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::versions::commit::UNKNOWN_TYPE;
-use crate::vfs::versions::removal::Leaving;
+use crate::vfs::versions::removal::Outgoing;
 use crate::vfs::{Delete, Error, Ino, Vfs, attr};
 
 impl Vfs {
@@ -254,9 +254,9 @@ impl Vfs {
                     self.remove_marker(row.name.as_str(), own).await?;
                 }
                 _ => {
-                    let leaving = Leaving {
+                    let leaving = Outgoing {
                         believed: row.id.clone(),
-                        ..Leaving::default()
+                        ..Outgoing::default()
                     };
                     self.remove_others_marker(row.name.as_str(), &leaving)
                         .await?;
@@ -268,7 +268,7 @@ impl Vfs {
 
     /// Removes a marker of another client, or of an earlier mount, by the way that the user chose. A content that
     /// somebody has put under such a name is not what was asked to go: it stays recoverable.
-    async fn remove_others_marker(&self, full: &str, leaving: &Leaving) -> Result<(), Error> {
+    async fn remove_others_marker(&self, full: &str, leaving: &Outgoing) -> Result<(), Error> {
         if self.settings().delete == Delete::Purge {
             let seen = self.look_at_all(full, Hurry::Yes).await?;
             if seen.rows.iter().all(|row| row.size == 0) {
@@ -284,9 +284,9 @@ impl Vfs {
             // Somebody else has made one above it: gone it shall be, that is what was asked for.
             Err(Error::Stale) => {
                 let seen = self.look(name, Hurry::Yes).await?;
-                let leaving = Leaving {
+                let leaving = Outgoing {
                     believed: seen.rows.first().and_then(|row| row.id.clone()),
-                    ..Leaving::default()
+                    ..Outgoing::default()
                 };
                 self.remove_others_marker(name, &leaving).await
             }

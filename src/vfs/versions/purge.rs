@@ -11,7 +11,7 @@ use log::warn;
 
 use super::between::{Between, is_lost};
 use super::checks::Chain;
-use super::removal::Leaving;
+use super::removal::Outgoing;
 use super::supersede::Act;
 use crate::b2::{Action, ErrorKind, FileId, FileName, FileVersion};
 use crate::vfs::ask::look::{Hurry, Versions};
@@ -65,7 +65,7 @@ impl Vfs {
     pub(in crate::vfs) async fn purge(
         &self,
         full: &str,
-        leaving: &Leaving,
+        leaving: &Outgoing,
         hurry: Hurry,
     ) -> Result<(), Error> {
         let seen = self.look_at_all(full, hurry).await?;
@@ -137,7 +137,7 @@ impl Vfs {
             && top.is_some_and(|top| top.action == Action::Upload)
         {
             let seen = seen.rows.iter().filter_map(|row| row.id.clone()).collect();
-            let leaving = Leaving {
+            let leaving = Outgoing {
                 seen,
                 twin: None,
                 ..leaving.clone()
@@ -149,7 +149,7 @@ impl Vfs {
             Ok(Ended::Refused) if purge.marker.is_some() => Ok(()),
             Ok(Ended::Refused) => {
                 let seen = seen.rows.iter().filter_map(|row| row.id.clone()).collect();
-                let leaving = Leaving {
+                let leaving = Outgoing {
                     seen,
                     twin: None,
                     ..leaving.clone()
@@ -174,7 +174,7 @@ impl Vfs {
         &self,
         full: &str,
         id: &FileId,
-        leaving: &Leaving,
+        leaving: &Outgoing,
         hurry: Hurry,
     ) -> Result<(), Error> {
         let purge = Purge {

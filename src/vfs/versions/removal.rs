@@ -21,7 +21,7 @@ use crate::vfs::{Delete, Error, Vfs};
 #[derive(Debug, Clone)]
 pub(in crate::vfs) enum Removal {
     /// What the user chose: to hide the name, or to purge it.
-    Name(Leaving),
+    Name(Outgoing),
     /// Less: what has been renamed. Its content lives on under another name, unless it was changed before
     /// it was stored there.
     Renamed {
@@ -33,7 +33,7 @@ pub(in crate::vfs) enum Removal {
 
 /// A name that is to go.
 #[derive(Debug, Clone, Default)]
-pub(in crate::vfs) struct Leaving {
+pub(in crate::vfs) struct Outgoing {
     /// The version that it is believed to have.
     pub(in crate::vfs) believed: Option<FileId>,
     /// What calls of unknown outcome may have left there.
@@ -99,11 +99,11 @@ impl Vfs {
                 if stored.goes_when_renamed(now_ms(), *content_lives_on) {
                     return self.remove_own(full, &stored.id, lost, hurry).await;
                 }
-                let leaving = Leaving {
+                let leaving = Outgoing {
                     believed: Some(stored.id.clone()),
                     lost: lost.clone(),
                     renamed: true,
-                    ..Leaving::default()
+                    ..Outgoing::default()
                 };
                 if *content_lives_on {
                     return self.remove_name(full, &leaving, hurry).await;
@@ -118,13 +118,13 @@ impl Vfs {
     pub(in crate::vfs) async fn remove_name(
         &self,
         full: &str,
-        leaving: &Leaving,
+        leaving: &Outgoing,
         hurry: Hurry,
     ) -> Result<(), Error> {
         match self.settings().delete {
             Delete::Hide => {
                 let twin = leaving.believed.clone().filter(|_| leaving.intermediate);
-                let leaving = Leaving {
+                let leaving = Outgoing {
                     twin: leaving.twin.clone().or(twin),
                     ..leaving.clone()
                 };
@@ -139,7 +139,7 @@ impl Vfs {
     pub(in crate::vfs) async fn hide(
         &self,
         full: &str,
-        leaving: &Leaving,
+        leaving: &Outgoing,
         hurry: Hurry,
     ) -> Result<Option<FileId>, Error> {
         let marker = match self.shared.client.hide_file(&FileName::listed(full)).await {
@@ -192,11 +192,11 @@ impl Vfs {
         };
         if seen.position(id).is_none() && self.has_version(id, full).await? {
             // What lies under it is not known.
-            let leaving = Leaving {
+            let leaving = Outgoing {
                 believed: Some(id.clone()),
                 lost: lost.to_vec(),
                 twin: Some(id.clone()),
-                ..Leaving::default()
+                ..Outgoing::default()
             };
             return self.hide(full, &leaving, hurry).await.map(drop);
         }
@@ -212,11 +212,11 @@ impl Vfs {
             return Err(Error::Stale);
         }
         if !visible.iter().all(mine) || (visible.len() == seen.rows.len() && !seen.complete) {
-            let leaving = Leaving {
+            let leaving = Outgoing {
                 believed: Some(id.clone()),
                 lost: lost.to_vec(),
                 twin: Some(id.clone()),
-                ..Leaving::default()
+                ..Outgoing::default()
             };
             // Of what lies under it, only this mount's own versions were ever shown by this name.
             let others = |row: &FileVersion| {
@@ -232,10 +232,10 @@ impl Vfs {
         // The oldest first: what lies under the newest never shows.
         for id in ids(visible) {
             if !self.delete_version(full, &id).await {
-                let leaving = Leaving {
+                let leaving = Outgoing {
                     believed: Some(id),
                     lost: lost.to_vec(),
-                    ..Leaving::default()
+                    ..Outgoing::default()
                 };
                 return self.hide(full, &leaving, hurry).await.map(drop);
             }

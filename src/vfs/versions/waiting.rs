@@ -13,11 +13,11 @@ use crate::vfs::kept::Kept;
 /// Purges that wait.
 #[derive(Debug, Default)]
 pub(in crate::vfs) struct Waiting {
-    state: Mutex<State>,
+    state: Mutex<WaitingPurges>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WaitingPurges {
     /// The last number given.
     last: u64,
     all: BTreeMap<u64, Purge>,
@@ -28,7 +28,7 @@ struct State {
     given_up: u64,
 }
 
-impl State {
+impl WaitingPurges {
     fn remove(&mut self, number: u64) -> Option<Purge> {
         let purge = self.all.remove(&number)?;
         self.weight = self.weight.saturating_sub(purge.weight());
@@ -45,7 +45,7 @@ impl State {
 }
 
 impl Waiting {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WaitingPurges> {
         self.state.lock()
     }
 

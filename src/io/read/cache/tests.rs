@@ -126,9 +126,9 @@ proptest! {
                 Step::Evict(bytes, ahead) => drop(cache.evict(bytes, ahead)),
             }
             let inner = cache.lock();
-            let mut keys: Vec<Key> = inner.used.keys().chain(inner.ahead.keys()).copied().collect();
+            let mut keys: Vec<BlockKey> = inner.used.keys().chain(inner.ahead.keys()).copied().collect();
             keys.sort_unstable();
-            let known: Vec<Key> = inner.cached.iter().copied().collect();
+            let known: Vec<BlockKey> = inner.cached.iter().copied().collect();
             prop_assert_eq!(keys, known);
         }
     }

@@ -120,7 +120,7 @@ proptest! {
                         Step::CopyOn(len) => (next.0, next.1.min(300), *len),
                         _ => unreachable!(),
                     };
-                    let stored = Stored::new(&version, from..from + len).held();
+                    let stored = StoredRange::new(&version, from..from + len).held();
                     overlay.put_stored(at, stored, seq, pay(&budget));
                     let bytes: Vec<u8> = (from..from + len).map(copied).collect();
                     set(at, &bytes);
@@ -185,7 +185,7 @@ fn copies_that_follow_one_another_are_one() {
     let version = version();
     let mut overlay = Overlay::default();
     let copy = |overlay: &mut Overlay, range: Range<u64>, at, seq| {
-        overlay.put_stored(at, Stored::new(&version, range), seq, pay(&budget));
+        overlay.put_stored(at, StoredRange::new(&version, range), seq, pay(&budget));
     };
     for i in 0..10 {
         copy(&mut overlay, i * 100..i * 100 + 100, 7 + i * 100, i + 1);
@@ -202,7 +202,7 @@ fn copies_that_follow_one_another_are_one() {
         overlay.pieces(1300..1500).collect::<Vec<_>>(),
         [
             Piece::Gap(100),
-            Piece::Stored(Stored::new(&version, 1100..1200))
+            Piece::Stored(StoredRange::new(&version, 1100..1200))
         ]
     );
     assert_eq!(overlay.weight(), EXTENT_COST);

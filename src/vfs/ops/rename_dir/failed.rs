@@ -14,7 +14,7 @@ use crate::b2::FileVersion;
 use crate::io::Stamp;
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::pathlock::Claim;
-use crate::vfs::versions::removal::Leaving;
+use crate::vfs::versions::removal::Outgoing;
 use crate::vfs::{Error, Vfs};
 
 /// Renames that have left copies.
@@ -136,9 +136,9 @@ impl Vfs {
         if way == Way::Deleted && self.delete_version(full, id).await {
             return Ok(());
         }
-        let leaving = Leaving {
+        let leaving = Outgoing {
             believed: Some(id.clone()),
-            ..Leaving::default()
+            ..Outgoing::default()
         };
         self.hide(full, &leaving, Hurry::No).await.map(drop)
     }
