@@ -234,8 +234,7 @@ impl Snapshot {
             .all(|span| !matches!(span, Span::Stored(stored) if stored.record != *record))
     }
 
-    /// A copy of the bytes of a short range, checked as those of a payload are. It takes no memory of the budget: it
-    /// is little, and nobody is to wait for it.
+    /// A copy of the bytes of a short range, checked as those of a payload are, without memory of the budget.
     pub(in crate::io) async fn read_little(
         &self,
         engine: &Engine,
