@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,6 +15,9 @@ use crate::io::read::cache::{self, BLOCK};
 use crate::io::read::check::short_hash;
 use crate::io::read::proof::{CHECKED, Proof};
 use crate::io::read::records::Record;
+
+/// How long the reads that a proof still needs may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The proof of a version that is being made out of one that was proven, and of bytes in memory. B2 is not told its
 /// SHA-1, which would take all of its bytes; but what this mount has made it can check.
@@ -101,7 +105,9 @@ impl Engine {
         let Some(record) = id.and_then(|id| self.records.known(id)) else {
             return;
         };
-        if let Some(proof) = proof.end(self, snapshot).await {
+        // Only a later commit needs it: nobody waits long for B2 to close a file that is stored.
+        let end = tokio::time::timeout(PATIENCE, proof.end(self, snapshot));
+        if let Ok(Some(proof)) = end.await {
             *record.proof.lock().await = Some(Arc::new(proof));
         }
     }
