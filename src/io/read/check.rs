@@ -148,7 +148,7 @@ impl Check {
             inner.bad = None;
         }
         if range.end == record.size
-            && let Some(error) = inner.is_bad(record.key)
+            && let Some(error) = inner.tell_bad(record.key)
         {
             return Err(error);
         }
@@ -217,7 +217,7 @@ impl Check {
             moved.mark_unchanged();
             match self.state(number, range.end == record.size) {
                 Next::Over => {
-                    let bad = self.lock().is_bad(record.key);
+                    let bad = self.lock().tell_bad(record.key);
                     if let Some(error) = bad.filter(|_| range.end == record.size) {
                         return Verdict::Unknown(error);
                     }
@@ -235,7 +235,7 @@ impl Check {
     }
 
     /// A version was read again and is still not what was stored, or what was given out was not.
-    pub(in crate::io) fn is_bad(&self, record: &Record, error: Error) {
+    pub(in crate::io) fn note_bad(&self, record: &Record, error: Error) {
         self.lock().bad = Some((record.key, error));
     }
 
@@ -397,7 +397,7 @@ impl Check {
 impl Inner {
     /// Why the last byte of this version may not be given out. Damage stays until it is read from its start again; another
     /// fault is told once.
-    fn is_bad(&mut self, key: u64) -> Option<Error> {
+    fn tell_bad(&mut self, key: u64) -> Option<Error> {
         let (_, error) = self.bad.as_ref().filter(|(bad, _)| *bad == key)?;
         let error = error.clone();
         if !matches!(error, Error::Corrupt(_) | Error::Stale) {

@@ -194,7 +194,7 @@ impl Cursor {
         drop(data); // its memory may be needed for reading it again
         let again = recheck(engine, record, stored, before, differs, &(offset..end)).await;
         if let Err(error @ Error::Corrupt(_)) = &again {
-            self.check.is_bad(record, error.clone());
+            self.check.note_bad(record, error.clone());
         }
         again
     }
