@@ -158,11 +158,7 @@ async fn a_directory_that_others_filled_is_not_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_file_keeps_its_version_while_others_replace_it() {
     let server = server();
-    let always = Settings {
-        metadata_ttl: Duration::ZERO,
-        ..settings()
-    };
-    let vfs = mount(&server, always).await;
+    let vfs = mount(&server, without_memory()).await;
     put(&vfs, Ino::ROOT, "f", b"first").await;
     let ino = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
     let fh = vfs.open(ino, RDONLY).await.unwrap().fh;
@@ -177,11 +173,7 @@ async fn an_open_file_keeps_its_version_while_others_replace_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_not_open_keeps_its_inode_when_others_replace_it() {
     let server = server();
-    let always = Settings {
-        metadata_ttl: Duration::ZERO,
-        ..settings()
-    };
-    let vfs = mount(&server, always).await;
+    let vfs = mount(&server, without_memory()).await;
     let ino = put(&vfs, Ino::ROOT, "f", b"first").await;
     upload(&client(&server).await, "f", b"second").await;
     let opened = vfs.open(ino, RDONLY).await.unwrap();

@@ -225,15 +225,21 @@ fn settings_of_a_reader() -> Settings {
     }
 }
 
+/// What is written to an open file of that name, which is removed, is stored nowhere.
+async fn stays_removed(server: &Server, vfs: &Vfs, fh: Fh) {
+    vfs.write(fh, 4, Bytes::from_static(b"two")).await.unwrap();
+    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    vfs.fsync(fh, false).await.unwrap();
+    vfs.release(fh);
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(seen(server, "f").await, None);
+}
+
 /// B2 shows a version before this mount has its answer: it is this mount's own all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_listed_before_its_upload_is_answered_is_no_other_file() {
     let server = server();
-    let always = Settings {
-        metadata_ttl: Duration::ZERO,
-        ..settings()
-    };
-    let vfs = mount(&server, always).await;
+    let vfs = mount(&server, without_memory()).await;
     let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
     let ino = attr.ino;
     vfs.write(fh, 0, Bytes::from_static(b"one ")).await.unwrap();
@@ -249,23 +255,14 @@ async fn what_is_listed_before_its_upload_is_answered_is_no_other_file() {
     assert!(!storing.is_finished(), "the answer is on its way");
     storing.await.unwrap().unwrap();
     assert_eq!(vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino, ino);
-    vfs.write(fh, 4, Bytes::from_static(b"two")).await.unwrap();
-    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
-    vfs.fsync(fh, false).await.unwrap();
-    vfs.release(fh);
-    assert!(vfs.drain().await.is_empty());
-    assert_eq!(seen(&server, "f").await, None);
+    stays_removed(&server, &vfs, fh).await;
 }
 
 /// Nor is a copy of it with changed attributes, whoever has it open.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_listed_before_its_attributes_are_acknowledged_is_no_other_file() {
     let server = server();
-    let always = Settings {
-        metadata_ttl: Duration::ZERO,
-        ..settings()
-    };
-    let vfs = mount(&server, always).await;
+    let vfs = mount(&server, without_memory()).await;
     let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
     vfs.write(fh, 0, Bytes::from_static(b"one ")).await.unwrap();
     vfs.fsync(fh, false).await.unwrap();
@@ -278,10 +275,5 @@ async fn what_is_listed_before_its_attributes_are_acknowledged_is_no_other_file(
     until("the copy's answer", async || vfs.pending().files == 0).await;
     let found = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
     assert_eq!(found, attr.ino);
-    vfs.write(fh, 4, Bytes::from_static(b"two")).await.unwrap();
-    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
-    vfs.fsync(fh, false).await.unwrap();
-    vfs.release(fh);
-    assert!(vfs.drain().await.is_empty());
-    assert_eq!(seen(&server, "f").await, None);
+    stays_removed(&server, &vfs, fh).await;
 }

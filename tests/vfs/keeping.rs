@@ -325,12 +325,7 @@ async fn of_a_file_that_somebody_reads_nothing_more_is_sent_when_it_is_removed()
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_removed_is_stored_after_all() {
     let server = server();
-    // Removals are waited for.
-    let settings = Settings {
-        metadata_ttl: Duration::ZERO,
-        ..settings()
-    };
-    let vfs = mount(&server, settings).await;
+    let vfs = mount(&server, without_memory()).await;
     let (attr, made) = create(&vfs, Ino::ROOT, "kept").await;
     vfs.release(made);
     stored(&vfs).await;

@@ -128,11 +128,7 @@ async fn fsync_of_a_directory_tells_when_it_cannot_know() {
 async fn what_another_shows_again_is_there_whatever_was_removed_before() {
     let server = server();
     let b = client(&server).await;
-    let brief = Settings {
-        metadata_ttl: Duration::from_nanos(1),
-        ..settings()
-    };
-    let vfs = mount(&server, brief).await;
+    let vfs = mount(&server, asking()).await;
     put(&vfs, Ino::ROOT, "f", b"by A").await;
     rm(&vfs, "f").await.unwrap();
     stored(&vfs).await;

@@ -91,6 +91,14 @@ fn settings() -> Settings {
     }
 }
 
+/// Every answer is asked from B2 again, and removals are waited for.
+fn without_memory() -> Settings {
+    Settings {
+        metadata_ttl: Duration::ZERO,
+        ..settings()
+    }
+}
+
 /// Objects of three bytes.
 fn seed(server: &Server, names: impl Iterator<Item = String>) {
     let seeds: Vec<Seed> = names

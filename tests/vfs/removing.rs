@@ -1,23 +1,9 @@
 //! Removals in the background: what leaves does not come back, what fails is told, and what
 //! all of it costs in calls.
 
+use super::history::{asking, purging};
 use super::*;
 use std::collections::BTreeSet;
-
-/// Every listing is asked from B2 again.
-fn asking() -> Settings {
-    Settings {
-        metadata_ttl: Duration::from_nanos(1),
-        ..settings()
-    }
-}
-
-fn purging() -> Settings {
-    Settings {
-        delete: Delete::Purge,
-        ..settings()
-    }
-}
 
 pub(super) async fn unlink(vfs: &Vfs, dir: Ino, name: &str) -> Result<(), Error> {
     vfs.unlink(dir, os(name)).await
@@ -441,13 +427,9 @@ async fn a_directory_of_thousands_is_renamed_by_few_listings() {
 async fn with_a_ttl_of_zero_every_client_sees_a_removal_at_once() {
     let server = server();
     seed(&server, ["f", "g"].map(str::to_owned).into_iter());
-    let zero = Settings {
-        metadata_ttl: Duration::ZERO,
-        ..settings()
-    };
     let (one, other) = (
-        mount(&server, zero.clone()).await,
-        mount(&server, zero).await,
+        mount(&server, without_memory()).await,
+        mount(&server, without_memory()).await,
     );
     server.set_faults(&["hide_file:stall=1"]).unwrap();
     unlink(&one, Ino::ROOT, "f").await.unwrap();
