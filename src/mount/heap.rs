@@ -1,8 +1,8 @@
 //! What the process takes of the machine's memory stays near what it uses.
 //!
 //! The budget counts bytes in use; what is given back to the C library stays with the process as long as something
-//! lies behind it. So large buffers get pages of their own (mallopt(3)), all threads share one heap, and whole pages
-//! that are free in the midst of it are given back when there are many of them (malloc_trim(3)).
+//! lies behind it. So large buffers get pages of their own (mallopt(3)), all threads share a few heaps, and whole pages
+//! that are free in the midst of these are given back when there are many of them (malloc_trim(3)).
 
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use crate::io::Io;
 
 /// From this size on, in bytes, a buffer has pages of its own, which go back as soon as it is freed.
 const OWN_PAGES: i32 = 256 << 10;
+/// Heaps: with one, threads that list and threads that answer wait for each other; each more leaves more unused.
+const HEAPS: i32 = 2;
 /// As much as may be free at the end of the heap before it is given back, in bytes.
 const SPARE: i32 = 8 << 20;
 /// How often it is looked whether there is much to give back.
@@ -25,7 +27,7 @@ pub fn set_up() {
     #[cfg(target_env = "gnu")]
     // SAFETY: sets numbers inside the allocator; no other thread runs yet.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES);
         libc::mallopt(libc::M_TRIM_THRESHOLD, SPARE);
     }

@@ -44,6 +44,15 @@ impl Covers {
         }
     }
 
+    /// Whether every row there is would be among the rows, or have been in an earlier part.
+    pub(in crate::vfs) fn reach_all(&self) -> bool {
+        match self {
+            Self::Range { upto, .. } => upto.is_none(),
+            Self::Part { next } => next.is_none(),
+            Self::Name(_) => true,
+        }
+    }
+
     /// Whether this is a directory's first page, and a row of this full name would be on it.
     pub(in crate::vfs) fn begin_with(&self, row: &str) -> bool {
         matches!(self, Self::Range { after: None, .. }) && self.reach(row)

@@ -66,6 +66,7 @@ impl Vfs {
             let ino = self.apply_folder(tree, flight, component);
             applied.seen.extend(ino);
         }
+        let reach_all = covers.reach_all();
         for (component, row) in rows.files {
             if rows.folders.contains(&component) {
                 self.shared.warned.shadowed(row.name.as_str());
@@ -74,7 +75,7 @@ impl Vfs {
             }
             let directory = tree.child(flight.dir, &component);
             let directory = directory.filter(|ino| tree.dir(*ino).is_ok());
-            let settled = covers.reach(&format!("{}/", row.name));
+            let settled = reach_all || covers.reach(&format!("{}/", row.name));
             if directory.is_some() && !settled {
                 applied.doubtful.push(component);
                 continue;
