@@ -46,36 +46,18 @@
 //! many of them are empty, and the bytes of all). None of these is counted, delayed or struck by faults. The content of seeded objects is [`seeded_content`].
 
 mod account;
-mod auth;
-mod buckets;
-mod calls;
 mod content;
 mod control;
-mod copy;
-mod counters;
-mod download;
+mod dispatch;
 mod error;
-mod faults;
-mod files;
-mod held;
+mod exchange;
+mod handlers;
 mod http;
 mod journal;
-mod key_calls;
-mod keys;
-mod large;
-mod listing;
-mod lists;
-mod locks;
 mod params;
-mod reply;
 mod rules;
-mod seed;
 mod shared;
-mod store;
 mod text;
-mod upload;
-mod version;
-mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -86,15 +68,16 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use counters::Counters;
-pub use held::Held;
-pub use seed::Seed;
+pub use control::seed::Seed;
+pub use shared::counters::Counters;
+pub use shared::held::Held;
 
-use account::Account;
-use calls::Role;
+use account::{Account, version};
+use content::store::Store;
+use dispatch::Role;
+use handlers::{buckets, keys};
 use journal::Journal;
-use shared::{Addresses, Shared};
-use store::Store;
+use shared::{Addresses, Shared, faults};
 
 const BUCKET: &str = "b2fuse-demo";
 
@@ -246,7 +229,7 @@ impl Server {
 
     /// Makes objects without an upload, with the content of [`seeded_content`].
     pub fn seed(&self, bucket_name: &str, seeds: &[Seed]) -> Result<(), String> {
-        seed::seed(&self.shared, bucket_name, seeds)
+        control::seed::seed(&self.shared, bucket_name, seeds)
             .map(drop)
             .map_err(|error| error.message)
     }
@@ -285,7 +268,7 @@ impl Server {
         };
         let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
         let prefix = name_prefix.map(str::to_owned);
-        let key = key_calls::fresh(&account, capabilities, ids, prefix)
+        let key = keys::fresh(&account, capabilities, ids, prefix)
             .and_then(|key| account.put_key(key))
             .map_err(|error| error.message)?;
         Ok((key.id.clone(), key.secret.clone()))
@@ -337,7 +320,7 @@ fn furnish(
 ) -> Result<(String, String), error::ApiError> {
     let master = match account.keys.get(&account.id) {
         Some(key) => key.clone(),
-        None => account.put_key(key_calls::master(&account.id.clone()))?,
+        None => account.put_key(keys::master(&account.id.clone()))?,
     };
     if account.bucket_by_name(BUCKET).is_none() {
         account.put_bucket(buckets::fresh(BUCKET, "allPrivate", encryption))?;

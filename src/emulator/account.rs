@@ -4,6 +4,10 @@
 //! to the journal, so that what a client was told survives a kill. A bucket's names are ordered by their UTF-8 bytes,
 //! the versions of a name newest first (API §4.2).
 
+pub(super) mod keys;
+pub(super) mod listing;
+pub(super) mod version;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,11 +15,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::content::{Content, Hashes};
-use super::error::{ApiError, Result};
-use super::journal::{Journal, Record};
-use super::keys::Key;
-use super::version::{Action, Encryption, LARGE, Lock, SMALL, Version, parse_file_id};
+use crate::emulator::account::keys::Key;
+use crate::emulator::account::version::{
+    Action, Encryption, LARGE, Lock, SMALL, Version, parse_file_id,
+};
+use crate::emulator::content::{Content, Hashes};
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::journal::{Journal, Record};
 
 /// Versions by name.
 pub(super) type Names = BTreeMap<Arc<str>, Vec<Arc<Version>>>;

@@ -4,6 +4,8 @@
 //! after arrival. A blob lives in memory, in a file of the emulator's directory, or nowhere: a pattern is computed
 //! when read. A file goes when the last content that names it goes, unless the whole server is stopping.
 
+pub(super) mod store;
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;

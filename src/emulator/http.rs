@@ -1,5 +1,7 @@
 //! From connections to requests and back: routing, latency, faults (API §1).
 
+pub(super) mod wire;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +15,16 @@ use hyper::{Method, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use super::calls::{CALLS, Call, Role, serve};
-use super::error::{ApiError, Failure, Result};
-use super::faults::{Fault, NameRules};
-use super::keys::Key;
-use super::reply::{Body, Reply};
-use super::rules;
-use super::shared::Shared;
-use super::version::Viewer;
-use super::wire::{Line, Wire};
+use crate::emulator::account::keys::Key;
+use crate::emulator::account::version::Viewer;
+use crate::emulator::control;
+use crate::emulator::dispatch::{CALLS, Call, Role, serve};
+use crate::emulator::error::{ApiError, Failure, Result};
+use crate::emulator::exchange::reply::{Body, Reply};
+use crate::emulator::http::wire::{Line, Wire};
+use crate::emulator::rules;
+use crate::emulator::shared::Shared;
+use crate::emulator::shared::faults::{Fault, NameRules};
 
 /// A refused request's body is read up to here, so that a client which sends before it listens gets its answer.
 const DRAINED: u64 = 64 << 20;
@@ -223,9 +226,7 @@ async fn handle(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if role == Role::Api && path.starts_with("/emulator/") {
-        return Ok(super::control::answer(&shared, &head.method, path, body)
-            .await
-            .0);
+        return Ok(control::answer(&shared, &head.method, path, body).await.0);
     }
     let is_head = head.method == Method::HEAD;
     let routed = match route(role, &head.method, path) {

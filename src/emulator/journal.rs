@@ -12,12 +12,12 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Part, Settings};
-use super::content::{Blob, BlobRange, Content, Hashes, Source};
-use super::error::ApiError;
-use super::keys::Key;
-use super::text::{hex, unhex};
-use super::version::{Action, Encryption, Info, Lock, Sha1, Version};
+use crate::emulator::account::keys::Key;
+use crate::emulator::account::version::{Action, Encryption, Info, Lock, Sha1, Version};
+use crate::emulator::account::{Account, Part, Settings};
+use crate::emulator::content::{Blob, BlobRange, Content, Hashes, Source};
+use crate::emulator::error::ApiError;
+use crate::emulator::text::{hex, unhex};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Record {

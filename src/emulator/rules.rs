@@ -1,8 +1,8 @@
 //! What B2 accepts as names, file info, content types and sizes (API §5.2, §5.3, §10).
 
-use super::error::{ApiError, Result};
-use super::text::encode;
-use super::version::{Encryption, Info};
+use crate::emulator::account::version::{Encryption, Info};
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::text::encode;
 
 /// All parts but the last one have at least this size (API §6).
 pub(super) const MINIMUM_PART: u64 = 5_000_000;

@@ -1,17 +1,21 @@
 //! What every request sees of the server.
 
+pub(super) mod counters;
+pub(super) mod faults;
+pub(super) mod held;
+
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::account::Account;
-use super::counters::Meter;
-use super::faults::Faults;
-use super::held::Holding;
-use super::keys::Tokens;
-use super::seed::Patterns;
-use super::store::Store;
+use crate::emulator::account::Account;
+use crate::emulator::account::keys::Tokens;
+use crate::emulator::content::store::Store;
+use crate::emulator::control::seed::Patterns;
+use crate::emulator::shared::counters::Meter;
+use crate::emulator::shared::faults::Faults;
+use crate::emulator::shared::held::Holding;
 
 /// Base URLs of the listeners.
 #[derive(Debug, Default)]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::content::{Content, Hashes};
-use super::text::{date_and_time, hex};
+use crate::emulator::content::{Content, Hashes};
+use crate::emulator::text::{date_and_time, hex};
 
-pub(super) type Info = BTreeMap<String, String>;
+pub(in crate::emulator) type Info = BTreeMap<String, String>;
 
 /// Hashes of the empty string, which a hide marker carries (API §4.3 note).
 const EMPTY_SHA1: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
@@ -17,7 +17,7 @@ const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Action {
+pub(in crate::emulator) enum Action {
     Upload,
     Hide,
     /// A large file that is not finished.
@@ -26,7 +26,7 @@ pub(super) enum Action {
 
 /// What is known of the SHA-1 of the whole content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sha1 {
+pub(in crate::emulator) enum Sha1 {
     Checked([u8; 20]),
     /// Computed here, not given by the client: `do_not_verify`.
     Unverified([u8; 20]),
@@ -35,7 +35,7 @@ pub(super) enum Sha1 {
 }
 
 impl Sha1 {
-    pub(super) fn text(&self) -> String {
+    pub(in crate::emulator) fn text(&self) -> String {
         match self {
             Self::Checked(digest) => hex(digest),
             Self::Unverified(digest) => format!("unverified:{}", hex(digest)),
@@ -45,7 +45,7 @@ impl Sha1 {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Encryption {
+pub(in crate::emulator) enum Encryption {
     None,
     B2,
     /// With the customer's key, known by its MD5 in base64.
@@ -53,7 +53,7 @@ pub(super) enum Encryption {
 }
 
 impl Encryption {
-    pub(super) fn shown(&self) -> EncryptionShown {
+    pub(in crate::emulator) fn shown(&self) -> EncryptionShown {
         let mode = match self {
             Self::None => None,
             Self::B2 => Some("SSE-B2"),
@@ -68,49 +68,49 @@ impl Encryption {
 
 /// How replies tell the encryption; the key is not in it.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct EncryptionShown {
+pub(in crate::emulator) struct EncryptionShown {
     algorithm: Option<&'static str>,
     mode: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Retention {
+pub(in crate::emulator) struct Retention {
     /// `governance` or `compliance`.
-    pub(super) mode: String,
-    pub(super) until: u64,
+    pub(in crate::emulator) mode: String,
+    pub(in crate::emulator) until: u64,
 }
 
 /// Object Lock of one version; most have none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Lock {
-    pub(super) retention: Option<Retention>,
-    pub(super) legal_hold: Option<bool>,
+pub(in crate::emulator) struct Lock {
+    pub(in crate::emulator) retention: Option<Retention>,
+    pub(in crate::emulator) legal_hold: Option<bool>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Version {
+pub(in crate::emulator) struct Version {
     /// Unique in the account; the hexadecimal field of the file id, whose first digit tells large from small.
-    pub(super) number: u64,
-    pub(super) bucket: Arc<str>,
-    pub(super) name: Arc<str>,
-    pub(super) action: Action,
+    pub(in crate::emulator) number: u64,
+    pub(in crate::emulator) bucket: Arc<str>,
+    pub(in crate::emulator) name: Arc<str>,
+    pub(in crate::emulator) action: Action,
     /// When the upload began, in milliseconds.
-    pub(super) stamp: u64,
-    pub(super) content_type: Arc<str>,
-    pub(super) info: Option<Box<Info>>,
-    pub(super) sha1: Sha1,
-    pub(super) md5: Option<[u8; 16]>,
-    pub(super) encryption: Encryption,
-    pub(super) lock: Option<Box<Lock>>,
-    pub(super) content: Content,
+    pub(in crate::emulator) stamp: u64,
+    pub(in crate::emulator) content_type: Arc<str>,
+    pub(in crate::emulator) info: Option<Box<Info>>,
+    pub(in crate::emulator) sha1: Sha1,
+    pub(in crate::emulator) md5: Option<[u8; 16]>,
+    pub(in crate::emulator) encryption: Encryption,
+    pub(in crate::emulator) lock: Option<Box<Lock>>,
+    pub(in crate::emulator) content: Content,
 }
 
 /// First hexadecimal digit of the ids of small files, hide markers and copies; and of large files (API §1).
-pub(super) const SMALL: u64 = 1 << 60;
-pub(super) const LARGE: u64 = 2 << 60;
+pub(in crate::emulator) const SMALL: u64 = 1 << 60;
+pub(in crate::emulator) const LARGE: u64 = 2 << 60;
 
 impl Version {
-    pub(super) fn file_id(&self) -> String {
+    pub(in crate::emulator) fn file_id(&self) -> String {
         let (date, time) = date_and_time(self.stamp);
         format!(
             "4_z{}_f{:016x}_d{date}_m{time}_c002_v0001129_t0017_u{:014}",
@@ -119,30 +119,30 @@ impl Version {
     }
 
     /// Newest first; ties go to the greater id.
-    pub(super) fn order(&self) -> Order {
+    pub(in crate::emulator) fn order(&self) -> Order {
         Reverse((self.stamp, self.number))
     }
 
-    pub(super) fn set_hashes(&mut self, hashes: Hashes) {
+    pub(in crate::emulator) fn set_hashes(&mut self, hashes: Hashes) {
         self.sha1 = Sha1::Checked(hashes.sha1);
         self.md5 = hashes.md5;
     }
 
-    pub(super) fn info(&self) -> &Info {
+    pub(in crate::emulator) fn info(&self) -> &Info {
         static NONE: Info = Info::new();
         self.info.as_deref().unwrap_or(&NONE)
     }
 
-    pub(super) fn lock(&self) -> Lock {
+    pub(in crate::emulator) fn lock(&self) -> Lock {
         self.lock.as_deref().cloned().unwrap_or_default()
     }
 }
 
 /// The place of a version among those of its name: stamp and number, greatest first.
-pub(super) type Order = Reverse<(u64, u64)>;
+pub(in crate::emulator) type Order = Reverse<(u64, u64)>;
 
 /// The place inside a file id; `None` when it has not the form of one.
-pub(super) fn parse_file_id(id: &str) -> Option<Order> {
+pub(in crate::emulator) fn parse_file_id(id: &str) -> Option<Order> {
     let rest = id.strip_prefix("4_z")?;
     let (_, rest) = rest.split_once("_f")?;
     let number = u64::from_str_radix(rest.get(..16)?, 16).ok()?;
@@ -152,18 +152,18 @@ pub(super) fn parse_file_id(id: &str) -> Option<Order> {
 
 /// Who looks: decides which fields are shown, and how.
 #[derive(Debug, Clone)]
-pub(super) struct Viewer {
-    pub(super) account: String,
-    pub(super) reads_retentions: bool,
-    pub(super) reads_holds: bool,
+pub(in crate::emulator) struct Viewer {
+    pub(in crate::emulator) account: String,
+    pub(in crate::emulator) reads_retentions: bool,
+    pub(in crate::emulator) reads_holds: bool,
     /// Version 1 lists also tell the length as `size` (API §0).
-    pub(super) v1: bool,
+    pub(in crate::emulator) v1: bool,
 }
 
 /// A row of a list and the reply of uploads, in alphabetical order as the service writes it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry<'a> {
+pub(in crate::emulator) struct Entry<'a> {
     account_id: &'a str,
     action: &'a str,
     bucket_id: &'a str,
@@ -186,7 +186,7 @@ pub(super) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn of(version: &'a Version, viewer: &'a Viewer) -> Self {
+    pub(in crate::emulator) fn of(version: &'a Version, viewer: &'a Viewer) -> Self {
         let hide = version.action == Action::Hide;
         let length = version.content.len();
         Self {
@@ -221,12 +221,12 @@ impl<'a> Entry<'a> {
     }
 
     /// The reply of a copy says so; lists call the same version an upload (API §6.1).
-    pub(super) fn copied(mut self) -> Self {
+    pub(in crate::emulator) fn copied(mut self) -> Self {
         self.action = "copy";
         self
     }
 
-    pub(super) fn folder(name: &'a str, bucket: &'a str, viewer: &'a Viewer) -> Self {
+    pub(in crate::emulator) fn folder(name: &'a str, bucket: &'a str, viewer: &'a Viewer) -> Self {
         static NONE: Info = Info::new();
         Self {
             account_id: &viewer.account,

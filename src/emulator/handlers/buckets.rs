@@ -3,19 +3,19 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::account::Settings;
-use super::calls::json as reply;
-use super::error::{ApiError, Result};
-use super::http::Request;
-use super::keys::Key;
-use super::params::Params;
-use super::text::random_hex;
-use super::version::Encryption;
+use crate::emulator::account::Settings;
+use crate::emulator::account::keys::Key;
+use crate::emulator::account::version::Encryption;
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::text::random_hex;
 
 const MOST_BUCKETS: usize = 100;
 
 /// A new bucket as it is by default.
-pub(super) fn fresh(name: &str, kind: &str, encryption: Encryption) -> Settings {
+pub(in crate::emulator) fn fresh(name: &str, kind: &str, encryption: Encryption) -> Settings {
     Settings {
         id: random_hex(24).into(),
         name: name.to_owned(),
@@ -75,7 +75,7 @@ fn check_account_id(request: &Request, params: &Params) -> Result<()> {
     }
 }
 
-pub(super) fn list(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn list(request: &Request, params: &Params) -> Result<Bytes> {
     check_account_id(request, params)?;
     let id = params.text("bucketId")?;
     let name = params.text("bucketName")?;
@@ -186,7 +186,7 @@ fn apply(request: &Request, params: &Params, settings: &mut Settings) -> Result<
     Ok(())
 }
 
-pub(super) fn create(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn create(request: &Request, params: &Params) -> Result<Bytes> {
     check_account_id(request, params)?;
     let name = params.need("bucketName")?;
     params.need("bucketType")?;
@@ -213,7 +213,7 @@ pub(super) fn create(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&describe(request, &settings))
 }
 
-pub(super) fn update(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn update(request: &Request, params: &Params) -> Result<Bytes> {
     check_account_id(request, params)?;
     let id = params.need("bucketId")?;
     request.key()?.check_account("writeBuckets")?;
@@ -234,7 +234,7 @@ pub(super) fn update(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&describe(request, &settings))
 }
 
-pub(super) fn delete(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn delete(request: &Request, params: &Params) -> Result<Bytes> {
     check_account_id(request, params)?;
     let id = params.need("bucketId")?;
     request.key()?.check_account("deleteBuckets")?;
@@ -253,7 +253,7 @@ pub(super) fn delete(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&describe(request, &settings))
 }
 
-pub(super) fn notification_rules(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn notification_rules(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("bucketId")?;
     request.check("readBucketNotifications", Some(id), None)?;
     let account = request.shared.account();
@@ -262,7 +262,10 @@ pub(super) fn notification_rules(request: &Request, params: &Params) -> Result<B
 }
 
 /// Keeps the rules; nothing is ever sent.
-pub(super) fn set_notification_rules(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn set_notification_rules(
+    request: &Request,
+    params: &Params,
+) -> Result<Bytes> {
     let id = params.need("bucketId")?;
     request.check("writeBucketNotifications", Some(id), None)?;
     let rules = params

@@ -6,11 +6,11 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::account::{Names, newest};
 use super::version::{Action, Order, Version};
+use crate::emulator::account::{Names, newest};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::emulator) enum Kind {
     /// One row a name: the newest version, when it is an upload.
     Names,
     /// Every version, hide marker and unfinished large file.
@@ -18,30 +18,30 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Query<'a> {
-    pub(super) kind: Kind,
-    pub(super) prefix: &'a str,
-    pub(super) delimiter: Option<char>,
+pub(in crate::emulator) struct Query<'a> {
+    pub(in crate::emulator) kind: Kind,
+    pub(in crate::emulator) prefix: &'a str,
+    pub(in crate::emulator) delimiter: Option<char>,
     /// The first name wanted, which need not exist.
-    pub(super) start: &'a str,
+    pub(in crate::emulator) start: &'a str,
     /// Where among the versions of `start` to begin.
-    pub(super) start_version: Option<Order>,
-    pub(super) max: usize,
+    pub(in crate::emulator) start_version: Option<Order>,
+    pub(in crate::emulator) max: usize,
 }
 
 #[derive(Debug)]
-pub(super) enum Row {
+pub(in crate::emulator) enum Row {
     File(Arc<Version>),
     Folder(String),
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Page {
-    pub(super) rows: Vec<Row>,
+pub(in crate::emulator) struct Page {
+    pub(in crate::emulator) rows: Vec<Row>,
     /// The name, and for a file row the version, of the next row.
-    pub(super) next: Option<(String, Option<Arc<Version>>)>,
+    pub(in crate::emulator) next: Option<(String, Option<Arc<Version>>)>,
     /// How many names were looked at: what the page cost.
-    pub(super) looked_at: usize,
+    pub(in crate::emulator) looked_at: usize,
 }
 
 fn visible(kind: Kind, versions: &[Arc<Version>]) -> &[Arc<Version>] {
@@ -63,7 +63,7 @@ fn stem<'a>(name: &'a str, query: &Query<'_>) -> Option<&'a str> {
 }
 
 /// The least name after all names that start with `stem`; `None` when there can be none.
-pub(super) fn after(stem: &str) -> Option<String> {
+pub(in crate::emulator) fn after(stem: &str) -> Option<String> {
     let mut name = stem.to_owned();
     while let Some(last) = name.pop() {
         let next = match last {
@@ -78,7 +78,7 @@ pub(super) fn after(stem: &str) -> Option<String> {
     None
 }
 
-pub(super) fn page(names: &Names, query: &Query<'_>) -> Page {
+pub(in crate::emulator) fn page(names: &Names, query: &Query<'_>) -> Page {
     let mut page = Page::default();
     let mut from = query.start.max(query.prefix).to_owned();
     'seek: loop {
@@ -128,8 +128,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::emulator::account::version::{Encryption, Sha1};
     use crate::emulator::content::Content;
-    use crate::emulator::version::{Encryption, Sha1};
 
     fn version(number: u64, name: &str, action: Action) -> Arc<Version> {
         Arc::new(Version {

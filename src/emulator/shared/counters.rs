@@ -33,7 +33,7 @@ pub struct Counters {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(in crate::emulator) enum Class {
     A,
     B,
     C,
@@ -41,7 +41,7 @@ pub(super) enum Class {
 
 /// The living counters.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(in crate::emulator) struct Meter {
     counts: Mutex<Counters>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -49,7 +49,7 @@ pub(super) struct Meter {
 }
 
 /// One request in work.
-pub(super) struct Running<'a>(&'a Meter);
+pub(in crate::emulator) struct Running<'a>(&'a Meter);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
@@ -62,7 +62,7 @@ impl Meter {
         self.counts.lock()
     }
 
-    pub(super) fn begin(&self, call: &str, class: Class) -> Running<'_> {
+    pub(in crate::emulator) fn begin(&self, call: &str, class: Class) -> Running<'_> {
         let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
         let mut counts = self.counts();
         match counts.calls.get_mut(call) {
@@ -77,31 +77,31 @@ impl Meter {
     }
 
     /// More transactions of a call that has begun.
-    pub(super) fn charge(&self, class: Class, transactions: u64) {
+    pub(in crate::emulator) fn charge(&self, class: Class, transactions: u64) {
         charge(&mut self.counts(), class, transactions);
     }
 
-    pub(super) fn answered(&self, status: u16) {
+    pub(in crate::emulator) fn answered(&self, status: u16) {
         *self.counts().answers.entry(status).or_default() += 1;
     }
 
-    pub(super) fn fault(&self) {
+    pub(in crate::emulator) fn fault(&self) {
         self.counts().faults += 1;
     }
 
-    pub(super) fn connection(&self) {
+    pub(in crate::emulator) fn connection(&self) {
         self.counts().connections += 1;
     }
 
-    pub(super) fn received(&self, bytes: u64) {
+    pub(in crate::emulator) fn received(&self, bytes: u64) {
         self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn sent(&self, bytes: u64) {
+    pub(in crate::emulator) fn sent(&self, bytes: u64) {
         self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> Counters {
+    pub(in crate::emulator) fn snapshot(&self) -> Counters {
         Counters {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
@@ -109,7 +109,7 @@ impl Meter {
         }
     }
 
-    pub(super) fn reset(&self) {
+    pub(in crate::emulator) fn reset(&self) {
         *self.counts() = Counters::default();
         self.bytes_in.store(0, Ordering::Relaxed);
         self.bytes_out.store(0, Ordering::Relaxed);

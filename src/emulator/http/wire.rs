@@ -13,13 +13,13 @@ use tokio::time::{Instant, Sleep};
 
 /// What a request may do to its connection.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(in crate::emulator) struct Line {
     reset: AtomicBool,
 }
 
 impl Line {
     /// The connection ends in RST, not FIN, when it is dropped.
-    pub(super) fn reset(&self) {
+    pub(in crate::emulator) fn reset(&self) {
         self.reset.store(true, Ordering::Relaxed);
     }
 }
@@ -65,7 +65,7 @@ impl Throttle {
     }
 }
 
-pub(super) struct Wire {
+pub(in crate::emulator) struct Wire {
     stream: TcpStream,
     line: Arc<Line>,
     incoming: Option<Throttle>,
@@ -73,7 +73,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, line: Arc<Line>, bandwidth: Option<u64>) -> Self {
+    pub(in crate::emulator) fn new(
+        stream: TcpStream,
+        line: Arc<Line>,
+        bandwidth: Option<u64>,
+    ) -> Self {
         Self {
             stream,
             line,

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::account::Part;
-use super::calls::json as reply;
-use super::content::{Content, Hashes};
-use super::error::{ApiError, Result};
-use super::http::Request;
 use super::large::{encryption_field, info_field};
-use super::params::Params;
-use super::rules::{check_header_size, resolve_content_type};
 use super::upload::{check_part_number, part_reply};
-use super::version::{Action, Entry, Version};
+use crate::emulator::account::Part;
+use crate::emulator::account::version::{Action, Entry, Version};
+use crate::emulator::content::{Content, Hashes};
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::rules::{check_header_size, resolve_content_type};
 
 /// `bytes=a-b`, both inclusive, inside the source.
 fn range_field(params: &Params, size: u64) -> Result<Option<Range<u64>>> {
@@ -81,7 +81,7 @@ async fn hash(request: &Request, content: &Content) -> Result<Hashes> {
         .map_err(|error| ApiError::internal(&error))
 }
 
-pub(super) async fn file(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) async fn file(request: &Request, params: &Params) -> Result<Bytes> {
     let name = params.need("fileName")?;
     let (source, content) = source(request, params)?;
     let bucket = params
@@ -141,7 +141,7 @@ pub(super) async fn file(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&Entry::of(&copy, &request.viewer()).copied())
 }
 
-pub(super) async fn part(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) async fn part(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("largeFileId")?;
     let number = params
         .number("partNumber")?

@@ -12,35 +12,35 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_
 use hyper::{Response, StatusCode};
 use tokio::time::Sleep;
 
-use super::content::Reader;
-use super::error::ApiError;
-use super::shared::Shared;
+use crate::emulator::content::Reader;
+use crate::emulator::error::ApiError;
+use crate::emulator::shared::Shared;
 
 /// An answer's body.
 #[derive(Debug)]
-pub(super) enum Body {
+pub(in crate::emulator) enum Body {
     Full(Bytes),
     Content(Box<Outgoing>),
 }
 
 /// Content on its way out.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) reader: Reader,
-    pub(super) left: u64,
+pub(in crate::emulator) struct Outgoing {
+    pub(in crate::emulator) reader: Reader,
+    pub(in crate::emulator) left: u64,
     /// Ends with an error when so many bytes are left, if set.
-    pub(super) cut_at: Option<u64>,
-    pub(super) corrupt: bool,
-    pub(super) pause: Option<Pause>,
-    pub(super) shared: Arc<Shared>,
+    pub(in crate::emulator) cut_at: Option<u64>,
+    pub(in crate::emulator) corrupt: bool,
+    pub(in crate::emulator) pause: Option<Pause>,
+    pub(in crate::emulator) shared: Arc<Shared>,
 }
 
 /// Nothing is sent for a while once so many bytes are left.
 #[derive(Debug)]
-pub(super) struct Pause {
-    pub(super) at: u64,
-    pub(super) time: Duration,
-    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+pub(in crate::emulator) struct Pause {
+    pub(in crate::emulator) at: u64,
+    pub(in crate::emulator) time: Duration,
+    pub(in crate::emulator) sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Outgoing {
@@ -119,10 +119,10 @@ impl HttpBody for Body {
 }
 
 /// An answer.
-pub(super) struct Reply(pub(super) Response<Body>);
+pub(in crate::emulator) struct Reply(pub(in crate::emulator) Response<Body>);
 
 impl Reply {
-    pub(super) fn json(body: impl Into<Bytes>) -> Self {
+    pub(in crate::emulator) fn json(body: impl Into<Bytes>) -> Self {
         Self::text(200, "application/json;charset=UTF-8", body)
     }
 
@@ -139,7 +139,7 @@ impl Reply {
         Self(response)
     }
 
-    pub(super) fn error(error: &ApiError, authorize: bool, head: bool) -> Self {
+    pub(in crate::emulator) fn error(error: &ApiError, authorize: bool, head: bool) -> Self {
         let body = if head { String::new() } else { error.json() };
         let mut reply = Self::text(error.status, "application/json;charset=utf-8", body);
         let headers = reply.0.headers_mut();
@@ -158,7 +158,7 @@ impl Reply {
         reply
     }
 
-    pub(super) fn html(status: u16) -> Self {
+    pub(in crate::emulator) fn html(status: u16) -> Self {
         let body = format!("<html><body><h1>{status} Bad Gateway</h1></body></html>");
         Self::text(status, "text/html", body)
     }

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
-use super::error::{ApiError, Failure, Result};
-use super::faults::Fault;
-use super::http::Request;
-use super::params::Params;
-use super::reply::{Body, Outgoing, Pause, Reply};
-use super::rules::HEADER_INFO;
-use super::text::{decode, encode_reply};
-use super::version::{Action, Encryption, Version};
+use crate::emulator::account::keys::DownloadGrant;
+use crate::emulator::account::version::{Action, Encryption, Version};
+use crate::emulator::error::{ApiError, Failure, Result};
+use crate::emulator::exchange::reply::{Body, Outgoing, Pause, Reply};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::rules::HEADER_INFO;
+use crate::emulator::shared::faults::Fault;
+use crate::emulator::text::{decode, encode_reply};
 
 /// Who asks: a key, a token for downloads, or nobody.
 enum Caller {
     Key,
-    Grant(super::keys::DownloadGrant),
+    Grant(DownloadGrant),
     Nobody,
 }
 
@@ -49,7 +50,9 @@ fn no_token() -> ApiError {
     ApiError::new(401, "bad_auth_token", "")
 }
 
-pub(super) async fn by_id(request: &mut Request) -> std::result::Result<Reply, Failure> {
+pub(in crate::emulator) async fn by_id(
+    request: &mut Request,
+) -> std::result::Result<Reply, Failure> {
     let body = request.read_json_body().await?;
     let query = Params::from_query(&request.query)?;
     let caller = caller(request, &query)?;
@@ -77,7 +80,7 @@ pub(super) async fn by_id(request: &mut Request) -> std::result::Result<Reply, F
     Ok(send(request, &version, &overrides(params, &caller)?)?)
 }
 
-pub(super) fn by_name(request: &mut Request) -> std::result::Result<Reply, Failure> {
+pub(in crate::emulator) fn by_name(request: &mut Request) -> std::result::Result<Reply, Failure> {
     let query = Params::from_query(&request.query)?;
     let caller = caller(request, &query)?;
     let bad = || ApiError::bad_request("Bad percent-encoding in the path");

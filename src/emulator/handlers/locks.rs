@@ -3,15 +3,15 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::account::{Settings, now_millis};
-use super::calls::json as reply;
-use super::error::{ApiError, Result};
-use super::http::Request;
-use super::params::Params;
-use super::version::{Lock, Retention, Version};
+use crate::emulator::account::version::{Lock, Retention, Version};
+use crate::emulator::account::{Settings, now_millis};
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
 
 /// A locked version is kept: 401, not 403, as seen live (API §8).
-pub(super) fn check_delete(version: &Version, bypass: bool) -> Result<()> {
+pub(in crate::emulator) fn check_delete(version: &Version, bypass: bool) -> Result<()> {
     let lock = version.lock();
     let retained = lock.retention.is_some_and(|retention| {
         retention.until > now_millis() && !(bypass && retention.mode == "governance")
@@ -34,7 +34,10 @@ fn missing_lock() -> ApiError {
     )
 }
 
-pub(super) fn parse_retention(mode: Option<&str>, until: Option<u64>) -> Result<Option<Retention>> {
+pub(in crate::emulator) fn parse_retention(
+    mode: Option<&str>,
+    until: Option<u64>,
+) -> Result<Option<Retention>> {
     match (mode, until) {
         (None, None) => Ok(None),
         (Some(mode @ ("governance" | "compliance")), Some(until)) => Ok(Some(Retention {
@@ -48,7 +51,7 @@ pub(super) fn parse_retention(mode: Option<&str>, until: Option<u64>) -> Result<
     }
 }
 
-pub(super) fn parse_hold(hold: &str) -> Result<bool> {
+pub(in crate::emulator) fn parse_hold(hold: &str) -> Result<bool> {
     match hold {
         "on" => Ok(true),
         "off" => Ok(false),
@@ -64,7 +67,7 @@ fn retention_field(object: &Map<String, Value>) -> Result<Option<Retention>> {
 }
 
 /// `fileRetention` and `legalHold` of a new version, or the bucket's default.
-pub(super) fn from_params(
+pub(in crate::emulator) fn from_params(
     request: &Request,
     settings: &Settings,
     params: &Params,
@@ -78,7 +81,7 @@ pub(super) fn from_params(
 }
 
 /// Checks the rights to lock, and adds the bucket's default retention.
-pub(super) fn for_new(
+pub(in crate::emulator) fn for_new(
     request: &Request,
     settings: &Settings,
     retention: Option<Retention>,
@@ -139,7 +142,7 @@ fn change(
     account.set_lock(&version, lock)
 }
 
-pub(super) fn update_legal_hold(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn update_legal_hold(request: &Request, params: &Params) -> Result<Bytes> {
     let hold = params.need("legalHold")?;
     let on = parse_hold(hold)?;
     change(request, params, "writeFileLegalHolds", |_, lock| {
@@ -151,7 +154,7 @@ pub(super) fn update_legal_hold(request: &Request, params: &Params) -> Result<By
     }))
 }
 
-pub(super) fn update_retention(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn update_retention(request: &Request, params: &Params) -> Result<Bytes> {
     let object = params
         .object("fileRetention")?
         .ok_or_else(|| ApiError::bad_request("required field fileRetention is missing"))?;

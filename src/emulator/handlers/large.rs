@@ -3,18 +3,18 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::account::{Parts, Settings};
-use super::calls::json as reply;
-use super::content::Content;
-use super::error::{ApiError, Result};
-use super::http::Request;
-use super::params::Params;
-use super::rules::{check_header_size, check_info, resolve_content_type};
-use super::text::hex;
-use super::version::{Action, Encryption, Entry, Info, Sha1, Version};
+use crate::emulator::account::version::{Action, Encryption, Entry, Info, Sha1, Version};
+use crate::emulator::account::{Parts, Settings};
+use crate::emulator::content::Content;
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::rules::{check_header_size, check_info, resolve_content_type};
+use crate::emulator::text::hex;
 
 /// `fileInfo` of a JSON call.
-pub(super) fn info_field(params: &Params) -> Result<Info> {
+pub(in crate::emulator) fn info_field(params: &Params) -> Result<Info> {
     let Some(object) = params.object("fileInfo")? else {
         return Ok(Info::new());
     };
@@ -31,7 +31,7 @@ pub(super) fn info_field(params: &Params) -> Result<Info> {
 }
 
 /// What a field such as `serverSideEncryption` asks for, or the bucket's default.
-pub(super) fn encryption_field(
+pub(in crate::emulator) fn encryption_field(
     params: &Params,
     field: &str,
     settings: &Settings,
@@ -53,7 +53,7 @@ pub(super) fn encryption_field(
     }
 }
 
-pub(super) fn start(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn start(request: &Request, params: &Params) -> Result<Bytes> {
     let bucket = params.need("bucketId")?;
     let name = params.need("fileName")?;
     let content_type = params.need("contentType")?;
@@ -127,7 +127,7 @@ fn check_parts(parts: &Parts, sha1s: &[String], minimum: u64) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn finish(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn finish(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("fileId")?;
     let sha1s = params
         .texts("partSha1Array")?
@@ -151,7 +151,7 @@ pub(super) fn finish(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&Entry::of(&finished, &request.viewer()))
 }
 
-pub(super) fn cancel(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn cancel(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("fileId")?;
     request.check("writeFiles", None, None)?;
     let (account_id, file) = {

@@ -3,18 +3,18 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::account::{Account, now_millis};
-use super::calls::json as reply;
-use super::error::{ApiError, Result};
-use super::http::Request;
-use super::keys::{CAPABILITIES, Key};
-use super::params::Params;
-use super::text::{random_hex, random_text};
+use crate::emulator::account::keys::{CAPABILITIES, Key};
+use crate::emulator::account::{Account, now_millis};
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::text::{random_hex, random_text};
 
 const MOST_SECONDS: u64 = 86_400_000;
 
 /// The master key has the account's id.
-pub(super) fn master(account_id: &str) -> Key {
+pub(in crate::emulator) fn master(account_id: &str) -> Key {
     Key {
         id: account_id.to_owned(),
         secret: random_text(31),
@@ -27,7 +27,7 @@ pub(super) fn master(account_id: &str) -> Key {
     }
 }
 
-pub(super) fn fresh(
+pub(in crate::emulator) fn fresh(
     account: &Account,
     capabilities: Vec<String>,
     buckets: Option<Vec<String>>,
@@ -79,7 +79,7 @@ fn describe(request: &Request, key: &Key) -> Value {
     fields
 }
 
-pub(super) fn create(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn create(request: &Request, params: &Params) -> Result<Bytes> {
     request.key()?.check_account("writeKeys")?;
     let capabilities = params
         .texts("capabilities")?
@@ -134,7 +134,7 @@ pub(super) fn create(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&fields)
 }
 
-pub(super) fn list(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn list(request: &Request, params: &Params) -> Result<Bytes> {
     request.key()?.check_account("listKeys")?;
     let max = match params.number("maxKeyCount")? {
         None | Some(0) => 100,
@@ -157,7 +157,7 @@ pub(super) fn list(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&json!({"keys": keys, "nextApplicationKeyId": next}))
 }
 
-pub(super) fn delete(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn delete(request: &Request, params: &Params) -> Result<Bytes> {
     request.key()?.check_account("deleteKeys")?;
     let id = params.need("applicationKeyId")?;
     let mut account = request.shared.account();

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::account::newest;
-use super::calls::json as reply;
-use super::content::Content;
-use super::error::{ApiError, Result};
-use super::http::Request;
-use super::params::Params;
-use super::rules::check_name;
-use super::version::{Action, Encryption, Entry, Sha1, Version};
+use crate::emulator::account::newest;
+use crate::emulator::account::version::{Action, Encryption, Entry, Sha1, Version};
+use crate::emulator::content::Content;
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::rules::check_name;
 
-pub(super) fn info(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn info(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("fileId")?;
     let version = request.shared.account().version(id)?;
     request.check("readFiles", None, None)?;
@@ -28,7 +28,7 @@ pub(super) fn info(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&Entry::of(&version, &request.viewer()))
 }
 
-pub(super) fn hide(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn hide(request: &Request, params: &Params) -> Result<Bytes> {
     let bucket = params.need("bucketId")?;
     let name = params.need("fileName")?;
     request.check("writeFiles", Some(bucket), Some(name))?;
@@ -73,7 +73,7 @@ pub(super) fn hide(request: &Request, params: &Params) -> Result<Bytes> {
     reply(&Entry::of(&marker, &request.viewer()))
 }
 
-pub(super) fn delete_version(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn delete_version(request: &Request, params: &Params) -> Result<Bytes> {
     let name = params.need("fileName")?;
     let id = params.need("fileId")?;
     let bypass = params.flag("bypassGovernance")?;

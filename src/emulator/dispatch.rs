@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::counters::Class::{self, A, B, C};
-use super::error::{ApiError, Failure, Result};
-use super::http::Request;
-use super::params::Params;
-use super::reply::Reply;
-use super::{auth, buckets, copy, download, files, key_calls, large, lists, locks, upload};
+use crate::emulator::error::{ApiError, Failure, Result};
+use crate::emulator::exchange::reply::Reply;
+use crate::emulator::handlers::{
+    auth, buckets, copy, download, files, keys, large, lists, locks, upload,
+};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::shared::counters::Class::{self, A, B, C};
 
 /// Which of the server's addresses a request came to (API §1: api, download and upload hosts differ).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,10 +274,10 @@ pub(super) async fn serve(request: &mut Request) -> std::result::Result<Reply, F
         "b2_copy_file" => copy::file(r, p).await,
         "b2_copy_part" => copy::part(r, p).await,
         "b2_create_bucket" => buckets::create(r, p),
-        "b2_create_key" => key_calls::create(r, p),
+        "b2_create_key" => keys::create(r, p),
         "b2_delete_bucket" => buckets::delete(r, p),
         "b2_delete_file_version" => files::delete_version(r, p),
-        "b2_delete_key" => key_calls::delete(r, p),
+        "b2_delete_key" => keys::delete(r, p),
         "b2_finish_large_file" => large::finish(r, p),
         "b2_get_bucket_notification_rules" => buckets::notification_rules(r, p),
         "b2_get_download_authorization" => auth::download_authorization(r, p),
@@ -286,7 +288,7 @@ pub(super) async fn serve(request: &mut Request) -> std::result::Result<Reply, F
         "b2_list_buckets" => buckets::list(r, p),
         "b2_list_file_names" => lists::file_names(r, p),
         "b2_list_file_versions" => lists::file_versions(r, p),
-        "b2_list_keys" => key_calls::list(r, p),
+        "b2_list_keys" => keys::list(r, p),
         "b2_list_parts" => lists::parts(r, p),
         "b2_list_unfinished_large_files" => lists::unfinished(r, p),
         "b2_set_bucket_notification_rules" => buckets::set_notification_rules(r, p),

@@ -6,26 +6,26 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::account::{Part, Settings};
-use super::calls::json as reply;
-use super::content::{Content, Hashes};
-use super::error::{ApiError, Failure, Result};
-use super::faults::Fault;
-use super::http::Request;
-use super::keys::UploadTarget;
 use super::locks;
-use super::params::Params;
-use super::reply::Reply;
-use super::rules::{
+use crate::emulator::account::keys::UploadTarget;
+use crate::emulator::account::version::{Action, Encryption, Entry, Info, Lock, Sha1, Version};
+use crate::emulator::account::{Part, Settings};
+use crate::emulator::content::{Content, Hashes};
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Failure, Result};
+use crate::emulator::exchange::reply::Reply;
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::rules::{
     MAXIMUM_PARTS, MAXIMUM_UPLOAD, check_header_size, check_info, resolve_content_type,
 };
-use super::text::{decode, hex, unhex};
-use super::version::{Action, Encryption, Entry, Info, Sha1, Version};
+use crate::emulator::shared::faults::Fault;
+use crate::emulator::text::{decode, hex, unhex};
 
 /// The hexadecimal SHA-1 after the content, when it is sent at the end.
 const TAIL: u64 = 40;
 
-pub(super) fn url(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn url(request: &Request, params: &Params) -> Result<Bytes> {
     let bucket = params.need("bucketId")?;
     request.check("writeFiles", Some(bucket), None)?;
     let shared = &request.shared;
@@ -44,7 +44,7 @@ pub(super) fn url(request: &Request, params: &Params) -> Result<Bytes> {
     }))
 }
 
-pub(super) fn part_url(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn part_url(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("fileId")?;
     request.check("writeFiles", None, None)?;
     let shared = &request.shared;
@@ -104,10 +104,7 @@ fn encryption_headers(request: &Request, settings: &Settings) -> Result<Encrypti
     }
 }
 
-fn lock_headers(
-    request: &Request,
-    settings: &Settings,
-) -> Result<Option<Box<super::version::Lock>>> {
+fn lock_headers(request: &Request, settings: &Settings) -> Result<Option<Box<Lock>>> {
     let until = request
         .header("x-bz-file-retention-retain-until-timestamp")
         .map(|text| {
@@ -123,7 +120,9 @@ fn lock_headers(
     locks::for_new(request, settings, retention, hold)
 }
 
-pub(super) async fn file(request: &mut Request) -> std::result::Result<Reply, Failure> {
+pub(in crate::emulator) async fn file(
+    request: &mut Request,
+) -> std::result::Result<Reply, Failure> {
     let shared = request.shared.clone();
     let turn = shared
         .tokens
@@ -169,7 +168,9 @@ pub(super) async fn file(request: &mut Request) -> std::result::Result<Reply, Fa
     Ok(Reply::json(reply(&Entry::of(&version, &request.viewer()))?))
 }
 
-pub(super) async fn part(request: &mut Request) -> std::result::Result<Reply, Failure> {
+pub(in crate::emulator) async fn part(
+    request: &mut Request,
+) -> std::result::Result<Reply, Failure> {
     let shared = request.shared.clone();
     let turn = shared
         .tokens
@@ -207,7 +208,7 @@ pub(super) async fn part(request: &mut Request) -> std::result::Result<Reply, Fa
     Ok(Reply::json(body))
 }
 
-pub(super) fn part_reply(
+pub(in crate::emulator) fn part_reply(
     id: &str,
     number: u64,
     part: &Part,
@@ -224,7 +225,7 @@ pub(super) fn part_reply(
     }))
 }
 
-pub(super) fn check_part_number(number: u64) -> Result<()> {
+pub(in crate::emulator) fn check_part_number(number: u64) -> Result<()> {
     if (1..=MAXIMUM_PARTS).contains(&number) {
         Ok(())
     } else {

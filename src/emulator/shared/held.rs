@@ -16,12 +16,12 @@ pub struct Held {
 
 /// All of them, by the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct Holding {
+pub(in crate::emulator) struct Holding {
     held: Mutex<(u64, BTreeMap<u64, Held>)>,
 }
 
 /// One request that is kept waiting until this is dropped, as its connection's end does.
-pub(super) struct Hold<'a> {
+pub(in crate::emulator) struct Hold<'a> {
     holding: &'a Holding,
     number: u64,
 }
@@ -31,7 +31,7 @@ impl Holding {
         self.held.lock()
     }
 
-    pub(super) fn hold(&self, call: &str, by: &'static str) -> Hold<'_> {
+    pub(in crate::emulator) fn hold(&self, call: &str, by: &'static str) -> Hold<'_> {
         let mut held = self.held();
         held.0 += 1;
         let number = held.0;
@@ -43,7 +43,7 @@ impl Holding {
         }
     }
 
-    pub(super) fn now(&self) -> Vec<Held> {
+    pub(in crate::emulator) fn now(&self) -> Vec<Held> {
         self.held().1.values().cloned().collect()
     }
 }

@@ -7,16 +7,16 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
-use super::account::{Names, now_millis};
-use super::calls::json as reply;
-use super::counters::Class;
-use super::error::{ApiError, Result};
-use super::faults::{Fault, NextName};
-use super::http::Request;
-use super::listing::{Kind, Page, Query, Row, after, page};
-use super::params::Params;
-use super::text::hex;
-use super::version::{Action, Entry, Version, parse_file_id};
+use crate::emulator::account::listing::{Kind, Page, Query, Row, after, page};
+use crate::emulator::account::version::{Action, Entry, Version, Viewer, parse_file_id};
+use crate::emulator::account::{Names, now_millis};
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::shared::counters::Class;
+use crate::emulator::shared::faults::{Fault, NextName};
+use crate::emulator::text::hex;
 
 /// Names that one transaction of class C pays for (API §4.1).
 const BILLED: u64 = 1000;
@@ -59,7 +59,7 @@ fn delimiter(params: &Params) -> Result<Option<char>> {
     }
 }
 
-fn rows<'a>(page: &'a Page, bucket: &'a str, viewer: &'a super::version::Viewer) -> Vec<Entry<'a>> {
+fn rows<'a>(page: &'a Page, bucket: &'a str, viewer: &'a Viewer) -> Vec<Entry<'a>> {
     let entry = |row: &'a Row| match row {
         Row::File(version) => Entry::of(version, viewer),
         Row::Folder(name) => Entry::folder(name, bucket, viewer),
@@ -119,7 +119,7 @@ fn list(request: &Request, params: &Params, kind: Kind) -> Result<Page> {
     Ok(page)
 }
 
-pub(super) fn file_names(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn file_names(request: &Request, params: &Params) -> Result<Bytes> {
     let page = list(request, params, Kind::Names)?;
     let mut next = page.next.as_ref().map(|(name, _)| name.clone());
     if next.is_some() && request.shared.faults.switches().next == NextName::Odd {
@@ -136,7 +136,7 @@ pub(super) fn file_names(request: &Request, params: &Params) -> Result<Bytes> {
     })
 }
 
-pub(super) fn file_versions(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn file_versions(request: &Request, params: &Params) -> Result<Bytes> {
     let page = list(request, params, Kind::Versions)?;
     let next = page.next.as_ref();
     reply(&VersionsReply {
@@ -147,7 +147,7 @@ pub(super) fn file_versions(request: &Request, params: &Params) -> Result<Bytes>
     })
 }
 
-pub(super) fn parts(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn parts(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("fileId")?;
     let start = params.number("startPartNumber")?.unwrap_or(1);
     let max = count(params, "maxPartCount", 100, 1000)? as usize;
@@ -179,7 +179,7 @@ pub(super) fn parts(request: &Request, params: &Params) -> Result<Bytes> {
 }
 
 /// In the order of their starts; `startFileId` is inclusive.
-pub(super) fn unfinished(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn unfinished(request: &Request, params: &Params) -> Result<Bytes> {
     let bucket = params.need("bucketId")?;
     let prefix = params.text("namePrefix")?.unwrap_or_default();
     let max = count(params, "maxFileCount", 100, 100)? as usize;

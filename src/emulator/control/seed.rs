@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::content::{Blob, BlobRange, Content, Hashes, Source, variant_of};
-use super::error::{ApiError, Result};
-use super::rules::{
+use crate::emulator::account::version::{Action, Sha1, Version};
+use crate::emulator::content::{Blob, BlobRange, Content, Hashes, Source, variant_of};
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::rules::{
     RECOMMENDED_PART, check_header_size, check_info, check_name, resolve_content_type,
 };
-use super::shared::Shared;
-use super::version::{Action, Sha1, Version};
+use crate::emulator::shared::Shared;
 
-/// An object to make; its content is [`super::seeded_content`].
+/// An object to make; its content is [`crate::emulator::seeded_content`].
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Seed {
@@ -36,7 +36,7 @@ type Made = (Content, Option<Hashes>);
 
 /// Contents of patterns and their hashes by variant and size: made once, and shared by all objects that have them.
 #[derive(Debug, Default)]
-pub(super) struct Patterns {
+pub(in crate::emulator) struct Patterns {
     known: Mutex<HashMap<(u64, u64), Made>>,
     blobs: Mutex<HashMap<u64, Arc<Blob>>>,
 }
@@ -90,7 +90,7 @@ fn is_large(size: u64) -> bool {
 
 /// Makes all of them in one bucket: for a blocking thread. Each is dropped when it is made, where they are given away:
 /// a million take their memory once.
-pub(super) fn seed(
+pub(in crate::emulator) fn seed(
     shared: &Shared,
     bucket: &str,
     seeds: impl IntoIterator<Item: Borrow<Seed>>,

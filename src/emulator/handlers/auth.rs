@@ -7,14 +7,14 @@ use base64::Engine;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::calls::json as reply;
-use super::error::{ApiError, Result};
-use super::http::Request;
-use super::keys::Key;
-use super::params::Params;
-use super::rules::HEADER_INFO;
+use crate::emulator::account::keys::Key;
+use crate::emulator::dispatch::json as reply;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::http::Request;
+use crate::emulator::params::Params;
+use crate::emulator::rules::HEADER_INFO;
 
-pub(super) fn authorize(request: &Request) -> Result<Bytes> {
+pub(in crate::emulator) fn authorize(request: &Request) -> Result<Bytes> {
     let refused = || ApiError::new(401, "bad_auth_token", "");
     let (id, secret) = basic(request.authorization()).ok_or_else(refused)?;
     let key = request
@@ -118,7 +118,10 @@ fn allowed_many(request: &Request, key: &Key) -> Value {
 }
 
 /// b2_get_download_authorization (API §7).
-pub(super) fn download_authorization(request: &Request, params: &Params) -> Result<Bytes> {
+pub(in crate::emulator) fn download_authorization(
+    request: &Request,
+    params: &Params,
+) -> Result<Bytes> {
     let bucket = params.need("bucketId")?;
     let prefix = params.need("fileNamePrefix")?;
     let seconds = params

@@ -3,13 +3,14 @@
 use parking_lot::Mutex;
 use std::time::Duration;
 
-use super::calls::CALLS;
-use super::error::ApiError;
-use super::version::Encryption;
+use crate::emulator::account::version::Encryption;
+use crate::emulator::dispatch::CALLS;
+use crate::emulator::error::ApiError;
+use crate::emulator::rules;
 
 /// What strikes one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::emulator) enum Fault {
     Status(u16, &'static str, Option<u64>),
     /// The token is expired for good, not only refused once.
     ExpireToken,
@@ -28,7 +29,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) fn error(&self) -> Option<ApiError> {
+    pub(in crate::emulator) fn error(&self) -> Option<ApiError> {
         match self {
             Self::Status(status, code, retry_after) => Some(ApiError {
                 retry_after: *retry_after,
@@ -56,7 +57,7 @@ struct Rule {
 
 /// Which names the account takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NameRules {
+pub(in crate::emulator) enum NameRules {
     Present,
     /// Those of old accounts, which are stricter.
     Former,
@@ -64,7 +65,7 @@ pub(super) enum NameRules {
 
 /// What stands in `nextFileName`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NextName {
+pub(in crate::emulator) enum NextName {
     /// The next row's name.
     Exact,
     /// Any text that is not after it.
@@ -73,16 +74,16 @@ pub(super) enum NextName {
 
 /// Ways in which the account differs from an ordinary one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Switches {
-    pub(super) md5: bool,
-    pub(super) encryption: bool,
-    pub(super) names: NameRules,
-    pub(super) next: NextName,
-    pub(super) custom_timestamps: bool,
-    pub(super) token_life: Duration,
-    pub(super) maximum_copy: u64,
-    pub(super) recommended_part: u64,
-    pub(super) minimum_part: u64,
+pub(in crate::emulator) struct Switches {
+    pub(in crate::emulator) md5: bool,
+    pub(in crate::emulator) encryption: bool,
+    pub(in crate::emulator) names: NameRules,
+    pub(in crate::emulator) next: NextName,
+    pub(in crate::emulator) custom_timestamps: bool,
+    pub(in crate::emulator) token_life: Duration,
+    pub(in crate::emulator) maximum_copy: u64,
+    pub(in crate::emulator) recommended_part: u64,
+    pub(in crate::emulator) minimum_part: u64,
 }
 
 impl Default for Switches {
@@ -94,16 +95,16 @@ impl Default for Switches {
             next: NextName::Exact,
             custom_timestamps: false,
             token_life: Duration::from_secs(24 * 3600),
-            maximum_copy: super::rules::MAXIMUM_UPLOAD,
-            recommended_part: super::rules::RECOMMENDED_PART,
-            minimum_part: super::rules::MINIMUM_PART,
+            maximum_copy: rules::MAXIMUM_UPLOAD,
+            recommended_part: rules::RECOMMENDED_PART,
+            minimum_part: rules::MINIMUM_PART,
         }
     }
 }
 
 impl Switches {
     /// That of new buckets: SSE-B2 since September 2026 (API §5.3).
-    pub(super) fn default_encryption(self) -> Encryption {
+    pub(in crate::emulator) fn default_encryption(self) -> Encryption {
         if self.encryption {
             Encryption::B2
         } else {
@@ -114,19 +115,19 @@ impl Switches {
 
 /// The rules in force; replaced as a whole.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(in crate::emulator) struct Faults {
     rules: Mutex<(Vec<Rule>, Switches)>,
 }
 
 impl Faults {
-    pub(super) fn parse(words: &[impl AsRef<str>]) -> Result<Self, String> {
+    pub(in crate::emulator) fn parse(words: &[impl AsRef<str>]) -> Result<Self, String> {
         let faults = Self::default();
         faults.set(words)?;
         Ok(faults)
     }
 
     /// Replaces all rules; on an error the old ones stay.
-    pub(super) fn set(&self, words: &[impl AsRef<str>]) -> Result<(), String> {
+    pub(in crate::emulator) fn set(&self, words: &[impl AsRef<str>]) -> Result<(), String> {
         let mut rules = Vec::new();
         let mut switches = Switches::default();
         for word in words {
@@ -148,13 +149,13 @@ impl Faults {
         self.rules.lock()
     }
 
-    pub(super) fn switches(&self) -> Switches {
+    pub(in crate::emulator) fn switches(&self) -> Switches {
         self.rules().1
     }
 
     /// Draws what strikes a request: the first rule for its call that lets no more pass, is not used up, and whose dice
     /// fall.
-    pub(super) fn draw(&self, call: &str) -> Option<Fault> {
+    pub(in crate::emulator) fn draw(&self, call: &str) -> Option<Fault> {
         let rules = &mut self.rules().0;
         let rule = rules.iter_mut().find_map(|rule| {
             if !covers(&rule.call, call) || rule.left == Some(0) {

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::content::{Blob, Hasher, SEGMENT, Source};
+use crate::emulator::content::{Blob, Hasher, SEGMENT, Source};
 
 /// Makes blobs.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(in crate::emulator) struct Store {
     dir: Option<PathBuf>,
     last: AtomicU64,
     /// Blobs that die after this one leave their files in place.
@@ -21,7 +21,7 @@ pub(super) struct Store {
 
 impl Store {
     /// `dir` must exist; `last` is the greatest number in use.
-    pub(super) fn new(dir: Option<PathBuf>, last: u64, alive: Arc<()>) -> Self {
+    pub(in crate::emulator) fn new(dir: Option<PathBuf>, last: u64, alive: Arc<()>) -> Self {
         Self {
             dir,
             last: AtomicU64::new(last),
@@ -30,7 +30,7 @@ impl Store {
     }
 
     /// Takes in `len` bytes.
-    pub(super) fn sink(&self, len: u64, with_md5: bool) -> io::Result<Sink> {
+    pub(in crate::emulator) fn sink(&self, len: u64, with_md5: bool) -> io::Result<Sink> {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let target = match &self.dir {
             None => Target::Memory {
@@ -70,7 +70,7 @@ enum Target {
 }
 
 /// Bytes on their way in, hashed as they come.
-pub(super) struct Sink {
+pub(in crate::emulator) struct Sink {
     number: u64,
     len: u64,
     taken: u64,
@@ -80,7 +80,7 @@ pub(super) struct Sink {
 
 impl Sink {
     /// The only copy that an upload is ever given.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::emulator) fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         match &mut self.target {
             Target::File { file, .. } => {
@@ -109,7 +109,7 @@ impl Sink {
     }
 
     /// All `len` bytes must have come.
-    pub(super) fn finish(mut self) -> Blob {
+    pub(in crate::emulator) fn finish(mut self) -> Blob {
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(false));
         let source = match std::mem::replace(&mut self.target, Target::Done) {
             Target::Memory { done, .. } => Source::Memory(done),

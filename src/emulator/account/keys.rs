@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::account::now_millis;
-use super::error::{ApiError, Result};
-use super::text::random_text;
 use super::version::Viewer;
+use crate::emulator::account::now_millis;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::text::random_text;
 
 /// Every capability there is (API §11).
-pub(super) const CAPABILITIES: [&str; 30] = [
+pub(in crate::emulator) const CAPABILITIES: [&str; 30] = [
     "listKeys",
     "writeKeys",
     "deleteKeys",
@@ -49,18 +49,18 @@ pub(super) const CAPABILITIES: [&str; 30] = [
 ];
 
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Key {
-    pub(super) id: String,
-    pub(super) secret: String,
-    pub(super) name: String,
-    pub(super) capabilities: Vec<String>,
+pub(in crate::emulator) struct Key {
+    pub(in crate::emulator) id: String,
+    pub(in crate::emulator) secret: String,
+    pub(in crate::emulator) name: String,
+    pub(in crate::emulator) capabilities: Vec<String>,
     /// `None`: all buckets.
-    pub(super) buckets: Option<Vec<String>>,
-    pub(super) prefix: Option<String>,
+    pub(in crate::emulator) buckets: Option<Vec<String>>,
+    pub(in crate::emulator) prefix: Option<String>,
     /// In milliseconds since 1970.
-    pub(super) expires: Option<u64>,
+    pub(in crate::emulator) expires: Option<u64>,
     /// Authorized by versions from this one on (API §0).
-    pub(super) since_version: u8,
+    pub(in crate::emulator) since_version: u8,
 }
 
 impl std::fmt::Debug for Key {
@@ -72,16 +72,16 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    pub(super) fn can(&self, capability: &str) -> bool {
+    pub(in crate::emulator) fn can(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|other| other == capability)
     }
 
-    pub(super) fn expired(&self) -> bool {
+    pub(in crate::emulator) fn expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires <= now_millis())
     }
 
     /// Refuses with 401 what the key was not made for.
-    pub(super) fn check(
+    pub(in crate::emulator) fn check(
         &self,
         capability: &str,
         bucket: Option<&str>,
@@ -103,14 +103,14 @@ impl Key {
     }
 
     /// Calls on the account as a whole are not for keys of some buckets.
-    pub(super) fn check_account(&self, capability: &str) -> Result<()> {
+    pub(in crate::emulator) fn check_account(&self, capability: &str) -> Result<()> {
         if self.buckets.is_some() {
             return Err(ApiError::unauthorized());
         }
         self.check(capability, None, None)
     }
 
-    pub(super) fn viewer(&self, account: &str, version: u8) -> Viewer {
+    pub(in crate::emulator) fn viewer(&self, account: &str, version: u8) -> Viewer {
         Viewer {
             account: account.to_owned(),
             reads_retentions: self.can("readFileRetentions"),
@@ -122,7 +122,7 @@ impl Key {
 
 /// What an upload URL is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum UploadTarget {
+pub(in crate::emulator) enum UploadTarget {
     Bucket(Arc<str>),
     /// The number and the id of an unfinished large file.
     Part(u64, String),
@@ -149,17 +149,17 @@ struct Token {
 
 /// All tokens that are out.
 #[derive(Debug, Default)]
-pub(super) struct Tokens {
+pub(in crate::emulator) struct Tokens {
     table: Mutex<HashMap<String, Token>>,
 }
 
 /// Right to upload once; gives the URL back when dropped.
 #[derive(Debug)]
-pub(super) struct UploadTurn<'a> {
+pub(in crate::emulator) struct UploadTurn<'a> {
     tokens: &'a Tokens,
     token: String,
-    pub(super) key: Arc<Key>,
-    pub(super) target: UploadTarget,
+    pub(in crate::emulator) key: Arc<Key>,
+    pub(in crate::emulator) target: UploadTarget,
 }
 
 impl Drop for UploadTurn<'_> {
@@ -172,10 +172,10 @@ impl Drop for UploadTurn<'_> {
 
 /// What a token for downloads by name allows.
 #[derive(Debug)]
-pub(super) struct DownloadGrant {
-    pub(super) bucket: Arc<str>,
-    pub(super) prefix: String,
-    pub(super) overrides: HashMap<String, String>,
+pub(in crate::emulator) struct DownloadGrant {
+    pub(in crate::emulator) bucket: Arc<str>,
+    pub(in crate::emulator) prefix: String,
+    pub(in crate::emulator) overrides: HashMap<String, String>,
 }
 
 fn bad_token() -> ApiError {
@@ -211,11 +211,11 @@ impl Tokens {
         text
     }
 
-    pub(super) fn issue_account(&self, key: &Arc<Key>, life: Duration) -> String {
+    pub(in crate::emulator) fn issue_account(&self, key: &Arc<Key>, life: Duration) -> String {
         self.issue(Grant::Account, key, life)
     }
 
-    pub(super) fn issue_upload(
+    pub(in crate::emulator) fn issue_upload(
         &self,
         target: UploadTarget,
         key: &Arc<Key>,
@@ -224,7 +224,7 @@ impl Tokens {
         self.issue(Grant::Upload(target), key, life)
     }
 
-    pub(super) fn issue_download(
+    pub(in crate::emulator) fn issue_download(
         &self,
         bucket: Arc<str>,
         prefix: String,
@@ -241,7 +241,7 @@ impl Tokens {
     }
 
     /// The key behind an account token.
-    pub(super) fn account(&self, token: &str) -> Result<Arc<Key>> {
+    pub(in crate::emulator) fn account(&self, token: &str) -> Result<Arc<Key>> {
         let table = self.table();
         match table.get(token) {
             Some(Token {
@@ -262,7 +262,7 @@ impl Tokens {
         }
     }
 
-    pub(super) fn download(&self, token: &str) -> Option<Result<DownloadGrant>> {
+    pub(in crate::emulator) fn download(&self, token: &str) -> Option<Result<DownloadGrant>> {
         let table = self.table();
         match table.get(token) {
             Some(Token {
@@ -288,7 +288,7 @@ impl Tokens {
     }
 
     /// Takes an upload URL's only turn (API §5.1).
-    pub(super) fn upload(&self, token: &str) -> Result<UploadTurn<'_>> {
+    pub(in crate::emulator) fn upload(&self, token: &str) -> Result<UploadTurn<'_>> {
         let mut table = self.table();
         let Some(Token {
             grant: Grant::Upload(target),
@@ -322,13 +322,13 @@ impl Tokens {
     }
 
     /// Makes one account or upload token old at once.
-    pub(super) fn expire(&self, token: &str) {
+    pub(in crate::emulator) fn expire(&self, token: &str) {
         if let Some(token) = self.table().get_mut(token) {
             token.expires = Instant::now();
         }
     }
 
-    pub(super) fn expire_all(&self) {
+    pub(in crate::emulator) fn expire_all(&self) {
         let now = Instant::now();
         for token in self.table().values_mut() {
             token.expires = now;
@@ -336,7 +336,7 @@ impl Tokens {
     }
 
     /// A deleted key takes its tokens along.
-    pub(super) fn revoke(&self, key: &str) {
+    pub(in crate::emulator) fn revoke(&self, key: &str) {
         self.table().retain(|_, token| token.key.id != key);
     }
 }

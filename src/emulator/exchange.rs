@@ -1,0 +1,3 @@
+//! What a handler is given and gives back.
+
+pub(in crate::emulator) mod reply;
