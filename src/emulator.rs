@@ -49,6 +49,7 @@ mod account;
 mod content;
 mod control;
 mod dispatch;
+mod encryption;
 mod error;
 mod exchange;
 mod handlers;
@@ -72,12 +73,15 @@ pub use control::seed::Seed;
 pub use shared::counters::Counters;
 pub use shared::held::Held;
 
-use account::{Account, version};
+use account::{Account, bucket, keys};
+use content::patterns;
 use content::store::Store;
-use dispatch::Role;
-use handlers::{buckets, keys};
+use encryption::Encryption;
+use error::ApiError;
 use journal::Journal;
-use shared::{Addresses, Shared, faults};
+use shared::call::Role;
+use shared::faults::Faults;
+use shared::{Addresses, Shared};
 
 const BUCKET: &str = "b2fuse-demo";
 
@@ -120,7 +124,7 @@ pub struct Server {
 impl Options {
     /// Says what is wrong with the fault words before anything is started.
     pub fn check(&self) -> Result<(), String> {
-        faults::Faults::parse(&self.faults).map(drop)
+        Faults::parse(&self.faults).map(drop)
     }
 }
 
@@ -140,7 +144,7 @@ impl Server {
                 format!("the emulator listens on loopback only, not on {listen}"),
             ));
         }
-        let faults = faults::Faults::parse(&faults)
+        let faults = Faults::parse(&faults)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let any = SocketAddr::new(listen.ip(), 0);
         let mut listeners = vec![(Role::Api, TcpListener::bind(listen)?)];
@@ -242,7 +246,7 @@ impl Server {
             return Err(format!("there is a bucket called {name}"));
         }
         account
-            .put_bucket(buckets::fresh(name, "allPrivate", encryption))
+            .put_bucket(bucket::fresh(name, "allPrivate", encryption))
             .map_err(|error| error.message)
     }
 
@@ -297,7 +301,7 @@ impl Drop for Server {
 /// Bytes of the seeded object `name` from `offset` on: byte `i` is byte `i % 8`, little-endian, of
 /// `(i / 8 + 1 + v * 2^40) * 0x9E3779B97F4A7C15`, where `v` is the name's bytes folded by `v * 31 + byte`, modulo 61.
 pub fn seeded_content(name: &str, offset: u64, buffer: &mut [u8]) {
-    content::pattern(content::variant_of(name), offset, buffer);
+    patterns::pattern(patterns::variant_of(name), offset, buffer);
 }
 
 fn addresses(listeners: &[(Role, TcpListener)]) -> io::Result<Addresses> {
@@ -314,16 +318,13 @@ fn addresses(listeners: &[(Role, TcpListener)]) -> io::Result<Addresses> {
 }
 
 /// Makes master key and first bucket where they do not exist yet; returns the key's id and secret.
-fn furnish(
-    account: &mut Account,
-    encryption: version::Encryption,
-) -> Result<(String, String), error::ApiError> {
+fn furnish(account: &mut Account, encryption: Encryption) -> Result<(String, String), ApiError> {
     let master = match account.keys.get(&account.id) {
         Some(key) => key.clone(),
         None => account.put_key(keys::master(&account.id.clone()))?,
     };
     if account.bucket_by_name(BUCKET).is_none() {
-        account.put_bucket(buckets::fresh(BUCKET, "allPrivate", encryption))?;
+        account.put_bucket(bucket::fresh(BUCKET, "allPrivate", encryption))?;
     }
     Ok((master.id.clone(), master.secret.clone()))
 }

@@ -4,51 +4,22 @@
 //! to the journal, so that what a client was told survives a kill. A bucket's names are ordered by their UTF-8 bytes,
 //! the versions of a name newest first (API §4.2).
 
+pub(super) mod bucket;
 pub(super) mod keys;
 pub(super) mod listing;
+pub(super) mod locks;
 pub(super) mod version;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
+use crate::emulator::account::bucket::{Bucket, Names, Settings};
 use crate::emulator::account::keys::Key;
-use crate::emulator::account::version::{
-    Action, Encryption, LARGE, Lock, SMALL, Version, parse_file_id,
-};
+use crate::emulator::account::version::{Action, LARGE, Lock, SMALL, Version, parse_file_id};
 use crate::emulator::content::{Content, Hashes};
 use crate::emulator::error::{ApiError, Result};
 use crate::emulator::journal::{Journal, Record};
-
-/// Versions by name.
-pub(super) type Names = BTreeMap<Arc<str>, Vec<Arc<Version>>>;
-
-/// What calls may change of a bucket.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Settings {
-    pub(super) id: Arc<str>,
-    pub(super) name: String,
-    pub(super) kind: String,
-    pub(super) info: Map<String, Value>,
-    pub(super) cors: Value,
-    pub(super) lifecycle: Value,
-    pub(super) replication: Value,
-    pub(super) notifications: Value,
-    pub(super) encryption: Encryption,
-    pub(super) lock_enabled: bool,
-    /// `{mode, period}` as given.
-    pub(super) default_retention: Value,
-    pub(super) revision: u64,
-}
-
-#[derive(Debug)]
-pub(super) struct Bucket {
-    pub(super) settings: Settings,
-    pub(super) names: Names,
-}
 
 /// An uploaded or copied part of an unfinished large file.
 #[derive(Debug, Clone)]

@@ -1,255 +1,85 @@
-//! The calls there are: where each is served, what it costs, its fields; and the way from a request to its handler.
+//! The way from a request to its handler, and the faults that strike on it.
 
-use bytes::Bytes;
-use serde::Serialize;
+pub(super) mod route;
 
-use crate::emulator::error::{ApiError, Failure, Result};
+use crate::emulator::error::{ApiError, Failure};
 use crate::emulator::exchange::reply::Reply;
+use crate::emulator::exchange::request::Request;
 use crate::emulator::handlers::{
     auth, buckets, copy, download, files, keys, large, lists, locks, upload,
 };
-use crate::emulator::http::Request;
 use crate::emulator::params::Params;
-use crate::emulator::shared::counters::Class::{self, A, B, C};
+use crate::emulator::shared::call::Role;
+use crate::emulator::shared::faults::Fault;
 
-/// Which of the server's addresses a request came to (API §1: api, download and upload hosts differ).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    Api,
-    Download,
-    Pod,
+/// Serves the request, or has a fault strike it.
+pub(super) async fn answer(request: &mut Request) -> std::result::Result<Reply, Failure> {
+    let shared = request.shared.clone();
+    request.fault = test_mode(request).or_else(|| shared.faults.draw(request.call.name));
+    if request.fault.is_some() {
+        shared.meter.fault();
+    }
+    match &request.fault {
+        Some(Fault::Reset) => return Err(Failure::Cut),
+        Some(Fault::ResetMid) if request.call.role != Role::Download => {
+            let half = request.declared_length() / 2;
+            request.drain(half.max(1)).await;
+            return Err(Failure::Cut);
+        }
+        Some(Fault::Html(status)) => return Err(Failure::Html(*status)),
+        Some(Fault::Stall(time)) => {
+            let _held = shared.held.hold(request.call.name, "stall");
+            tokio::time::sleep(*time).await;
+        }
+        Some(Fault::Hang) => {
+            let _held = shared.held.hold(request.call.name, "hang");
+            // Once the body is read, the end of the connection is noticed, and drops this.
+            request.drain(u64::MAX).await;
+            return std::future::pending().await;
+        }
+        Some(fault) => {
+            if let Some(error) = fault.error() {
+                if *fault == Fault::ExpireToken {
+                    shared
+                        .tokens
+                        .expire(request.authorization().unwrap_or_default());
+                }
+                return Err(error.into());
+            }
+        }
+        None => {}
+    }
+    let reply = serve(request).await?;
+    if request.fault == Some(Fault::LostReply) {
+        return Err(Failure::Cut);
+    }
+    if let Some(Fault::Late(pause)) = request.fault {
+        let _held = shared.held.hold(request.call.name, "late");
+        tokio::time::sleep(pause).await;
+    }
+    Ok(reply)
 }
 
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) name: &'static str,
-    pub(super) class: Class,
-    pub(super) role: Role,
-    /// Of the JSON body or the query; others are refused.
-    fields: &'static [&'static str],
-}
-
-const fn call(name: &'static str, class: Class, fields: &'static [&'static str]) -> Call {
-    Call {
-        name,
-        class,
-        role: Role::Api,
-        fields,
+/// `X-Bz-Test-Mode` (API §5.2).
+fn test_mode(request: &Request) -> Option<Fault> {
+    let upload = request.call.role == Role::Pod;
+    let authorize = request.call.name == "b2_authorize_account";
+    match request.header("x-bz-test-mode")? {
+        "fail_some_uploads" if upload && fastrand::u8(0..4) == 0 => {
+            Some(Fault::Status(503, "service_unavailable", None))
+        }
+        "expire_some_account_authorization_tokens"
+            if !upload && !authorize && fastrand::u8(0..8) == 0 =>
+        {
+            Some(Fault::ExpireToken)
+        }
+        "force_cap_exceeded" if !authorize => Some(Fault::Status(403, "cap_exceeded", None)),
+        _ => None,
     }
 }
 
-pub(super) static CALLS: [Call; 31] = [
-    call("b2_authorize_account", C, &[]),
-    call("b2_cancel_large_file", A, &["fileId"]),
-    call(
-        "b2_copy_file",
-        C,
-        &[
-            "sourceFileId",
-            "fileName",
-            "destinationBucketId",
-            "range",
-            "metadataDirective",
-            "contentType",
-            "fileInfo",
-            "fileRetention",
-            "legalHold",
-            "sourceServerSideEncryption",
-            "destinationServerSideEncryption",
-        ],
-    ),
-    call(
-        "b2_copy_part",
-        C,
-        &[
-            "sourceFileId",
-            "largeFileId",
-            "partNumber",
-            "range",
-            "sourceServerSideEncryption",
-            "destinationServerSideEncryption",
-        ],
-    ),
-    call(
-        "b2_create_bucket",
-        C,
-        &[
-            "accountId",
-            "bucketName",
-            "bucketType",
-            "bucketInfo",
-            "corsRules",
-            "lifecycleRules",
-            "fileLockEnabled",
-            "defaultServerSideEncryption",
-            "replicationConfiguration",
-        ],
-    ),
-    call(
-        "b2_create_key",
-        C,
-        &[
-            "accountId",
-            "capabilities",
-            "keyName",
-            "validDurationInSeconds",
-            "bucketId",
-            "bucketIds",
-            "namePrefix",
-        ],
-    ),
-    call("b2_delete_bucket", A, &["accountId", "bucketId"]),
-    call(
-        "b2_delete_file_version",
-        A,
-        &["fileName", "fileId", "bypassGovernance"],
-    ),
-    call("b2_delete_key", A, &["applicationKeyId"]),
-    Call {
-        name: "b2_download_file_by_id",
-        class: B,
-        role: Role::Download,
-        fields: &[],
-    },
-    Call {
-        name: "b2_download_file_by_name",
-        class: B,
-        role: Role::Download,
-        fields: &[],
-    },
-    call("b2_finish_large_file", A, &["fileId", "partSha1Array"]),
-    call("b2_get_bucket_notification_rules", C, &["bucketId"]),
-    call(
-        "b2_get_download_authorization",
-        C,
-        &[
-            "bucketId",
-            "fileNamePrefix",
-            "validDurationInSeconds",
-            "b2ContentDisposition",
-            "b2ContentLanguage",
-            "b2Expires",
-            "b2CacheControl",
-            "b2ContentEncoding",
-            "b2ContentType",
-        ],
-    ),
-    call("b2_get_file_info", B, &["fileId"]),
-    call("b2_get_upload_part_url", A, &["fileId"]),
-    call("b2_get_upload_url", A, &["bucketId"]),
-    call("b2_hide_file", A, &["bucketId", "fileName"]),
-    call(
-        "b2_list_buckets",
-        C,
-        &["accountId", "bucketId", "bucketName", "bucketTypes"],
-    ),
-    call(
-        "b2_list_file_names",
-        C,
-        &[
-            "bucketId",
-            "startFileName",
-            "maxFileCount",
-            "prefix",
-            "delimiter",
-        ],
-    ),
-    call(
-        "b2_list_file_versions",
-        C,
-        &[
-            "bucketId",
-            "startFileName",
-            "startFileId",
-            "maxFileCount",
-            "prefix",
-            "delimiter",
-        ],
-    ),
-    call(
-        "b2_list_keys",
-        C,
-        &["accountId", "maxKeyCount", "startApplicationKeyId"],
-    ),
-    call(
-        "b2_list_parts",
-        C,
-        &["fileId", "startPartNumber", "maxPartCount"],
-    ),
-    call(
-        "b2_list_unfinished_large_files",
-        C,
-        &["bucketId", "namePrefix", "startFileId", "maxFileCount"],
-    ),
-    call(
-        "b2_set_bucket_notification_rules",
-        C,
-        &["bucketId", "eventNotificationRules"],
-    ),
-    call(
-        "b2_start_large_file",
-        A,
-        &[
-            "bucketId",
-            "fileName",
-            "contentType",
-            "fileInfo",
-            "fileRetention",
-            "legalHold",
-            "serverSideEncryption",
-            "customUploadTimestamp",
-        ],
-    ),
-    call(
-        "b2_update_bucket",
-        C,
-        &[
-            "accountId",
-            "bucketId",
-            "bucketType",
-            "bucketInfo",
-            "corsRules",
-            "lifecycleRules",
-            "ifRevisionIs",
-            "defaultServerSideEncryption",
-            "defaultRetention",
-            "fileLockEnabled",
-            "replicationConfiguration",
-        ],
-    ),
-    call(
-        "b2_update_file_legal_hold",
-        A,
-        &["fileName", "fileId", "legalHold"],
-    ),
-    call(
-        "b2_update_file_retention",
-        A,
-        &["fileName", "fileId", "fileRetention", "bypassGovernance"],
-    ),
-    Call {
-        name: "b2_upload_file",
-        class: A,
-        role: Role::Pod,
-        fields: &[],
-    },
-    Call {
-        name: "b2_upload_part",
-        class: A,
-        role: Role::Pod,
-        fields: &[],
-    },
-];
-
-/// A reply in JSON, keys in the order of the struct, which is alphabetical.
-pub(super) fn json(reply: &impl Serialize) -> Result<Bytes> {
-    serde_json::to_vec(reply)
-        .map(Bytes::from)
-        .map_err(|error| ApiError::internal(&std::io::Error::other(error)))
-}
-
 /// Serves a request of which nothing but the head has been looked at.
-pub(super) async fn serve(request: &mut Request) -> std::result::Result<Reply, Failure> {
+async fn serve(request: &mut Request) -> std::result::Result<Reply, Failure> {
     match request.call.name {
         "b2_upload_file" => return upload::file(request).await,
         "b2_upload_part" => return upload::part(request).await,

@@ -4,6 +4,8 @@ pub(in crate::emulator) mod auth;
 pub(in crate::emulator) mod buckets;
 pub(in crate::emulator) mod copy;
 pub(in crate::emulator) mod download;
+mod entry;
+mod fields;
 pub(in crate::emulator) mod files;
 pub(in crate::emulator) mod keys;
 pub(in crate::emulator) mod large;

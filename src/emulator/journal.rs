@@ -12,11 +12,14 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
+use crate::emulator::account::bucket::Settings;
 use crate::emulator::account::keys::Key;
-use crate::emulator::account::version::{Action, Encryption, Info, Lock, Sha1, Version};
-use crate::emulator::account::{Account, Part, Settings};
+use crate::emulator::account::version::{Action, Lock, Sha1, Version};
+use crate::emulator::account::{Account, Part};
 use crate::emulator::content::{Blob, BlobRange, Content, Hashes, Source};
+use crate::emulator::encryption::Encryption;
 use crate::emulator::error::ApiError;
+use crate::emulator::rules::Info;
 use crate::emulator::text::{hex, unhex};
 
 #[derive(Debug, Serialize, Deserialize)]

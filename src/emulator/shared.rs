@@ -1,8 +1,10 @@
 //! What every request sees of the server.
 
+pub(super) mod call;
 pub(super) mod counters;
 pub(super) mod faults;
 pub(super) mod held;
+pub(super) mod tokens;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -10,12 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::emulator::account::Account;
-use crate::emulator::account::keys::Tokens;
+use crate::emulator::content::patterns::Patterns;
 use crate::emulator::content::store::Store;
-use crate::emulator::control::seed::Patterns;
 use crate::emulator::shared::counters::Meter;
 use crate::emulator::shared::faults::Faults;
 use crate::emulator::shared::held::Holding;
+use crate::emulator::shared::tokens::Tokens;
 
 /// Base URLs of the listeners.
 #[derive(Debug, Default)]

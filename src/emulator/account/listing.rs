@@ -6,8 +6,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::bucket::Names;
 use super::version::{Action, Order, Version};
-use crate::emulator::account::{Names, newest};
+use crate::emulator::account::newest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::emulator) enum Kind {
@@ -128,8 +129,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::emulator::account::version::{Encryption, Sha1};
+    use crate::emulator::account::version::Sha1;
     use crate::emulator::content::Content;
+    use crate::emulator::encryption::Encryption;
 
     fn version(number: u64, name: &str, action: Action) -> Arc<Version> {
         Arc::new(Version {

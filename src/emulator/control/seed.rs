@@ -1,6 +1,5 @@
 //! Many objects at once, whose content is computed when read.
 
-use parking_lot::Mutex;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,11 +7,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::emulator::account::version::{Action, Sha1, Version};
-use crate::emulator::content::{Blob, BlobRange, Content, Hashes, Source, variant_of};
+use crate::emulator::content::patterns::{is_large, variant_of};
 use crate::emulator::error::{ApiError, Result};
-use crate::emulator::rules::{
-    RECOMMENDED_PART, check_header_size, check_info, check_name, resolve_content_type,
-};
+use crate::emulator::rules::{check_header_size, check_info, check_name, resolve_content_type};
 use crate::emulator::shared::Shared;
 
 /// An object to make; its content is [`crate::emulator::seeded_content`].
@@ -29,63 +26,6 @@ pub struct Seed {
     /// File info.
     #[serde(default)]
     pub info: BTreeMap<String, String>,
-}
-
-/// A content, and its hashes unless it is that of a large file.
-type Made = (Content, Option<Hashes>);
-
-/// Contents of patterns and their hashes by variant and size: made once, and shared by all objects that have them.
-#[derive(Debug, Default)]
-pub(in crate::emulator) struct Patterns {
-    known: Mutex<HashMap<(u64, u64), Made>>,
-    blobs: Mutex<HashMap<u64, Arc<Blob>>>,
-}
-
-impl Patterns {
-    fn blob(&self, variant: u64) -> Arc<Blob> {
-        let mut blobs = self.blobs.lock();
-        let blob = blobs.entry(variant).or_insert_with(|| {
-            Arc::new(Blob {
-                number: variant,
-                source: Source::Pattern(variant),
-                len: u64::MAX,
-                hashes: None,
-            })
-        });
-        blob.clone()
-    }
-
-    fn content(&self, variant: u64, size: u64) -> Content {
-        if size == 0 {
-            return Content::empty();
-        }
-        Content::of(vec![BlobRange {
-            blob: self.blob(variant),
-            start: 0,
-            len: size,
-        }])
-    }
-
-    fn take(&self, variant: u64, size: u64) -> Result<Made> {
-        let known = || self.known.lock();
-        if let Some(found) = known().get(&(variant, size)) {
-            return Ok(found.clone());
-        }
-        let content = self.content(variant, size);
-        let hashes = if is_large(size) {
-            None
-        } else {
-            let hashes = content.hash(true);
-            Some(hashes.map_err(|error| ApiError::internal(&error))?)
-        };
-        let made = (content, hashes);
-        known().insert((variant, size), made.clone());
-        Ok(made)
-    }
-}
-
-fn is_large(size: u64) -> bool {
-    size > RECOMMENDED_PART
 }
 
 /// Makes all of them in one bucket: for a blocking thread. Each is dropped when it is made, where they are given away:

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use serde::Serialize;
 use tokio::time::Sleep;
 
 use crate::emulator::content::Reader;
-use crate::emulator::error::ApiError;
+use crate::emulator::error::{ApiError, Result};
 use crate::emulator::shared::Shared;
 
 /// An answer's body.
@@ -116,6 +117,13 @@ impl HttpBody for Body {
             Self::Content(outgoing) => outgoing.left,
         })
     }
+}
+
+/// A reply in JSON, keys in the order of the struct, which is alphabetical.
+pub(in crate::emulator) fn json(reply: &impl Serialize) -> Result<Bytes> {
+    serde_json::to_vec(reply)
+        .map(Bytes::from)
+        .map_err(|error| ApiError::internal(&std::io::Error::other(error)))
 }
 
 /// An answer.

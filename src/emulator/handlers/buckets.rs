@@ -1,36 +1,17 @@
 //! Calls on buckets (API §3).
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::emulator::account::Settings;
+use crate::emulator::account::bucket::{Settings, fresh};
 use crate::emulator::account::keys::Key;
-use crate::emulator::account::version::Encryption;
-use crate::emulator::dispatch::json as reply;
+use crate::emulator::encryption::Encryption;
 use crate::emulator::error::{ApiError, Result};
-use crate::emulator::http::Request;
+use crate::emulator::exchange::reply::json as reply;
+use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
-use crate::emulator::text::random_hex;
 
 const MOST_BUCKETS: usize = 100;
-
-/// A new bucket as it is by default.
-pub(in crate::emulator) fn fresh(name: &str, kind: &str, encryption: Encryption) -> Settings {
-    Settings {
-        id: random_hex(24).into(),
-        name: name.to_owned(),
-        kind: kind.to_owned(),
-        info: Map::new(),
-        cors: json!([]),
-        lifecycle: json!([]),
-        replication: Value::Null,
-        notifications: json!([]),
-        encryption,
-        lock_enabled: false,
-        default_retention: json!({"mode": null, "period": null}),
-        revision: 2,
-    }
-}
 
 fn default_encryption(request: &Request) -> Encryption {
     request.shared.faults.switches().default_encryption()

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::large::{encryption_field, info_field};
-use super::upload::{check_part_number, part_reply};
+use super::entry::{Entry, Viewer};
+use super::fields::{encryption_field, info_field};
+use super::upload::part_reply;
 use crate::emulator::account::Part;
-use crate::emulator::account::version::{Action, Entry, Version};
+use crate::emulator::account::version::{Action, Version};
 use crate::emulator::content::{Content, Hashes};
-use crate::emulator::dispatch::json as reply;
 use crate::emulator::error::{ApiError, Result};
-use crate::emulator::http::Request;
+use crate::emulator::exchange::reply::json as reply;
+use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
-use crate::emulator::rules::{check_header_size, resolve_content_type};
+use crate::emulator::rules::{check_header_size, check_part_number, resolve_content_type};
 
 /// `bytes=a-b`, both inclusive, inside the source.
 fn range_field(params: &Params, size: u64) -> Result<Option<Range<u64>>> {
@@ -138,7 +139,7 @@ pub(in crate::emulator) async fn file(request: &Request, params: &Params) -> Res
         copy.stamp = account.stamp();
         account.put_version(copy)?
     };
-    reply(&Entry::of(&copy, &request.viewer()).copied())
+    reply(&Entry::of(&copy, &Viewer::of(request)).copied())
 }
 
 pub(in crate::emulator) async fn part(request: &Request, params: &Params) -> Result<Bytes> {

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
-use crate::emulator::account::keys::DownloadGrant;
-use crate::emulator::account::version::{Action, Encryption, Version};
+use super::entry::Viewer;
+use crate::emulator::account::version::{Action, Version};
+use crate::emulator::encryption::Encryption;
 use crate::emulator::error::{ApiError, Failure, Result};
 use crate::emulator::exchange::reply::{Body, Outgoing, Pause, Reply};
-use crate::emulator::http::Request;
+use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
 use crate::emulator::rules::HEADER_INFO;
 use crate::emulator::shared::faults::Fault;
+use crate::emulator::shared::tokens::DownloadGrant;
 use crate::emulator::text::{decode, encode_reply};
 
 /// Who asks: a key, a token for downloads, or nobody.
@@ -266,7 +268,7 @@ fn describe(request: &Request, version: &Version, response: &mut Response<Body>)
         }
     }
     let lock = version.lock();
-    let viewer = request.viewer();
+    let viewer = Viewer::of(request);
     let mut unreadable = Vec::new();
     if let Some(retention) = lock.retention {
         if viewer.reads_retentions {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::entry::{Entry, Viewer};
+use crate::emulator::account::locks::check_delete;
 use crate::emulator::account::newest;
-use crate::emulator::account::version::{Action, Encryption, Entry, Sha1, Version};
+use crate::emulator::account::version::{Action, Sha1, Version};
 use crate::emulator::content::Content;
-use crate::emulator::dispatch::json as reply;
+use crate::emulator::encryption::Encryption;
 use crate::emulator::error::{ApiError, Result};
-use crate::emulator::http::Request;
+use crate::emulator::exchange::reply::json as reply;
+use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
 use crate::emulator::rules::check_name;
 
@@ -25,7 +28,7 @@ pub(in crate::emulator) fn info(request: &Request, params: &Params) -> Result<By
             "The large file {id} is not finished"
         )));
     }
-    reply(&Entry::of(&version, &request.viewer()))
+    reply(&Entry::of(&version, &Viewer::of(request)))
 }
 
 pub(in crate::emulator) fn hide(request: &Request, params: &Params) -> Result<Bytes> {
@@ -70,7 +73,7 @@ pub(in crate::emulator) fn hide(request: &Request, params: &Params) -> Result<By
         };
         account.put_version(marker)?
     };
-    reply(&Entry::of(&marker, &request.viewer()))
+    reply(&Entry::of(&marker, &Viewer::of(request)))
 }
 
 pub(in crate::emulator) fn delete_version(request: &Request, params: &Params) -> Result<Bytes> {
@@ -95,7 +98,7 @@ pub(in crate::emulator) fn delete_version(request: &Request, params: &Params) ->
         if bypass {
             request.check("bypassGovernance", None, None)?;
         }
-        super::locks::check_delete(&version, bypass)?;
+        check_delete(&version, bypass)?;
         account.remove_version(version.number)?
     };
     reply(&json!({"fileId": id, "fileName": name}))

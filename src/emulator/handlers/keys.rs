@@ -3,60 +3,14 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::emulator::account::keys::{CAPABILITIES, Key};
-use crate::emulator::account::{Account, now_millis};
-use crate::emulator::dispatch::json as reply;
+use crate::emulator::account::keys::{Key, fresh};
+use crate::emulator::account::now_millis;
 use crate::emulator::error::{ApiError, Result};
-use crate::emulator::http::Request;
+use crate::emulator::exchange::reply::json as reply;
+use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
-use crate::emulator::text::{random_hex, random_text};
 
 const MOST_SECONDS: u64 = 86_400_000;
-
-/// The master key has the account's id.
-pub(in crate::emulator) fn master(account_id: &str) -> Key {
-    Key {
-        id: account_id.to_owned(),
-        secret: random_text(31),
-        name: "master".to_owned(),
-        capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
-        buckets: None,
-        prefix: None,
-        expires: None,
-        since_version: 1,
-    }
-}
-
-pub(in crate::emulator) fn fresh(
-    account: &Account,
-    capabilities: Vec<String>,
-    buckets: Option<Vec<String>>,
-    prefix: Option<String>,
-) -> Result<Key> {
-    if let Some(unknown) = capabilities
-        .iter()
-        .find(|capability| !CAPABILITIES.contains(&capability.as_str()))
-    {
-        return Err(ApiError::bad_request(format!(
-            "Unknown capability: {unknown}"
-        )));
-    }
-    for id in buckets.iter().flatten() {
-        account.bucket(id)?;
-    }
-    let restricted = buckets.is_some();
-    Ok(Key {
-        id: format!("002{}{:010}", account.id, account.keys.len()) + &random_hex(4),
-        secret: random_text(31),
-        name: String::new(),
-        capabilities,
-        buckets,
-        prefix,
-        expires: None,
-        // Restricted keys of today are for version 4 only (API §0).
-        since_version: if restricted { 4 } else { 1 },
-    })
-}
 
 fn describe(request: &Request, key: &Key) -> Value {
     let one = key.buckets.as_ref().and_then(|buckets| match &buckets[..] {

@@ -1,57 +1,19 @@
 //! Large files: start, finish, cancel (API §6).
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::emulator::account::version::{Action, Encryption, Entry, Info, Sha1, Version};
-use crate::emulator::account::{Parts, Settings};
+use super::entry::{Entry, Viewer};
+use super::fields::{encryption_field, info_field};
+use crate::emulator::account::Parts;
+use crate::emulator::account::version::{Action, Sha1, Version};
 use crate::emulator::content::Content;
-use crate::emulator::dispatch::json as reply;
 use crate::emulator::error::{ApiError, Result};
-use crate::emulator::http::Request;
+use crate::emulator::exchange::reply::json as reply;
+use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
-use crate::emulator::rules::{check_header_size, check_info, resolve_content_type};
+use crate::emulator::rules::{check_header_size, resolve_content_type};
 use crate::emulator::text::hex;
-
-/// `fileInfo` of a JSON call.
-pub(in crate::emulator) fn info_field(params: &Params) -> Result<Info> {
-    let Some(object) = params.object("fileInfo")? else {
-        return Ok(Info::new());
-    };
-    let mut pairs = Vec::new();
-    for (key, value) in object {
-        let Value::String(value) = value else {
-            return Err(ApiError::bad_json(format!(
-                "fileInfo {key} must be a string"
-            )));
-        };
-        pairs.push((key.clone(), value.clone()));
-    }
-    check_info(pairs)
-}
-
-/// What a field such as `serverSideEncryption` asks for, or the bucket's default.
-pub(in crate::emulator) fn encryption_field(
-    params: &Params,
-    field: &str,
-    settings: &Settings,
-) -> Result<Encryption> {
-    let Some(object) = params.object(field)? else {
-        return Ok(settings.encryption.clone());
-    };
-    let text = |key: &str| object.get(key).and_then(Value::as_str);
-    match (text("mode"), text("algorithm")) {
-        (None, _) => Ok(settings.encryption.clone()),
-        (Some("SSE-B2"), Some("AES256")) => Ok(Encryption::B2),
-        (Some("SSE-C"), Some("AES256")) => match text("customerKeyMd5") {
-            Some(md5) => Ok(Encryption::Customer(md5.to_owned())),
-            None => Err(ApiError::bad_request(
-                "SSE-C needs customerKey and customerKeyMd5",
-            )),
-        },
-        (Some(mode), _) => Err(ApiError::bad_request(format!("Bad encryption: {mode}"))),
-    }
-}
 
 pub(in crate::emulator) fn start(request: &Request, params: &Params) -> Result<Bytes> {
     let bucket = params.need("bucketId")?;
@@ -87,7 +49,7 @@ pub(in crate::emulator) fn start(request: &Request, params: &Params) -> Result<B
         };
         account.put_version(version)?
     };
-    reply(&Entry::of(&version, &request.viewer()))
+    reply(&Entry::of(&version, &Viewer::of(request)))
 }
 
 fn check_parts(parts: &Parts, sha1s: &[String], minimum: u64) -> Result<()> {
@@ -148,7 +110,7 @@ pub(in crate::emulator) fn finish(request: &Request, params: &Params) -> Result<
         };
         account.put_version(finished)?
     };
-    reply(&Entry::of(&finished, &request.viewer()))
+    reply(&Entry::of(&finished, &Viewer::of(request)))
 }
 
 pub(in crate::emulator) fn cancel(request: &Request, params: &Params) -> Result<Bytes> {

@@ -7,14 +7,16 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
+use super::entry::{Entry, Viewer};
+use crate::emulator::account::bucket::Names;
 use crate::emulator::account::listing::{Kind, Page, Query, Row, after, page};
-use crate::emulator::account::version::{Action, Entry, Version, Viewer, parse_file_id};
-use crate::emulator::account::{Names, now_millis};
-use crate::emulator::dispatch::json as reply;
+use crate::emulator::account::now_millis;
+use crate::emulator::account::version::{Action, Version, parse_file_id};
 use crate::emulator::error::{ApiError, Result};
-use crate::emulator::http::Request;
+use crate::emulator::exchange::reply::json as reply;
+use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
-use crate::emulator::shared::counters::Class;
+use crate::emulator::shared::call::Class;
 use crate::emulator::shared::faults::{Fault, NextName};
 use crate::emulator::text::hex;
 
@@ -131,7 +133,7 @@ pub(in crate::emulator) fn file_names(request: &Request, params: &Params) -> Res
         };
     }
     reply(&NamesReply {
-        files: rows(&page, params.need("bucketId")?, &request.viewer()),
+        files: rows(&page, params.need("bucketId")?, &Viewer::of(request)),
         next_file_name: next,
     })
 }
@@ -140,7 +142,7 @@ pub(in crate::emulator) fn file_versions(request: &Request, params: &Params) -> 
     let page = list(request, params, Kind::Versions)?;
     let next = page.next.as_ref();
     reply(&VersionsReply {
-        files: rows(&page, params.need("bucketId")?, &request.viewer()),
+        files: rows(&page, params.need("bucketId")?, &Viewer::of(request)),
         next_file_id: next
             .and_then(|(_, version)| version.as_ref().map(|version| version.file_id())),
         next_file_name: next.map(|(name, _)| name.clone()),
@@ -204,7 +206,7 @@ pub(in crate::emulator) fn unfinished(request: &Request, params: &Params) -> Res
             .collect()
     };
     found.sort_by_key(|version| (version.stamp, version.number));
-    let viewer = request.viewer();
+    let viewer = Viewer::of(request);
     let files: Vec<_> = found
         .iter()
         .take(max)

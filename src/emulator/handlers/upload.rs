@@ -6,20 +6,23 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::json;
 
+use super::entry::{Entry, Viewer};
 use super::locks;
-use crate::emulator::account::keys::UploadTarget;
-use crate::emulator::account::version::{Action, Encryption, Entry, Info, Lock, Sha1, Version};
-use crate::emulator::account::{Part, Settings};
+use crate::emulator::account::Part;
+use crate::emulator::account::bucket::Settings;
+use crate::emulator::account::locks::{parse_hold, parse_retention};
+use crate::emulator::account::version::{Action, Lock, Sha1, Version};
 use crate::emulator::content::{Content, Hashes};
-use crate::emulator::dispatch::json as reply;
+use crate::emulator::encryption::Encryption;
 use crate::emulator::error::{ApiError, Failure, Result};
-use crate::emulator::exchange::reply::Reply;
-use crate::emulator::http::Request;
+use crate::emulator::exchange::reply::{Reply, json as reply};
+use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
 use crate::emulator::rules::{
-    MAXIMUM_PARTS, MAXIMUM_UPLOAD, check_header_size, check_info, resolve_content_type,
+    Info, MAXIMUM_UPLOAD, check_header_size, check_info, check_part_number, resolve_content_type,
 };
 use crate::emulator::shared::faults::Fault;
+use crate::emulator::shared::tokens::UploadTarget;
 use crate::emulator::text::{decode, hex, unhex};
 
 /// The hexadecimal SHA-1 after the content, when it is sent at the end.
@@ -112,10 +115,10 @@ fn lock_headers(request: &Request, settings: &Settings) -> Result<Option<Box<Loc
                 .map_err(|_| ApiError::bad_request("Bad retention timestamp"))
         })
         .transpose()?;
-    let retention = locks::parse_retention(request.header("x-bz-file-retention-mode"), until)?;
+    let retention = parse_retention(request.header("x-bz-file-retention-mode"), until)?;
     let hold = request
         .header("x-bz-file-legal-hold")
-        .map(locks::parse_hold)
+        .map(parse_hold)
         .transpose()?;
     locks::for_new(request, settings, retention, hold)
 }
@@ -165,7 +168,10 @@ pub(in crate::emulator) async fn file(
         content: received.content,
     };
     let version = shared.account().put_version(version)?;
-    Ok(Reply::json(reply(&Entry::of(&version, &request.viewer()))?))
+    Ok(Reply::json(reply(&Entry::of(
+        &version,
+        &Viewer::of(request),
+    ))?))
 }
 
 pub(in crate::emulator) async fn part(
@@ -223,16 +229,6 @@ pub(in crate::emulator) fn part_reply(
         "serverSideEncryption": encryption.shown(),
         "uploadTimestamp": part.stamp,
     }))
-}
-
-pub(in crate::emulator) fn check_part_number(number: u64) -> Result<()> {
-    if (1..=MAXIMUM_PARTS).contains(&number) {
-        Ok(())
-    } else {
-        Err(ApiError::bad_request(
-            "Part number must be in range 1 - 10000",
-        ))
-    }
 }
 
 fn wrong_url() -> ApiError {

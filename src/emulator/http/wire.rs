@@ -3,7 +3,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,18 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// What a request may do to its connection.
-#[derive(Debug, Default)]
-pub(in crate::emulator) struct Line {
-    reset: AtomicBool,
-}
-
-impl Line {
-    /// The connection ends in RST, not FIN, when it is dropped.
-    pub(in crate::emulator) fn reset(&self) {
-        self.reset.store(true, Ordering::Relaxed);
-    }
-}
+use crate::emulator::exchange::request::Line;
 
 /// Lets `rate` bytes per second through, in steps small enough to look like a line of that speed.
 #[derive(Debug)]
@@ -89,7 +77,7 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.line.reset.load(Ordering::Relaxed) {
+        if self.line.is_reset() {
             // Without it the client sees an ordinary end, which is also a fault.
             let _ = self.stream.set_zero_linger();
         }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use super::call::Class;
+
 /// A snapshot; `GET /emulator/counters` answers it as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,13 +32,6 @@ pub struct Counters {
     pub peak_requests: u64,
     /// Connections that were accepted.
     pub connections: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::emulator) enum Class {
-    A,
-    B,
-    C,
 }
 
 /// The living counters.

@@ -3,8 +3,8 @@
 use parking_lot::Mutex;
 use std::time::Duration;
 
-use crate::emulator::account::version::Encryption;
-use crate::emulator::dispatch::CALLS;
+use super::call::CALLS;
+use crate::emulator::encryption::Encryption;
 use crate::emulator::error::ApiError;
 use crate::emulator::rules;
 
