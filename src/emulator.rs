@@ -78,7 +78,6 @@ use content::patterns;
 use content::store::Store;
 use encryption::Encryption;
 use error::ApiError;
-use journal::Journal;
 use shared::call::Role;
 use shared::faults::Faults;
 use shared::{Addresses, Shared};
@@ -156,10 +155,7 @@ impl Server {
         let alive = Arc::new(());
         let new_id = text::random_hex(12);
         let (mut account, store) = match dir {
-            None => (
-                Account::new(new_id, Journal::nowhere()),
-                Store::new(None, 0, alive),
-            ),
+            None => (Account::new(new_id), Store::new(None, 0, alive)),
             Some(dir) => {
                 let opened = journal::open(&dir, new_id, &alive)?;
                 let content = Some(dir.join("content"));
