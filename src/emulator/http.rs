@@ -19,7 +19,7 @@ use crate::emulator::error::Failure;
 use crate::emulator::exchange::reply::{Body, Reply};
 use crate::emulator::exchange::request::{Line, Request};
 use crate::emulator::shared::Shared;
-use crate::emulator::shared::call::Role;
+use crate::emulator::shared::call::{Call, Role};
 
 /// A refused request's body is read up to here, so that a client which sends before it listens gets its answer.
 const DRAINED: u64 = 64 << 20;
@@ -69,7 +69,7 @@ async fn handle(
         }
     };
     let call = route.call;
-    let _running = shared.meter.begin(call.name, call.class);
+    let _running = shared.meter.begin(call);
     let mut request = Request::new(shared.clone(), route, head, body, line.clone());
     let outcome = dispatch::answer(&mut request).await;
     if matches!(outcome, Err(Failure::Api(_) | Failure::Html(_))) {
@@ -78,7 +78,7 @@ async fn handle(
     if !shared.latency.is_zero() {
         tokio::time::sleep(shared.latency).await;
     }
-    let authorize = call.name == "b2_authorize_account";
+    let authorize = call == Call::AuthorizeAccount;
     let reply = match outcome {
         Ok(reply) => reply,
         Err(Failure::Api(error)) => Reply::error(&error, authorize, is_head),

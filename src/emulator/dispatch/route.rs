@@ -4,12 +4,12 @@ use hyper::Method;
 
 use crate::emulator::error::{ApiError, Result};
 use crate::emulator::exchange::request::Route;
-use crate::emulator::shared::call::{CALLS, Role};
+use crate::emulator::shared::call::{Call, Role};
 
 pub(in crate::emulator) fn find(role: Role, method: &Method, path: &str) -> Result<Route> {
     let unknown = || ApiError::not_found(format!("Unknown path: {path}"));
-    let (version, name, rest) = if let Some(rest) = path.strip_prefix("/file/") {
-        (4, "b2_download_file_by_name", rest)
+    let (version, call, rest) = if let Some(rest) = path.strip_prefix("/file/") {
+        (4, Some(Call::DownloadFileByName), rest)
     } else {
         let rest = path.strip_prefix("/b2api/v").ok_or_else(unknown)?;
         let (version, rest) = rest.split_once('/').ok_or_else(unknown)?;
@@ -18,15 +18,14 @@ pub(in crate::emulator) fn find(role: Role, method: &Method, path: &str) -> Resu
             return Err(unknown());
         }
         let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        (version, name, rest)
+        (version, Call::named(name), rest)
     };
     // The api host serves downloads too: the official SDK sends its HEAD there.
     let served = |call: Role| call == role || (call == Role::Download && role == Role::Api);
-    let call = CALLS
-        .iter()
-        .find(|call| call.name == name && served(call.role))
+    let call = call
+        .filter(|call| served(call.role()))
         .ok_or_else(unknown)?;
-    let fits = match call.role {
+    let fits = match call.role() {
         Role::Pod => method == Method::POST,
         Role::Api => method == Method::POST || method == Method::GET,
         Role::Download => matches!(*method, Method::POST | Method::GET | Method::HEAD),

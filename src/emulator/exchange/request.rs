@@ -40,7 +40,7 @@ impl Line {
 /// What a request line asks for.
 pub(in crate::emulator) struct Route {
     pub(in crate::emulator) version: u8,
-    pub(in crate::emulator) call: &'static Call,
+    pub(in crate::emulator) call: Call,
     /// The path after the call, still encoded.
     pub(in crate::emulator) rest: String,
 }
@@ -48,7 +48,7 @@ pub(in crate::emulator) struct Route {
 /// A request whose head has been read.
 pub(in crate::emulator) struct Request {
     pub(in crate::emulator) shared: Arc<Shared>,
-    pub(in crate::emulator) call: &'static Call,
+    pub(in crate::emulator) call: Call,
     pub(in crate::emulator) version: u8,
     /// The path after the call, still encoded.
     pub(in crate::emulator) rest: String,
@@ -111,7 +111,27 @@ impl Request {
         self.key.as_ref().ok_or_else(ApiError::unauthorized)
     }
 
-    /// Whether the caller's key may do it, see [`Key::check`].
+    /// Whether the caller's key has the right that the call needs, see [`Key::check`].
+    pub(in crate::emulator) fn allow(
+        &self,
+        bucket: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<()> {
+        match self.call.right() {
+            Some(right) => self.check(right, bucket, name),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::allow`], for a call on the account as a whole, see [`Key::check_account`].
+    pub(in crate::emulator) fn allow_account(&self) -> Result<()> {
+        match self.call.right() {
+            Some(right) => self.key()?.check_account(right),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it has a right beside that of the call.
     pub(in crate::emulator) fn check(
         &self,
         capability: &str,

@@ -127,7 +127,7 @@ pub(in crate::emulator) fn download_authorization(
     let seconds = params
         .number("validDurationInSeconds")?
         .ok_or_else(|| ApiError::bad_request("required field validDurationInSeconds is missing"))?;
-    request.check("shareFiles", Some(bucket), Some(prefix))?;
+    request.allow(Some(bucket), Some(prefix))?;
     let id = request.shared.account().bucket(bucket)?.settings.id.clone();
     if !(1..=604_800).contains(&seconds) {
         return Err(ApiError::out_of_range(

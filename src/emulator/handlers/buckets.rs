@@ -62,7 +62,7 @@ pub(in crate::emulator) fn list(request: &Request, params: &Params) -> Result<By
     let name = params.text("bucketName")?;
     let kinds = params.texts("bucketTypes")?;
     let key = request.key()?;
-    key.check("listBuckets", None, None)?;
+    request.allow(None, None)?;
     let account = request.shared.account();
     if let Some(own) = &key.buckets {
         // It must name one of its own (API §3).
@@ -171,7 +171,7 @@ pub(in crate::emulator) fn create(request: &Request, params: &Params) -> Result<
     check_account_id(request, params)?;
     let name = params.need("bucketName")?;
     params.need("bucketType")?;
-    request.key()?.check_account("writeBuckets")?;
+    request.allow_account()?;
     check_bucket_name(name)?;
     let mut settings = fresh(name, "allPrivate", default_encryption(request));
     apply(request, params, &mut settings)?;
@@ -197,7 +197,7 @@ pub(in crate::emulator) fn create(request: &Request, params: &Params) -> Result<
 pub(in crate::emulator) fn update(request: &Request, params: &Params) -> Result<Bytes> {
     check_account_id(request, params)?;
     let id = params.need("bucketId")?;
-    request.key()?.check_account("writeBuckets")?;
+    request.allow_account()?;
     let mut account = request.shared.account();
     let mut settings = account.bucket(id)?.settings.clone();
     if let Some(revision) = params.number("ifRevisionIs")?
@@ -218,7 +218,7 @@ pub(in crate::emulator) fn update(request: &Request, params: &Params) -> Result<
 pub(in crate::emulator) fn delete(request: &Request, params: &Params) -> Result<Bytes> {
     check_account_id(request, params)?;
     let id = params.need("bucketId")?;
-    request.key()?.check_account("deleteBuckets")?;
+    request.allow_account()?;
     let mut account = request.shared.account();
     let bucket = account.bucket(id)?;
     if !bucket.names.is_empty() {
@@ -236,7 +236,7 @@ pub(in crate::emulator) fn delete(request: &Request, params: &Params) -> Result<
 
 pub(in crate::emulator) fn notification_rules(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("bucketId")?;
-    request.check("readBucketNotifications", Some(id), None)?;
+    request.allow(Some(id), None)?;
     let account = request.shared.account();
     let rules = &account.bucket(id)?.settings.notifications;
     reply(&json!({"bucketId": id, "eventNotificationRules": rules}))
@@ -248,7 +248,7 @@ pub(in crate::emulator) fn set_notification_rules(
     params: &Params,
 ) -> Result<Bytes> {
     let id = params.need("bucketId")?;
-    request.check("writeBucketNotifications", Some(id), None)?;
+    request.allow(Some(id), None)?;
     let rules = params
         .raw("eventNotificationRules")
         .filter(|rules| rules.is_array())

@@ -88,7 +88,7 @@ pub(in crate::emulator) async fn file(request: &Request, params: &Params) -> Res
     let bucket = params
         .text("destinationBucketId")?
         .unwrap_or(&source.bucket);
-    request.check("writeFiles", Some(bucket), Some(name))?;
+    request.allow(Some(bucket), Some(name))?;
     request.check_name(name)?;
     let settings = request.shared.account().bucket(bucket)?.settings.clone();
     let directive = params.text("metadataDirective")?.unwrap_or("COPY");
@@ -150,7 +150,7 @@ pub(in crate::emulator) async fn part(request: &Request, params: &Params) -> Res
     check_part_number(number)?;
     let (_, content) = source(request, params)?;
     let file = request.shared.account().started(id)?;
-    request.check("writeFiles", Some(&file.bucket), Some(&file.name))?;
+    request.allow(Some(&file.bucket), Some(&file.name))?;
     if content.len() == 0 {
         return Err(ApiError::bad_request("A part has at least one byte"));
     }

@@ -68,7 +68,7 @@ pub(in crate::emulator) async fn by_id(
     let id = params.need("fileId")?;
     let version = request.shared.account().version(id)?;
     let allow = |bucket: Option<&str>, name: Option<&str>| match caller {
-        Caller::Key => request.check("readFiles", bucket, name),
+        Caller::Key => request.allow(bucket, name),
         // Tokens for downloads are for names only.
         Caller::Grant(_) => Err(ApiError::unauthorized()),
         Caller::Nobody if bucket.is_some_and(|bucket| is_public(request, bucket)) => Ok(()),
@@ -106,7 +106,7 @@ pub(in crate::emulator) fn by_name(request: &mut Request) -> std::result::Result
     };
     match &caller {
         _ if is_public(request, &bucket) => {}
-        Caller::Key => request.check("readFiles", Some(&bucket), Some(&name))?,
+        Caller::Key => request.allow(Some(&bucket), Some(&name))?,
         Caller::Grant(grant) if grant.bucket == bucket && name.starts_with(&grant.prefix) => {}
         Caller::Grant(_) => return Err(ApiError::unauthorized().into()),
         Caller::Nobody => return Err(no_token().into()),

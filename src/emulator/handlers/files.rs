@@ -20,9 +20,9 @@ use crate::emulator::rules::check_name;
 pub(in crate::emulator) fn info(request: &Request, params: &Params) -> Result<Bytes> {
     let id = params.need("fileId")?;
     let version = request.shared.account().version(id)?;
-    request.check("readFiles", None, None)?;
+    request.allow(None, None)?;
     let version = version.ok_or_else(|| ApiError::not_found("File not present"))?;
-    request.check("readFiles", Some(&version.bucket), Some(&version.name))?;
+    request.allow(Some(&version.bucket), Some(&version.name))?;
     if version.action == Action::Start {
         return Err(ApiError::bad_request(format!(
             "The large file {id} is not finished"
@@ -34,7 +34,7 @@ pub(in crate::emulator) fn info(request: &Request, params: &Params) -> Result<By
 pub(in crate::emulator) fn hide(request: &Request, params: &Params) -> Result<Bytes> {
     let bucket = params.need("bucketId")?;
     let name = params.need("fileName")?;
-    request.check("writeFiles", Some(bucket), Some(name))?;
+    request.allow(Some(bucket), Some(name))?;
     check_name(name)?;
     let marker = {
         let mut account = request.shared.account();
@@ -80,7 +80,7 @@ pub(in crate::emulator) fn delete_version(request: &Request, params: &Params) ->
     let name = params.need("fileName")?;
     let id = params.need("fileId")?;
     let bypass = params.flag("bypassGovernance")?;
-    request.check("deleteFiles", None, Some(name))?;
+    request.allow(None, Some(name))?;
     let absent = || {
         ApiError::new(
             400,
@@ -91,7 +91,7 @@ pub(in crate::emulator) fn delete_version(request: &Request, params: &Params) ->
     let _removed: Option<Arc<Version>> = {
         let mut account = request.shared.account();
         let version = account.version(id)?.ok_or_else(absent)?;
-        request.check("deleteFiles", Some(&version.bucket), None)?;
+        request.allow(Some(&version.bucket), None)?;
         if *version.name != *name {
             return Err(absent());
         }

@@ -34,7 +34,7 @@ fn describe(request: &Request, key: &Key) -> Value {
 }
 
 pub(in crate::emulator) fn create(request: &Request, params: &Params) -> Result<Bytes> {
-    request.key()?.check_account("writeKeys")?;
+    request.allow_account()?;
     let capabilities = params
         .texts("capabilities")?
         .filter(|capabilities| !capabilities.is_empty())
@@ -89,7 +89,7 @@ pub(in crate::emulator) fn create(request: &Request, params: &Params) -> Result<
 }
 
 pub(in crate::emulator) fn list(request: &Request, params: &Params) -> Result<Bytes> {
-    request.key()?.check_account("listKeys")?;
+    request.allow_account()?;
     let max = match params.number("maxKeyCount")? {
         None | Some(0) => 100,
         Some(count) if count <= 10_000 => count as usize,
@@ -112,7 +112,7 @@ pub(in crate::emulator) fn list(request: &Request, params: &Params) -> Result<By
 }
 
 pub(in crate::emulator) fn delete(request: &Request, params: &Params) -> Result<Bytes> {
-    request.key()?.check_account("deleteKeys")?;
+    request.allow_account()?;
     let id = params.need("applicationKeyId")?;
     let mut account = request.shared.account();
     let key = account

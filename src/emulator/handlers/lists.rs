@@ -16,7 +16,6 @@ use crate::emulator::error::{ApiError, Result};
 use crate::emulator::exchange::reply::json as reply;
 use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
-use crate::emulator::shared::call::Class;
 use crate::emulator::shared::faults::{Fault, NextName};
 use crate::emulator::text::hex;
 
@@ -87,7 +86,7 @@ fn list(request: &Request, params: &Params, kind: Kind) -> Result<Page> {
     let bucket = params.need("bucketId")?;
     let prefix = params.text("prefix")?.unwrap_or_default();
     let start = params.text("startFileName")?.unwrap_or_default();
-    request.check("listFiles", Some(bucket), Some(prefix))?;
+    request.allow(Some(bucket), Some(prefix))?;
     let max = count(params, "maxFileCount", 100, 10_000)?;
     let start_version = match params.text("startFileId")? {
         None => None,
@@ -117,7 +116,7 @@ fn list(request: &Request, params: &Params, kind: Kind) -> Result<Page> {
         }
     };
     let billed = max.max(page.rows.len() as u64).div_ceil(BILLED);
-    request.shared.meter.charge(Class::C, billed - 1);
+    request.shared.meter.charge(request.call, billed - 1);
     Ok(page)
 }
 
@@ -153,10 +152,10 @@ pub(in crate::emulator) fn parts(request: &Request, params: &Params) -> Result<B
     let id = params.need("fileId")?;
     let start = params.number("startPartNumber")?.unwrap_or(1);
     let max = count(params, "maxPartCount", 100, 1000)? as usize;
-    request.check("writeFiles", None, None)?;
+    request.allow(None, None)?;
     let account = request.shared.account();
     let file = account.started(id)?;
-    request.check("writeFiles", Some(&file.bucket), Some(&file.name))?;
+    request.allow(Some(&file.bucket), Some(&file.name))?;
     let mut found = account
         .parts(file.number)
         .into_iter()
@@ -185,7 +184,7 @@ pub(in crate::emulator) fn unfinished(request: &Request, params: &Params) -> Res
     let bucket = params.need("bucketId")?;
     let prefix = params.text("namePrefix")?.unwrap_or_default();
     let max = count(params, "maxFileCount", 100, 100)? as usize;
-    request.check("listFiles", Some(bucket), Some(prefix))?;
+    request.allow(Some(bucket), Some(prefix))?;
     let start = match params.text("startFileId")? {
         None => None,
         Some(id) => Some(

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use super::call::Class;
+use super::call::{Call, Class};
 
 /// A snapshot; `GET /emulator/counters` answers it as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -57,23 +57,23 @@ impl Meter {
         self.counts.lock()
     }
 
-    pub(in crate::emulator) fn begin(&self, call: &str, class: Class) -> Running<'_> {
+    pub(in crate::emulator) fn begin(&self, call: Call) -> Running<'_> {
         let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
         let mut counts = self.counts();
-        match counts.calls.get_mut(call) {
+        match counts.calls.get_mut(call.name()) {
             Some(count) => *count += 1,
             None => {
-                counts.calls.insert(call.to_owned(), 1);
+                counts.calls.insert(call.name().to_owned(), 1);
             }
         }
         counts.peak_requests = counts.peak_requests.max(running);
-        charge(&mut counts, class, 1);
+        charge(&mut counts, call.class(), 1);
         Running(self)
     }
 
     /// More transactions of a call that has begun.
-    pub(in crate::emulator) fn charge(&self, class: Class, transactions: u64) {
-        charge(&mut self.counts(), class, transactions);
+    pub(in crate::emulator) fn charge(&self, call: Call, transactions: u64) {
+        charge(&mut self.counts(), call.class(), transactions);
     }
 
     pub(in crate::emulator) fn answered(&self, status: u16) {

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::time::Duration;
 
-use super::call::CALLS;
+use super::call::Call;
 use crate::emulator::encryption::Encryption;
 use crate::emulator::error::ApiError;
 use crate::emulator::rules;
@@ -45,9 +45,36 @@ impl Fault {
     }
 }
 
+/// Which calls a rule is about.
+#[derive(Debug, Clone, Copy)]
+enum Calls {
+    All,
+    /// File and part.
+    Uploads,
+    /// By id and by name.
+    Downloads,
+    /// Names and versions.
+    Lists,
+    One(Call),
+}
+
+impl Calls {
+    fn cover(self, call: Call) -> bool {
+        match self {
+            Self::All => true,
+            Self::Uploads => matches!(call, Call::UploadFile | Call::UploadPart),
+            Self::Downloads => {
+                matches!(call, Call::DownloadFileById | Call::DownloadFileByName)
+            }
+            Self::Lists => matches!(call, Call::ListFileNames | Call::ListFileVersions),
+            Self::One(one) => one == call,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Rule {
-    call: String,
+    calls: Calls,
     fault: Fault,
     /// Requests that still pass unharmed before the first one is struck.
     skip: u64,
@@ -155,10 +182,10 @@ impl Faults {
 
     /// Draws what strikes a request: the first rule for its call that lets no more pass, is not used up, and whose dice
     /// fall.
-    pub(in crate::emulator) fn draw(&self, call: &str) -> Option<Fault> {
+    pub(in crate::emulator) fn draw(&self, call: Call) -> Option<Fault> {
         let rules = &mut self.rules().0;
         let rule = rules.iter_mut().find_map(|rule| {
-            if !covers(&rule.call, call) || rule.left == Some(0) {
+            if !rule.calls.cover(call) || rule.left == Some(0) {
                 return None;
             }
             if rule.skip > 0 {
@@ -171,16 +198,6 @@ impl Faults {
             *left -= 1;
         }
         Some(rule.fault.clone())
-    }
-}
-
-fn covers(rule: &str, call: &str) -> bool {
-    match rule {
-        "*" => true,
-        "upload" => matches!(call, "b2_upload_file" | "b2_upload_part"),
-        "download" => call.starts_with("b2_download_file"),
-        "list" => call.starts_with("b2_list_file"),
-        name => name == call,
     }
 }
 
@@ -238,7 +255,7 @@ fn parse_rule(word: &str) -> Result<Rule, String> {
         })
         .transpose()?;
     Ok(Rule {
-        call: parse_call(call)?,
+        calls: parse_calls(call)?,
         fault: parse_kind(kind)?,
         skip,
         left,
@@ -246,22 +263,23 @@ fn parse_rule(word: &str) -> Result<Rule, String> {
     })
 }
 
-fn parse_call(call: &str) -> Result<String, String> {
-    if matches!(call, "*" | "upload" | "download" | "list") {
-        return Ok(call.to_owned());
-    }
-    let name = if call.starts_with("b2_") {
-        call.to_owned()
-    } else {
-        format!("b2_{call}")
-    };
-    if CALLS.iter().any(|known| known.name == name) {
-        Ok(name)
-    } else {
-        Err(format!(
-            "{call:?} is no call of B2; use its name, or one of * upload download list"
-        ))
-    }
+fn parse_calls(word: &str) -> Result<Calls, String> {
+    Ok(match word {
+        "*" => Calls::All,
+        "upload" => Calls::Uploads,
+        "download" => Calls::Downloads,
+        "list" => Calls::Lists,
+        name => {
+            let call = if name.starts_with("b2_") {
+                Call::named(name)
+            } else {
+                Call::named(&format!("b2_{name}"))
+            };
+            Calls::One(call.ok_or_else(|| {
+                format!("{name:?} is no call of B2; use its name, or one of * upload download list")
+            })?)
+        }
+    })
 }
 
 fn parse_kind(kind: &str) -> Result<Fault, String> {
@@ -324,14 +342,14 @@ mod tests {
         let faults = Faults::parse(&["upload_file:503=3:2", "list:429"]).expect("parses");
         for _ in 0..2 {
             assert_eq!(
-                faults.draw("b2_upload_file"),
+                faults.draw(Call::UploadFile),
                 Some(Fault::Status(503, "service_unavailable", Some(3)))
             );
         }
-        assert_eq!(faults.draw("b2_upload_file"), None);
-        assert_eq!(faults.draw("b2_hide_file"), None);
+        assert_eq!(faults.draw(Call::UploadFile), None);
+        assert_eq!(faults.draw(Call::HideFile), None);
         for _ in 0..9 {
-            assert!(faults.draw("b2_list_file_names").is_some());
+            assert!(faults.draw(Call::ListFileNames).is_some());
         }
     }
 
@@ -339,7 +357,7 @@ mod tests {
     fn a_rule_lets_pass_as_many_as_it_says() {
         let faults =
             Faults::parse(&["hide_file:reset:1@2", "*:hang@3", "*:500:1"]).expect("parses");
-        let drawn: Vec<_> = (0..6).map(|_| faults.draw("b2_hide_file")).collect();
+        let drawn: Vec<_> = (0..6).map(|_| faults.draw(Call::HideFile)).collect();
         let refused = Fault::Status(500, "internal_error", None);
         let expected = [
             Some(refused),
@@ -354,19 +372,19 @@ mod tests {
             "what one rule strikes, later ones do not count"
         );
         let faults = Faults::parse(&["upload_file:late=2:1@1/1.0"]).expect("parses");
-        assert_eq!(faults.draw("b2_upload_file"), None);
+        assert_eq!(faults.draw(Call::UploadFile), None);
         assert_eq!(
-            faults.draw("b2_upload_file"),
+            faults.draw(Call::UploadFile),
             Some(Fault::Late(Duration::from_secs(2)))
         );
-        assert_eq!(faults.draw("b2_upload_file"), None);
+        assert_eq!(faults.draw(Call::UploadFile), None);
     }
 
     #[test]
     fn probabilities_are_between_never_and_always() {
         let faults = Faults::parse(&["*:reset/0.0", "*:500/0.5"]).expect("parses");
         let struck = (0..1000)
-            .filter(|_| faults.draw("b2_hide_file").is_some())
+            .filter(|_| faults.draw(Call::HideFile).is_some())
             .count();
         assert!((300..700).contains(&struck), "{struck}");
     }
@@ -379,7 +397,7 @@ mod tests {
         assert_eq!(switches.token_life, Duration::from_secs(2));
         faults.set(&[""; 0]).expect("parses");
         assert_eq!(faults.switches(), Switches::default());
-        assert_eq!(faults.draw("b2_hide_file"), None);
+        assert_eq!(faults.draw(Call::HideFile), None);
     }
 
     #[test]

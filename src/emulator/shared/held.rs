@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::call::Call;
+
 /// A request that is kept waiting; `GET /emulator/held` answers a list of them as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
@@ -31,11 +33,11 @@ impl Holding {
         self.held.lock()
     }
 
-    pub(in crate::emulator) fn hold(&self, call: &str, by: &'static str) -> Hold<'_> {
+    pub(in crate::emulator) fn hold(&self, call: Call, by: &'static str) -> Hold<'_> {
         let mut held = self.held();
         held.0 += 1;
         let number = held.0;
-        let call = call.to_owned();
+        let call = call.name().to_owned();
         held.1.insert(number, Held { call, by });
         Hold {
             holding: self,
