@@ -1,8 +1,8 @@
 //! The account: its buckets, the versions in them, unfinished large files and keys.
 //!
 //! Plain data behind one lock, held for map work only. Every change goes through a method here, which first tells it
-//! to the keeper, if there is one, so that what a client was told survives a kill. A bucket's names are ordered by their UTF-8 bytes,
-//! the versions of a name newest first (API §4.2).
+//! to the keeper, if there is one, so that what a client was told survives a kill. A bucket's names are ordered by their
+//! UTF-8 bytes, the versions of a name newest first (API §4.2).
 
 pub(super) mod bucket;
 pub(super) mod change;

@@ -1,4 +1,7 @@
 //! The way from a request to its handler, and the faults that strike on it.
+//!
+//! A fault is drawn once a request, before anything of it is done. What strikes any call strikes here; what strikes the
+//! middle of a body or of a page is left to the handler. Calls in JSON are admitted here, by their token and fields.
 
 pub(super) mod route;
 

@@ -1,4 +1,8 @@
-//! The calls, a file for each family: what a request asks of the account, checked, done and answered.
+//! The calls, a file for each family.
+//!
+//! A handler reads its arguments, asks whether the caller may, does one thing to the account under its lock, and answers
+//! in the shape of the service. It is called by `dispatch`, after the token was admitted; uploads and downloads admit
+//! their own. Faults that strike one kind of call only are played here.
 
 pub(in crate::emulator) mod auth;
 pub(in crate::emulator) mod buckets;

@@ -1,4 +1,7 @@
-//! What every request sees of the server.
+//! What every request sees of the server: the account, the tokens that are out, faults, counters, addresses.
+//!
+//! Each part has a lock of its own, held for map work only. The account's comes first; of the others none is held while
+//! another one is taken.
 
 pub(super) mod call;
 pub(super) mod counters;

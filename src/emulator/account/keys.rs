@@ -7,7 +7,7 @@ use crate::emulator::error::{ApiError, Result};
 use crate::emulator::text::{random_hex, random_text};
 
 /// Every capability there is (API §11).
-pub(in crate::emulator) const CAPABILITIES: [&str; 30] = [
+pub(super) const CAPABILITIES: [&str; 30] = [
     "listKeys",
     "writeKeys",
     "deleteKeys",

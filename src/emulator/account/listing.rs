@@ -42,7 +42,7 @@ pub(in crate::emulator) struct Page {
     /// The name, and for a file row the version, of the next row.
     pub(in crate::emulator) next: Option<(String, Option<Arc<Version>>)>,
     /// How many names were looked at: what the page cost.
-    pub(in crate::emulator) looked_at: usize,
+    pub(super) looked_at: usize,
 }
 
 fn visible(kind: Kind, versions: &[Arc<Version>]) -> &[Arc<Version>] {

@@ -72,8 +72,8 @@ pub(in crate::emulator) struct Version {
 }
 
 /// First hexadecimal digit of the ids of small files, hide markers and copies; and of large files (API §1).
-pub(in crate::emulator) const SMALL: u64 = 1 << 60;
-pub(in crate::emulator) const LARGE: u64 = 2 << 60;
+pub(super) const SMALL: u64 = 1 << 60;
+pub(super) const LARGE: u64 = 2 << 60;
 
 impl Version {
     pub(in crate::emulator) fn file_id(&self) -> String {
@@ -85,7 +85,7 @@ impl Version {
     }
 
     /// Newest first; ties go to the greater id.
-    pub(in crate::emulator) fn order(&self) -> Order {
+    pub(super) fn order(&self) -> Order {
         Reverse((self.stamp, self.number))
     }
 
@@ -105,7 +105,7 @@ impl Version {
 }
 
 /// The place of a version among those of its name: stamp and number, greatest first.
-pub(in crate::emulator) type Order = Reverse<(u64, u64)>;
+pub(super) type Order = Reverse<(u64, u64)>;
 
 /// The place inside a file id; `None` when it has not the form of one.
 pub(in crate::emulator) fn parse_file_id(id: &str) -> Option<Order> {

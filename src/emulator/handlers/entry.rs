@@ -14,16 +14,16 @@ const EMPTY_MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
 /// Who looks: decides which fields are shown, and how.
 #[derive(Debug, Clone)]
-pub(in crate::emulator) struct Viewer {
-    pub(in crate::emulator) account: String,
-    pub(in crate::emulator) reads_retentions: bool,
-    pub(in crate::emulator) reads_holds: bool,
+pub(super) struct Viewer {
+    account: String,
+    pub(super) reads_retentions: bool,
+    pub(super) reads_holds: bool,
     /// Version 1 lists also tell the length as `size` (API §0).
-    pub(in crate::emulator) v1: bool,
+    v1: bool,
 }
 
 impl Viewer {
-    pub(in crate::emulator) fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         let key = request.key().ok();
         let can = |capability| key.is_some_and(|key| key.can(capability));
         Self {
@@ -38,7 +38,7 @@ impl Viewer {
 /// A row of a list and the reply of uploads, in alphabetical order as the service writes it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::emulator) struct Entry<'a> {
+pub(super) struct Entry<'a> {
     account_id: &'a str,
     action: &'a str,
     bucket_id: &'a str,
@@ -61,7 +61,7 @@ pub(in crate::emulator) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    pub(in crate::emulator) fn of(version: &'a Version, viewer: &'a Viewer) -> Self {
+    pub(super) fn of(version: &'a Version, viewer: &'a Viewer) -> Self {
         let hide = version.action == Action::Hide;
         let length = version.content.len();
         Self {
@@ -96,12 +96,12 @@ impl<'a> Entry<'a> {
     }
 
     /// The reply of a copy says so; lists call the same version an upload (API §6.1).
-    pub(in crate::emulator) fn copied(mut self) -> Self {
+    pub(super) fn copied(mut self) -> Self {
         self.action = "copy";
         self
     }
 
-    pub(in crate::emulator) fn folder(name: &'a str, bucket: &'a str, viewer: &'a Viewer) -> Self {
+    pub(super) fn folder(name: &'a str, bucket: &'a str, viewer: &'a Viewer) -> Self {
         static NONE: Info = Info::new();
         Self {
             account_id: &viewer.account,

@@ -9,7 +9,7 @@ use crate::emulator::params::Params;
 use crate::emulator::rules::{Info, check_info};
 
 /// `fileInfo` of a JSON call.
-pub(in crate::emulator) fn info_field(params: &Params) -> Result<Info> {
+pub(super) fn info_field(params: &Params) -> Result<Info> {
     let Some(object) = params.object("fileInfo")? else {
         return Ok(Info::new());
     };
@@ -26,7 +26,7 @@ pub(in crate::emulator) fn info_field(params: &Params) -> Result<Info> {
 }
 
 /// What a field such as `serverSideEncryption` asks for, or the bucket's default.
-pub(in crate::emulator) fn encryption_field(
+pub(super) fn encryption_field(
     params: &Params,
     field: &str,
     settings: &Settings,

@@ -22,7 +22,7 @@ fn retention_field(object: &Map<String, Value>) -> Result<Option<Retention>> {
 }
 
 /// `fileRetention` and `legalHold` of a new version, or the bucket's default.
-pub(in crate::emulator) fn from_params(
+pub(super) fn from_params(
     request: &Request,
     settings: &Settings,
     params: &Params,
@@ -36,7 +36,7 @@ pub(in crate::emulator) fn from_params(
 }
 
 /// Checks the rights to lock, and adds the bucket's default retention.
-pub(in crate::emulator) fn for_new(
+pub(super) fn for_new(
     request: &Request,
     settings: &Settings,
     retention: Option<Retention>,

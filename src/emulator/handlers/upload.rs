@@ -214,7 +214,7 @@ pub(in crate::emulator) async fn part(
     Ok(Reply::json(body))
 }
 
-pub(in crate::emulator) fn part_reply(
+pub(super) fn part_reply(
     id: &str,
     number: u64,
     part: &Part,

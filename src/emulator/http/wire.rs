@@ -53,7 +53,7 @@ impl Throttle {
     }
 }
 
-pub(in crate::emulator) struct Wire {
+pub(super) struct Wire {
     stream: TcpStream,
     line: Arc<Line>,
     incoming: Option<Throttle>,
@@ -61,11 +61,7 @@ pub(in crate::emulator) struct Wire {
 }
 
 impl Wire {
-    pub(in crate::emulator) fn new(
-        stream: TcpStream,
-        line: Arc<Line>,
-        bandwidth: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(stream: TcpStream, line: Arc<Line>, bandwidth: Option<u64>) -> Self {
         Self {
             stream,
             line,

@@ -3,7 +3,7 @@
 
 /// How B2 bills a call (API §14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::emulator) enum Class {
+pub(super) enum Class {
     A,
     B,
     C,
@@ -139,12 +139,12 @@ impl Call {
     }
 
     /// Its name on the wire, which is also the last part of its path.
-    pub(in crate::emulator) const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         self.facts().name
     }
 
     /// How one call of it is counted.
-    pub(in crate::emulator) const fn class(self) -> Class {
+    pub(super) const fn class(self) -> Class {
         self.facts().class
     }
 

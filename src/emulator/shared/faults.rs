@@ -1,4 +1,4 @@
-//! Faults on purpose, in words. The syntax is in the head of the parent module.
+//! Faults on purpose, in words. The syntax is in the head of `src/emulator.rs`.
 
 use parking_lot::Mutex;
 use std::time::Duration;
@@ -103,7 +103,7 @@ pub(in crate::emulator) enum NextName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::emulator) struct Switches {
     pub(in crate::emulator) md5: bool,
-    pub(in crate::emulator) encryption: bool,
+    pub(super) encryption: bool,
     pub(in crate::emulator) names: NameRules,
     pub(in crate::emulator) next: NextName,
     pub(in crate::emulator) custom_timestamps: bool,
