@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::io::Error;
-use crate::io::commit::plan::MIN_PART;
-use crate::io::commit::stream::Streaming;
 use crate::io::engine::{Engine, TICK};
 use crate::io::memory::budget::{Reservation, Want};
+use crate::io::parts::Streaming;
+use crate::io::parts::plan::MIN_PART;
 use crate::io::write::content::Content;
 
 /// How long an owner that was asked to commit is believed to begin soon.

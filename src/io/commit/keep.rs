@@ -11,10 +11,10 @@ use std::ops::Range;
 
 use crate::b2::FileVersion;
 use crate::io::Version;
-use crate::io::commit::snapshot::Snapshot;
 use crate::io::engine::Engine;
 use crate::io::memory::budget::{Use, Want};
 use crate::io::read::cache::{self, BLOCK};
+use crate::io::write::snapshot::Snapshot;
 
 /// Files up to this size are kept as a whole.
 const WHOLE_MAX: u64 = 8 * BLOCK;

@@ -10,10 +10,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::b2::Payload;
 use crate::io::Error;
-use crate::io::commit::inherit::NewProof;
-use crate::io::commit::plan::{Run, Source};
 use crate::io::engine::Engine;
+use crate::io::parts::plan::{Run, Source};
 use crate::io::read::records::{Record, StoredRange};
+use crate::io::write::inherit::NewProof;
 
 /// Zeros to send, shared by everybody.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

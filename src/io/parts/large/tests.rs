@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::io::commit::plan::{self, MIN_PART, Run, Source};
+use crate::io::parts::plan::{self, MIN_PART, Run, Source};
 
 const MB: u64 = 1_000_000;
 
