@@ -4,6 +4,7 @@
 //! service is: unknown fields, wrong names, missing lengths and rights are refused. It shares no type with the client.
 //! Threads and runtime are its own; it listens on loopback only, at one address for the API and at others for downloads
 //! and uploads, and stops when dropped. Content stays in memory, or in a directory that later runs take up again.
+//! Its rooms, from `http` down to `content`, stand in docs/architecture.md.
 //!
 //! # Faults
 //! [`Options::faults`], [`Server::set_faults`] and `POST /emulator/faults` take words of the form

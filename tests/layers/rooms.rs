@@ -28,7 +28,7 @@ const VFS: Layer = Layer {
     // Asks all rooms for their numbers.
     free: &["stats"],
     exceptions: &[
-        // What was done to a name ends in an operation that begins anew: by methods, to go.
+        // By the methods `shows_again` and `retry_after_commit`, which stand in `ops` and belong below it: to go.
         ("vfs/versions/attributes.rs", "ops"),
         ("vfs/versions/commit.rs", "ops"),
         ("vfs/versions/strays.rs", "ops"),
