@@ -4,6 +4,7 @@
 //! service is: unknown fields, wrong names, missing lengths and rights are refused. It shares no type with the client.
 //! Threads and runtime are its own; it listens on loopback only, at one address for the API and at others for downloads
 //! and uploads, and stops when dropped. Content stays in memory, or in a directory that later runs take up again.
+//! Its rooms, from `http` down to `content`, stand in docs/architecture.md.
 //!
 //! # Faults
 //! [`Options::faults`], [`Server::set_faults`] and `POST /emulator/faults` take words of the form
@@ -46,36 +47,19 @@
 //! many of them are empty, and the bytes of all). None of these is counted, delayed or struck by faults. The content of seeded objects is [`seeded_content`].
 
 mod account;
-mod auth;
-mod buckets;
-mod calls;
 mod content;
 mod control;
-mod copy;
-mod counters;
-mod download;
+mod dispatch;
+mod encryption;
 mod error;
-mod faults;
-mod files;
-mod held;
+mod exchange;
+mod handlers;
 mod http;
 mod journal;
-mod key_calls;
-mod keys;
-mod large;
-mod listing;
-mod lists;
-mod locks;
 mod params;
-mod reply;
 mod rules;
-mod seed;
 mod shared;
-mod store;
 mod text;
-mod upload;
-mod version;
-mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -86,15 +70,18 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use counters::Counters;
-pub use held::Held;
-pub use seed::Seed;
+pub use control::seed::Seed;
+pub use shared::counters::Counters;
+pub use shared::held::Held;
 
-use account::Account;
-use calls::Role;
-use journal::Journal;
+use account::{Account, bucket, keys};
+use content::patterns;
+use content::store::Store;
+use encryption::Encryption;
+use error::ApiError;
+use shared::call::Role;
+use shared::faults::Faults;
 use shared::{Addresses, Shared};
-use store::Store;
 
 const BUCKET: &str = "b2fuse-demo";
 
@@ -137,7 +124,7 @@ pub struct Server {
 impl Options {
     /// Says what is wrong with the fault words before anything is started.
     pub fn check(&self) -> Result<(), String> {
-        faults::Faults::parse(&self.faults).map(drop)
+        Faults::parse(&self.faults).map(drop)
     }
 }
 
@@ -157,7 +144,7 @@ impl Server {
                 format!("the emulator listens on loopback only, not on {listen}"),
             ));
         }
-        let faults = faults::Faults::parse(&faults)
+        let faults = Faults::parse(&faults)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let any = SocketAddr::new(listen.ip(), 0);
         let mut listeners = vec![(Role::Api, TcpListener::bind(listen)?)];
@@ -169,10 +156,7 @@ impl Server {
         let alive = Arc::new(());
         let new_id = text::random_hex(12);
         let (mut account, store) = match dir {
-            None => (
-                Account::new(new_id, Journal::nowhere()),
-                Store::new(None, 0, alive),
-            ),
+            None => (Account::new(new_id), Store::new(None, 0, alive)),
             Some(dir) => {
                 let opened = journal::open(&dir, new_id, &alive)?;
                 let content = Some(dir.join("content"));
@@ -246,7 +230,7 @@ impl Server {
 
     /// Makes objects without an upload, with the content of [`seeded_content`].
     pub fn seed(&self, bucket_name: &str, seeds: &[Seed]) -> Result<(), String> {
-        seed::seed(&self.shared, bucket_name, seeds)
+        control::seed::seed(&self.shared, bucket_name, seeds)
             .map(drop)
             .map_err(|error| error.message)
     }
@@ -259,7 +243,7 @@ impl Server {
             return Err(format!("there is a bucket called {name}"));
         }
         account
-            .put_bucket(buckets::fresh(name, "allPrivate", encryption))
+            .put_bucket(bucket::fresh(name, "allPrivate", encryption))
             .map_err(|error| error.message)
     }
 
@@ -285,7 +269,7 @@ impl Server {
         };
         let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
         let prefix = name_prefix.map(str::to_owned);
-        let key = key_calls::fresh(&account, capabilities, ids, prefix)
+        let key = keys::fresh(&account, capabilities, ids, prefix)
             .and_then(|key| account.put_key(key))
             .map_err(|error| error.message)?;
         Ok((key.id.clone(), key.secret.clone()))
@@ -314,7 +298,7 @@ impl Drop for Server {
 /// Bytes of the seeded object `name` from `offset` on: byte `i` is byte `i % 8`, little-endian, of
 /// `(i / 8 + 1 + v * 2^40) * 0x9E3779B97F4A7C15`, where `v` is the name's bytes folded by `v * 31 + byte`, modulo 61.
 pub fn seeded_content(name: &str, offset: u64, buffer: &mut [u8]) {
-    content::pattern(content::variant_of(name), offset, buffer);
+    patterns::pattern(patterns::variant_of(name), offset, buffer);
 }
 
 fn addresses(listeners: &[(Role, TcpListener)]) -> io::Result<Addresses> {
@@ -331,16 +315,13 @@ fn addresses(listeners: &[(Role, TcpListener)]) -> io::Result<Addresses> {
 }
 
 /// Makes master key and first bucket where they do not exist yet; returns the key's id and secret.
-fn furnish(
-    account: &mut Account,
-    encryption: version::Encryption,
-) -> Result<(String, String), error::ApiError> {
+fn furnish(account: &mut Account, encryption: Encryption) -> Result<(String, String), ApiError> {
     let master = match account.keys.get(&account.id) {
         Some(key) => key.clone(),
-        None => account.put_key(key_calls::master(&account.id.clone()))?,
+        None => account.put_key(keys::master(&account.id.clone()))?,
     };
     if account.bucket_by_name(BUCKET).is_none() {
-        account.put_bucket(buckets::fresh(BUCKET, "allPrivate", encryption))?;
+        account.put_bucket(bucket::fresh(BUCKET, "allPrivate", encryption))?;
     }
     Ok((master.id.clone(), master.secret.clone()))
 }

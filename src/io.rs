@@ -1,14 +1,19 @@
 //! Bytes: one memory budget over cached blocks, read-ahead and unsent writes; knows versions, not names.
 //!
 //! [`Io`] is the engine that all contents share; a [`Content`] is one file's bytes, a [`Cursor`]
-//! where one reader stands. The rooms:
+//! where one reader stands. The rooms, from the top:
 //!
-//! - `memory`: everything that holds bytes is paid for from one `budget`.
+//! - `commit`: stores a snapshot by the cheapest plan; what is written in one run leaves as parts before (`stream`).
+//!   Small files that were just stored stay cached (`keep`).
+//! - `write`: a `content`'s unsent changes stay in an overlay (`extents`), of which a `snapshot` is taken. A copy from
+//!   one content to another (`lend`) shares what is in memory and refers to what is stored, so that B2 copies it. Who
+//!   waits for memory makes something leave (`pressure`).
+//! - `parts`: the `plan` for a content in parts, and how far a `large` file is.
 //! - `read`: blocks shared per version (`cache`, `fetch`), ahead of the reader as `readahead` decides, compared with
-//!   the stored hash by the `cursor`. Small files that were just stored stay cached (`keep`).
-//! - `write`: a `content`'s unsent changes stay in an overlay (`extents`). A copy from one content to another (`lend`)
-//!   shares what is in memory and refers to what is stored, so that B2 copies it.
-//! - `commit`: stores a `snapshot` by the cheapest `plan`; what is written in one run leaves as parts before (`stream`).
+//!   the stored hash by the `cursor`.
+//! - `memory`: everything that holds bytes is paid for from one `budget`.
+//!
+//! Each knows those below it, and `engine`, which all share.
 //!
 //! Lock order: cursor, content, cache, budget; each is held for map work only, never across an
 //! `.await` and never while an [`Owner`] is called. Reads, writes and truncations that memory
@@ -18,6 +23,7 @@
 mod commit;
 mod engine;
 mod memory;
+mod parts;
 mod read;
 mod stamp;
 mod write;

@@ -1,48 +1,26 @@
 //! The account: its buckets, the versions in them, unfinished large files and keys.
 //!
-//! Plain data behind one lock, held for map work only. Every change goes through a method here, which also writes it
-//! to the journal, so that what a client was told survives a kill. A bucket's names are ordered by their UTF-8 bytes,
-//! the versions of a name newest first (API §4.2).
+//! Plain data behind one lock, held for map work only. Every change goes through a method here, which first tells it
+//! to the keeper, if there is one, so that what a client was told survives a kill. A bucket's names are ordered by their
+//! UTF-8 bytes, the versions of a name newest first (API §4.2).
+
+pub(super) mod bucket;
+pub(super) mod change;
+pub(super) mod keys;
+pub(super) mod listing;
+pub(super) mod locks;
+pub(super) mod version;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-use super::content::{Content, Hashes};
-use super::error::{ApiError, Result};
-use super::journal::{Journal, Record};
-use super::keys::Key;
-use super::version::{Action, Encryption, LARGE, Lock, SMALL, Version, parse_file_id};
-
-/// Versions by name.
-pub(super) type Names = BTreeMap<Arc<str>, Vec<Arc<Version>>>;
-
-/// What calls may change of a bucket.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Settings {
-    pub(super) id: Arc<str>,
-    pub(super) name: String,
-    pub(super) kind: String,
-    pub(super) info: Map<String, Value>,
-    pub(super) cors: Value,
-    pub(super) lifecycle: Value,
-    pub(super) replication: Value,
-    pub(super) notifications: Value,
-    pub(super) encryption: Encryption,
-    pub(super) lock_enabled: bool,
-    /// `{mode, period}` as given.
-    pub(super) default_retention: Value,
-    pub(super) revision: u64,
-}
-
-#[derive(Debug)]
-pub(super) struct Bucket {
-    pub(super) settings: Settings,
-    pub(super) names: Names,
-}
+use crate::emulator::account::bucket::{Bucket, Names, Settings};
+use crate::emulator::account::change::{Change, Keeper};
+use crate::emulator::account::keys::Key;
+use crate::emulator::account::version::{Action, LARGE, Lock, SMALL, Version, parse_file_id};
+use crate::emulator::content::{Content, Hashes};
+use crate::emulator::error::{ApiError, Result};
 
 /// An uploaded or copied part of an unfinished large file.
 #[derive(Debug, Clone)]
@@ -70,7 +48,8 @@ pub(super) struct Account {
     places: HashMap<u64, Place>,
     last_stamp: u64,
     last_number: u64,
-    journal: Journal,
+    /// `None`: it lives as long as this process.
+    keeper: Option<Box<dyn Keeper>>,
 }
 
 pub(super) fn now_millis() -> u64 {
@@ -87,7 +66,7 @@ pub(super) fn newest(versions: &[Arc<Version>]) -> Option<&Arc<Version>> {
 }
 
 impl Account {
-    pub(super) fn new(id: String, journal: Journal) -> Self {
+    pub(super) fn new(id: String) -> Self {
         Self {
             id,
             buckets: BTreeMap::new(),
@@ -96,13 +75,20 @@ impl Account {
             places: HashMap::new(),
             last_stamp: 0,
             last_number: 0,
-            journal,
+            keeper: None,
         }
     }
 
-    /// Writes to `journal` from here on.
-    pub(super) fn resume(&mut self, journal: Journal) {
-        self.journal = journal;
+    /// Tells every change from here on.
+    pub(super) fn keep_with(&mut self, keeper: impl Keeper + 'static) {
+        self.keeper = Some(Box::new(keeper));
+    }
+
+    fn tell(&mut self, change: &Change<'_>) -> Result<()> {
+        match &mut self.keeper {
+            Some(keeper) => keeper.keep(change),
+            None => Ok(()),
+        }
     }
 
     /// Now, but later than every stamp before, so that the order of versions is that of the calls.
@@ -135,7 +121,7 @@ impl Account {
 
     /// Creates it, or replaces its settings.
     pub(super) fn put_bucket(&mut self, settings: Settings) -> Result<()> {
-        self.journal.write(&Record::Bucket(settings.clone()))?;
+        self.tell(&Change::Bucket(&settings))?;
         let bucket = self
             .buckets
             .entry(settings.id.clone())
@@ -149,20 +135,20 @@ impl Account {
 
     /// The bucket must be empty.
     pub(super) fn remove_bucket(&mut self, id: &str) -> Result<()> {
-        self.journal.write(&Record::NoBucket(id.to_owned()))?;
+        self.tell(&Change::NoBucket(id))?;
         self.buckets.remove(id);
         Ok(())
     }
 
     pub(super) fn put_key(&mut self, key: Key) -> Result<Arc<Key>> {
-        self.journal.write(&Record::Key(key.clone()))?;
+        self.tell(&Change::Key(&key))?;
         let key = Arc::new(key);
         self.keys.insert(key.id.clone(), key.clone());
         Ok(key)
     }
 
     pub(super) fn remove_key(&mut self, id: &str) -> Result<()> {
-        self.journal.write(&Record::NoKey(id.to_owned()))?;
+        self.tell(&Change::NoKey(id))?;
         self.keys.remove(id);
         Ok(())
     }
@@ -172,13 +158,13 @@ impl Account {
         if !self.buckets.contains_key(&version.bucket) {
             return Err(ApiError::bad_bucket_id(&version.bucket));
         }
-        self.journal.write_version(&version)?;
+        self.tell(&Change::Version(&version))?;
         let version = Arc::new(version);
         self.adopt(version.clone());
         Ok(version)
     }
 
-    /// As [`Self::put_version`] without journal and bucket check.
+    /// As [`Self::put_version`], but not told, and without a check of the bucket.
     pub(super) fn adopt(&mut self, version: Arc<Version>) {
         let Some(bucket) = self.buckets.get_mut(&version.bucket) else {
             return;
@@ -216,11 +202,11 @@ impl Account {
         if !self.places.contains_key(&number) {
             return Ok(None);
         }
-        self.journal.write(&Record::NoVersion(number))?;
+        self.tell(&Change::NoVersion(number))?;
         Ok(self.forget(number))
     }
 
-    /// As [`Self::remove_version`] without journal.
+    /// As [`Self::remove_version`], but not told.
     pub(super) fn forget(&mut self, number: u64) -> Option<Arc<Version>> {
         let place = self.places.remove(&number)?;
         self.large.remove(&number);
@@ -240,12 +226,16 @@ impl Account {
         if !self.large.contains_key(&file) {
             return Err(ApiError::bad_request("The large file is not in progress"));
         }
-        self.journal.write_part(file, number, &part)?;
+        self.tell(&Change::Part {
+            file,
+            number,
+            part: &part,
+        })?;
         self.adopt_part(file, number, part);
         Ok(())
     }
 
-    /// As [`Self::put_part`] without journal and check.
+    /// As [`Self::put_part`], but not told, and without a check.
     pub(super) fn adopt_part(&mut self, file: u64, number: u64, part: Part) {
         self.large.entry(file).or_default().insert(number, part);
     }

@@ -4,6 +4,9 @@
 //! after arrival. A blob lives in memory, in a file of the emulator's directory, or nowhere: a pattern is computed
 //! when read. A file goes when the last content that names it goes, unless the whole server is stopping.
 
+pub(super) mod patterns;
+pub(super) mod store;
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -14,6 +17,8 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use md5::Md5;
 use sha1::{Digest, Sha1};
+
+use crate::emulator::content::patterns::pattern;
 
 /// Memory is taken in steps of this size, so that a large upload never moves.
 pub(super) const SEGMENT: usize = 1 << 20;
@@ -236,34 +241,6 @@ impl Reader {
     }
 }
 
-/// The content of seeded objects: byte `i` is byte `i % 8`, little-endian, of `(i / 8 + 1 + variant * 2^40) * 0x9E3779B97F4A7C15`.
-pub(super) fn pattern(variant: u64, offset: u64, buffer: &mut [u8]) {
-    let word = |index: u64| {
-        (index + 1)
-            .wrapping_add(variant << 40)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .to_le_bytes()
-    };
-    let mut index = offset / 8;
-    let head = (offset % 8) as usize;
-    let (first, rest) = buffer.split_at_mut(((8 - head) % 8).min(buffer.len()));
-    if !first.is_empty() {
-        first.copy_from_slice(&word(index)[head..head + first.len()]);
-        index += 1;
-    }
-    for chunk in rest.chunks_mut(8) {
-        chunk.copy_from_slice(&word(index)[..chunk.len()]);
-        index += 1;
-    }
-}
-
-/// The variant of a seeded object, from its name: few, so that their hashes are computed once per size.
-pub(super) fn variant_of(name: &str) -> u64 {
-    name.bytes().fold(0u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-    }) % 61
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,18 +289,5 @@ mod tests {
         assert_eq!(read(&joined), wanted);
         let again = joined.slice(&(40..60));
         assert_eq!(read(&again), wanted[40..60]);
-    }
-
-    #[test]
-    fn the_pattern_is_the_same_from_every_offset() {
-        let mut whole = vec![0; 100];
-        pattern(3, 0, &mut whole);
-        for from in 0..40 {
-            for len in 0..30 {
-                let mut part = vec![0; len];
-                pattern(3, from as u64, &mut part);
-                assert_eq!(part, whole[from..from + len]);
-            }
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The server's own switches under `/emulator/` at the API address; no part of B2, and open to whoever reaches loopback.
 
+pub(super) mod seed;
+
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -10,12 +12,12 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::account::newest;
-use super::error::{ApiError, Result};
-use super::reply::Reply;
-use super::seed::{Seed, seed};
-use super::shared::Shared;
-use super::version::Action;
+use crate::emulator::account::newest;
+use crate::emulator::account::version::Action;
+use crate::emulator::control::seed::{Seed, seed};
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::exchange::reply::Reply;
+use crate::emulator::shared::Shared;
 
 /// A million objects in one call.
 const LIMIT: usize = 512 << 20;

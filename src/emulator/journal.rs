@@ -12,15 +12,19 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Part, Settings};
-use super::content::{Blob, BlobRange, Content, Hashes, Source};
-use super::error::ApiError;
-use super::keys::Key;
-use super::text::{hex, unhex};
-use super::version::{Action, Encryption, Info, Lock, Sha1, Version};
+use crate::emulator::account::bucket::Settings;
+use crate::emulator::account::change::{Change, Keeper};
+use crate::emulator::account::keys::Key;
+use crate::emulator::account::version::{Action, Lock, Sha1, Version};
+use crate::emulator::account::{Account, Part};
+use crate::emulator::content::{Blob, BlobRange, Content, Hashes, Source};
+use crate::emulator::encryption::Encryption;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::rules::Info;
+use crate::emulator::text::{hex, unhex};
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Record {
+enum Record {
     Account(String),
     Bucket(Settings),
     NoBucket(String),
@@ -32,7 +36,7 @@ pub(super) enum Record {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct VersionRecord {
+struct VersionRecord {
     number: u64,
     bucket: Arc<str>,
     name: String,
@@ -48,7 +52,7 @@ pub(super) struct VersionRecord {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct PartRecord {
+struct PartRecord {
     file: u64,
     number: u64,
     stamp: u64,
@@ -190,30 +194,33 @@ impl Blobs<'_> {
     }
 }
 
-/// Appends to the file, or nowhere.
+impl Record {
+    fn of(change: &Change<'_>) -> Self {
+        match *change {
+            Change::Bucket(settings) => Self::Bucket(settings.clone()),
+            Change::NoBucket(id) => Self::NoBucket(id.to_owned()),
+            Change::Key(key) => Self::Key(key.clone()),
+            Change::NoKey(id) => Self::NoKey(id.to_owned()),
+            Change::Version(version) => Self::Version(Box::new(VersionRecord::of(version))),
+            Change::NoVersion(number) => Self::NoVersion(number),
+            Change::Part { file, number, part } => Self::Part(PartRecord::of(file, number, part)),
+        }
+    }
+}
+
+/// Appends what changes to the file.
 #[derive(Debug)]
-pub(super) struct Journal {
-    file: Option<File>,
+struct Journal {
+    file: File,
     /// A line may have been cut short: another one behind it would be lost with it.
     broken: bool,
     /// Held while the directory is ours.
-    _lock: Option<File>,
+    _lock: File,
 }
 
-impl Journal {
-    pub(super) fn nowhere() -> Self {
-        Self {
-            file: None,
-            broken: false,
-            _lock: None,
-        }
-    }
-
-    pub(super) fn write(&mut self, record: &Record) -> Result<(), ApiError> {
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
-        let mut line = serde_json::to_vec(record)
+impl Keeper for Journal {
+    fn keep(&mut self, change: &Change<'_>) -> Result<()> {
+        let mut line = serde_json::to_vec(&Record::of(change))
             .map_err(|error| ApiError::internal(&io::Error::other(error)))?;
         line.push(b'\n');
         if self.broken {
@@ -223,29 +230,10 @@ impl Journal {
                 "the journal is broken",
             ));
         }
-        file.write_all(&line).map_err(|error| {
+        self.file.write_all(&line).map_err(|error| {
             self.broken = true;
             ApiError::internal(&error)
         })
-    }
-
-    pub(super) fn write_version(&mut self, version: &Version) -> Result<(), ApiError> {
-        if self.file.is_none() {
-            return Ok(());
-        }
-        self.write(&Record::Version(Box::new(VersionRecord::of(version))))
-    }
-
-    pub(super) fn write_part(
-        &mut self,
-        file: u64,
-        number: u64,
-        part: &Part,
-    ) -> Result<(), ApiError> {
-        if self.file.is_none() {
-            return Ok(());
-        }
-        self.write(&Record::Part(PartRecord::of(file, number, part)))
     }
 }
 
@@ -273,7 +261,7 @@ pub(super) fn open(dir: &Path, new_id: String, alive: &Arc<()>) -> io::Result<Op
         known: HashMap::new(),
         last: 0,
     };
-    let mut account = Account::new(new_id, Journal::nowhere());
+    let mut account = Account::new(new_id);
     for (at, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         if line.last() != Some(&b'\n') {
             break; // cut short by a kill; nobody was told of it
@@ -297,7 +285,7 @@ pub(super) fn open(dir: &Path, new_id: String, alive: &Arc<()>) -> io::Result<Op
             std::fs::remove_file(entry.path())?;
         }
     }
-    account.resume(rewrite(&account, &path, lock)?);
+    account.keep_with(rewrite(&account, &path, lock)?);
     Ok(Opened { account, last_blob })
 }
 
@@ -315,7 +303,7 @@ fn lock(dir: &Path) -> io::Result<File> {
 }
 
 fn replay(account: &mut Account, record: Record, blobs: &mut Blobs<'_>) {
-    // Without a journal none of these can fail.
+    // Without a keeper none of these can fail.
     let _ = match record {
         Record::Account(id) => {
             account.id = id;
@@ -384,8 +372,8 @@ fn rewrite(account: &Account, path: &Path, lock: File) -> io::Result<Journal> {
     std::fs::rename(&fresh, path)?;
     let file = File::options().append(true).open(path)?;
     Ok(Journal {
-        file: Some(file),
+        file,
         broken: false,
-        _lock: Some(lock),
+        _lock: lock,
     })
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::error::{ApiError, Result};
-use super::text::decode;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::text::decode;
 
 #[derive(Debug, Default)]
 pub(super) struct Params {

@@ -1,8 +1,10 @@
 //! What B2 accepts as names, file info, content types and sizes (API §5.2, §5.3, §10).
 
-use super::error::{ApiError, Result};
-use super::text::encode;
-use super::version::{Encryption, Info};
+use std::collections::BTreeMap;
+
+use crate::emulator::encryption::Encryption;
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::text::encode;
 
 /// All parts but the last one have at least this size (API §6).
 pub(super) const MINIMUM_PART: u64 = 5_000_000;
@@ -31,6 +33,9 @@ pub(super) const HEADER_INFO: [(&str, &str, &str); 5] = [
         "b2ContentEncoding",
     ),
 ];
+
+/// File info: keys and values of the client.
+pub(super) type Info = BTreeMap<String, String>;
 
 pub(super) fn check_name(name: &str) -> Result<()> {
     if name.is_empty() {
@@ -66,6 +71,16 @@ pub(super) fn check_old_name(name: &str) -> Result<()> {
         return refuse("have segments of more than 250 bytes");
     }
     Ok(())
+}
+
+pub(super) fn check_part_number(number: u64) -> Result<()> {
+    if (1..=MAXIMUM_PARTS).contains(&number) {
+        Ok(())
+    } else {
+        Err(ApiError::bad_request(
+            "Part number must be in range 1 - 10000",
+        ))
+    }
 }
 
 /// Checks keys and values; the result has lower-case keys.

@@ -1,17 +1,26 @@
-//! What every request sees of the server.
+//! What every request sees of the server: the account, the tokens that are out, faults, counters, addresses.
+//!
+//! Each part has a lock of its own, held for map work only. The account's comes first; of the others none is held while
+//! another one is taken.
+
+pub(super) mod call;
+pub(super) mod counters;
+pub(super) mod faults;
+pub(super) mod held;
+pub(super) mod tokens;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::account::Account;
-use super::counters::Meter;
-use super::faults::Faults;
-use super::held::Holding;
-use super::keys::Tokens;
-use super::seed::Patterns;
-use super::store::Store;
+use crate::emulator::account::Account;
+use crate::emulator::content::patterns::Patterns;
+use crate::emulator::content::store::Store;
+use crate::emulator::shared::counters::Meter;
+use crate::emulator::shared::faults::Faults;
+use crate::emulator::shared::held::Holding;
+use crate::emulator::shared::tokens::Tokens;
 
 /// Base URLs of the listeners.
 #[derive(Debug, Default)]

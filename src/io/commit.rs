@@ -8,13 +8,9 @@
 pub(in crate::io) mod copy;
 pub(in crate::io) mod finish;
 pub(in crate::io) mod halt;
-pub(in crate::io) mod inherit;
-pub(in crate::io) mod large;
-pub(in crate::io) mod plan;
+pub(in crate::io) mod keep;
 pub(in crate::io) mod remote;
-pub(in crate::io) mod snapshot;
 pub(in crate::io) mod stream;
-pub(in crate::io) mod sum;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,13 +21,14 @@ use sha1::{Digest as _, Sha1 as Hasher};
 
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Lost, NewFile, Sha1};
 use crate::io::commit::finish::hash_after;
-use crate::io::commit::inherit::NewProof;
-use crate::io::commit::large::{End, Large};
-use crate::io::commit::plan::{Limits, Plan};
 use crate::io::commit::remote::small_target;
-use crate::io::commit::snapshot::Snapshot;
-use crate::io::commit::stream::{Stream, Streaming, id_of};
+use crate::io::commit::stream::id_of;
+use crate::io::parts::large::{End, Large};
+use crate::io::parts::plan::{self, Limits, Plan};
+use crate::io::parts::{Stream, Streaming};
 use crate::io::write::content::{Content, Misplaced, State};
+use crate::io::write::inherit::NewProof;
+use crate::io::write::snapshot::Snapshot;
 use crate::io::{Committed, Error, Version};
 
 /// How much of a content a commit stores.

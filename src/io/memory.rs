@@ -1,4 +1,3 @@
 //! Memory: one ceiling over everything that holds bytes.
 
 pub(in crate::io) mod budget;
-pub(in crate::io) mod pressure;

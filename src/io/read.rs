@@ -4,7 +4,6 @@ pub(in crate::io) mod cache;
 pub(in crate::io) mod check;
 pub(in crate::io) mod cursor;
 pub(in crate::io) mod fetch;
-pub(in crate::io) mod keep;
 pub(in crate::io) mod proof;
 pub(in crate::io) mod readahead;
 pub(in crate::io) mod records;

@@ -1,11 +1,14 @@
 //! Changing a content: write, truncate, zero.
 //!
 //! A write takes memory before it takes effect, so a dropped or refused one leaves no trace; how it waits for memory is
-//! told in `memory`.
+//! told in `pressure`.
 
 pub(in crate::io) mod content;
 pub(in crate::io) mod extents;
+pub(in crate::io) mod inherit;
 pub(in crate::io) mod lend;
+pub(in crate::io) mod pressure;
+pub(in crate::io) mod snapshot;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,9 +18,9 @@ use bytes::Bytes;
 
 use crate::b2::FileId;
 use crate::io::Error;
-use crate::io::commit::plan::MAX_FILE;
-use crate::io::commit::stream::Streaming;
 use crate::io::memory::budget::{Reservation, Want};
+use crate::io::parts::Streaming;
+use crate::io::parts::plan::MAX_FILE;
 use crate::io::write::content::{Content, State};
 use crate::io::write::extents::{CONTENT_COST, EXTENT_COST, OpenBuffer};
 

@@ -1,5 +1,7 @@
 //! The layers import one way: each module knows only what stands under it.
 
+mod rooms;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,87 +64,6 @@ fn layers_named(code: &str) -> Vec<String> {
     }
     named.retain(|name| LAYERS.contains(&name.as_str()));
     named
-}
-
-/// The rooms of `vfs` from the top down; everything else in it knows nothing of them.
-const ROOMS: &[&str] = &["ops", "versions", "ask", "names"];
-
-/// Arrows that still point up, and are to go.
-const EXCEPTIONS: &[(&str, &str)] = &[];
-
-/// Where a module of `vfs` stands: words and locks are below all rooms.
-fn room_height(module: &str) -> usize {
-    ROOMS
-        .iter()
-        .position(|room| *room == module)
-        .unwrap_or(ROOMS.len())
-}
-
-/// Every module named after `crate::vfs::`.
-fn modules_named(code: &str) -> Vec<String> {
-    let named = code.match_indices("crate::vfs::").map(|(at, found)| {
-        let rest = &code[at + found.len()..];
-        let group = rest
-            .strip_prefix('{')
-            .map_or("", |rest| rest.split('}').next().unwrap_or_default());
-        let one = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let one = one.take(1).map(str::to_owned);
-        let many = group.split(',').map(|item| {
-            let word = item.trim().split("::").next();
-            word.unwrap_or_default().to_owned()
-        });
-        one.chain(many).collect::<Vec<_>>()
-    });
-    let mut named: Vec<String> = named.flatten().collect();
-    named.retain(|name| !name.is_empty());
-    named
-}
-
-#[test]
-fn the_rooms_of_vfs_import_one_way() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src.join("vfs"), &mut files);
-    let mut wrong = Vec::new();
-    let mut excused = Vec::new();
-    for path in files {
-        let within = path.strip_prefix(&src).expect("under src");
-        let own = layer_of(&path, &src.join("vfs"));
-        // Asks all rooms for their numbers.
-        if own == "stats" {
-            continue;
-        }
-        let code = without_comments(&fs::read_to_string(&path).expect("readable"));
-        for used in modules_named(&code) {
-            if !ROOMS.contains(&used.as_str()) || room_height(&used) >= room_height(&own) {
-                continue;
-            }
-            let arrow = (within.to_string_lossy().into_owned(), used);
-            let known = |(from, to): &&(&str, &str)| (*from, *to) == (&arrow.0, &arrow.1);
-            match EXCEPTIONS.iter().find(known) {
-                Some(exception) => excused.push(*exception),
-                None => wrong.push(format!("{} uses {}", arrow.0, arrow.1)),
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for exception in EXCEPTIONS {
-        assert!(
-            excused.contains(exception),
-            "{exception:?} is none any more"
-        );
-    }
-}
-
-#[test]
-fn modules_of_vfs_are_seen_in_every_form() {
-    let code = "use crate::vfs::ask::fresh;\nuse crate::vfs::{Ino, names::tree::Tree, ops};\ncrate::vfs::versions::queue::x()";
-    let named = modules_named(code);
-    let rooms: Vec<_> = named
-        .iter()
-        .filter(|name| ROOMS.contains(&name.as_str()))
-        .collect();
-    assert_eq!(rooms, ["ask", "names", "ops", "versions"]);
 }
 
 fn without_comments(text: &str) -> String {

@@ -13,10 +13,10 @@ use futures_util::{StreamExt, TryStreamExt};
 use crate::b2::{
     CopyMetadata, Error as B2Error, FileId, FileVersion, Lost, NewFile, PartDone, Sha1,
 };
-use crate::io::commit::plan::{self, COPY_PART, MAX_PART, MAX_PARTS, Run, Source};
 use crate::io::commit::remote::{SHA1_KEY, large_target, show, small_target};
 use crate::io::commit::stream::{id_of, source_error};
 use crate::io::engine::Engine;
+use crate::io::parts::plan::{self, COPY_PART, MAX_PART, MAX_PARTS, Run, Source};
 use crate::io::read::records::Record;
 use crate::io::{Covered, Error, Version};
 

@@ -6,15 +6,16 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use sha1::{Digest, Sha1 as Hasher};
 
-use super::large::End;
-use super::plan::{self, MAX_PARTS};
-use super::snapshot::Snapshot;
-use super::stream::{Launch, Streaming};
+use super::stream::Launch;
 use crate::b2::{Action, Error as B2Error, ErrorKind, FileId, FileVersion, Lost, Sha1};
 use crate::io::Error;
 use crate::io::commit::ended_early;
 use crate::io::engine::{Engine, STRIDE};
+use crate::io::parts::Streaming;
+use crate::io::parts::large::End;
+use crate::io::parts::plan::{self, MAX_PARTS};
 use crate::io::write::content::Content;
+use crate::io::write::snapshot::Snapshot;
 
 /// Content in memory up to this size is hashed as a whole: it is sent more slowly than it is hashed, but not a hole of
 /// terabytes. A large file's SHA-1 can only be stored at its start (API §6), so what is to be hashed before is the less.

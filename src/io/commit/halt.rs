@@ -11,24 +11,12 @@ use std::sync::Arc;
 
 use tokio::sync::MutexGuard;
 
-use super::stream::Streaming;
 use crate::b2::NewFile;
 use crate::io::commit::Scope;
-use crate::io::commit::snapshot::Span;
+use crate::io::parts::{Sending, Streaming};
 use crate::io::write::content::{Content, State};
+use crate::io::write::snapshot::Span;
 use crate::io::{Committed, Error};
-
-/// What may be sent of a content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::io) enum Sending {
-    On,
-    /// What the commit under way sends is out of date: it breaks that off and begins anew.
-    Anew,
-    /// Nothing more, but parts under way arrive.
-    Ebbing,
-    /// Nothing: parts under way are broken off.
-    Stopped,
-}
 
 impl Content {
     /// The name is about to go: nothing more is sent until `go_on`, and a commit under way ends with `Stopped`. Parts

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::b2::{Action, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
-use crate::io::commit::plan::Sizes;
 use crate::io::commit::stream::id_of;
 use crate::io::engine::Engine;
+use crate::io::parts::plan::Sizes;
 use crate::io::stamp::Stamp;
 use crate::io::{Error, Owner};
 

@@ -11,41 +11,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileName, FileVersion, Sha1};
-use crate::io::commit::large::Large;
-use crate::io::commit::plan::{self, MAX_HEAD, MIN_PART, Run, Sizes, Step};
-use crate::io::commit::snapshot::Snapshot;
-use crate::io::commit::sum::Sum;
 use crate::io::engine::Engine;
+use crate::io::parts::large::Large;
+use crate::io::parts::plan::{self, MAX_HEAD, MIN_PART, Run, Sizes, Step};
+use crate::io::parts::sum::Sum;
+use crate::io::parts::{Stream, Streaming};
 use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::content::{Content, State};
+use crate::io::write::snapshot::Snapshot;
 use crate::io::{Error, Owner};
 
 /// How long a content does without a stream after one could not be started.
 const REST: Duration = Duration::from_secs(5);
-
-#[derive(Default)]
-pub(in crate::io) enum Streaming {
-    #[default]
-    Off,
-    /// None could be started; not tried again before this moment.
-    Resting(Instant),
-    /// `start_large_file` is under way; the number tells this start from a later one.
-    Starting(u64),
-    Running(Box<Stream>),
-}
-
-/// A large file that has begun.
-pub(in crate::io) struct Stream {
-    pub(in crate::io) large: Large,
-    /// The name that it was started under.
-    pub(in crate::io) name: FileName,
-    /// Parts that copy what lies before the written run.
-    pub(in crate::io) head: usize,
-    /// The hash of everything, when nothing of it comes from a base.
-    pub(in crate::io) sum: Option<Arc<Sum>>,
-    /// Its hash was told at its start, so that nothing of it may change: a commit that fails begins another.
-    pub(in crate::io) fixed: bool,
-}
 
 /// A part about to be sent.
 pub(in crate::io) struct Launch {

@@ -16,14 +16,13 @@ use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::watch;
 
 use crate::b2::{FileId, FileVersion, Sha1};
-use crate::io::commit::halt::Sending;
-use crate::io::commit::snapshot::{Snapshot, Span, versions, zeros};
-use crate::io::commit::stream::Streaming;
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::memory::budget::Reservation;
+use crate::io::parts::{Sending, Streaming};
 use crate::io::read::cursor::{Cursor, hash_version};
 use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::extents::{Overlay, Piece};
+use crate::io::write::snapshot::{Snapshot, Span, versions, zeros};
 use crate::io::{Committed, Error, Owner, Version};
 
 /// The content of one file: a base version, an overlay of unsent changes, a size.

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use crate::io::Error;
-use crate::io::commit::plan::MAX_FILE;
-use crate::io::commit::snapshot::Span;
 use crate::io::memory::budget::{Reservation, Want};
+use crate::io::parts::plan::MAX_FILE;
 use crate::io::write::content::Content;
 use crate::io::write::extents::EXTENT_COST;
+use crate::io::write::snapshot::Span;
 
 /// Which side of a copy could not go on.
 #[derive(Debug)]

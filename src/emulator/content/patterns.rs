@@ -1,0 +1,113 @@
+//! Contents that are computed when they are read, for objects that are seeded in great number.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::emulator::content::{Blob, BlobRange, Content, Hashes, Source};
+use crate::emulator::error::{ApiError, Result};
+use crate::emulator::rules::RECOMMENDED_PART;
+
+/// The content of seeded objects: byte `i` is byte `i % 8`, little-endian, of `(i / 8 + 1 + variant * 2^40) * 0x9E3779B97F4A7C15`.
+pub(in crate::emulator) fn pattern(variant: u64, offset: u64, buffer: &mut [u8]) {
+    let word = |index: u64| {
+        (index + 1)
+            .wrapping_add(variant << 40)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .to_le_bytes()
+    };
+    let mut index = offset / 8;
+    let head = (offset % 8) as usize;
+    let (first, rest) = buffer.split_at_mut(((8 - head) % 8).min(buffer.len()));
+    if !first.is_empty() {
+        first.copy_from_slice(&word(index)[head..head + first.len()]);
+        index += 1;
+    }
+    for chunk in rest.chunks_mut(8) {
+        chunk.copy_from_slice(&word(index)[..chunk.len()]);
+        index += 1;
+    }
+}
+
+/// The variant of a seeded object, from its name: few, so that their hashes are computed once per size.
+pub(in crate::emulator) fn variant_of(name: &str) -> u64 {
+    name.bytes().fold(0u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
+    }) % 61
+}
+
+/// A content, and its hashes unless it is that of a large file.
+type Made = (Content, Option<Hashes>);
+
+/// Contents of patterns and their hashes by variant and size: made once, and shared by all objects that have them.
+#[derive(Debug, Default)]
+pub(in crate::emulator) struct Patterns {
+    known: Mutex<HashMap<(u64, u64), Made>>,
+    blobs: Mutex<HashMap<u64, Arc<Blob>>>,
+}
+
+impl Patterns {
+    fn blob(&self, variant: u64) -> Arc<Blob> {
+        let mut blobs = self.blobs.lock();
+        let blob = blobs.entry(variant).or_insert_with(|| {
+            Arc::new(Blob {
+                number: variant,
+                source: Source::Pattern(variant),
+                len: u64::MAX,
+                hashes: None,
+            })
+        });
+        blob.clone()
+    }
+
+    fn content(&self, variant: u64, size: u64) -> Content {
+        if size == 0 {
+            return Content::empty();
+        }
+        Content::of(vec![BlobRange {
+            blob: self.blob(variant),
+            start: 0,
+            len: size,
+        }])
+    }
+
+    pub(in crate::emulator) fn take(&self, variant: u64, size: u64) -> Result<Made> {
+        let known = || self.known.lock();
+        if let Some(found) = known().get(&(variant, size)) {
+            return Ok(found.clone());
+        }
+        let content = self.content(variant, size);
+        let hashes = if is_large(size) {
+            None
+        } else {
+            let hashes = content.hash(true);
+            Some(hashes.map_err(|error| ApiError::internal(&error))?)
+        };
+        let made = (content, hashes);
+        known().insert((variant, size), made.clone());
+        Ok(made)
+    }
+}
+
+/// Whether an object of this size is made as a large file, whose hash B2 does not know.
+pub(in crate::emulator) fn is_large(size: u64) -> bool {
+    size > RECOMMENDED_PART
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pattern_is_the_same_from_every_offset() {
+        let mut whole = vec![0; 100];
+        pattern(3, 0, &mut whole);
+        for from in 0..40 {
+            for len in 0..30 {
+                let mut part = vec![0; len];
+                pattern(3, from as u64, &mut part);
+                assert_eq!(part, whole[from..from + len]);
+            }
+        }
+    }
+}
