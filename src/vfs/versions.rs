@@ -5,6 +5,7 @@
 //! `contested` keeps in mind what of others was covered, `waiting` keeps purges until a last close, `strays` looks for what
 //! failed renames may have left.
 
+pub(in crate::vfs) mod again;
 pub(in crate::vfs) mod attributes;
 pub(in crate::vfs) mod between;
 pub(in crate::vfs) mod checks;

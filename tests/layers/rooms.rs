@@ -27,12 +27,7 @@ const VFS: Layer = Layer {
     rooms: &["ops", "versions", "ask", "names"],
     // Asks all rooms for their numbers.
     free: &["stats"],
-    exceptions: &[
-        // By the methods `shows_again` and `retry_after_commit`, which stand in `ops` and belong below it: to go.
-        ("vfs/versions/attributes.rs", "ops"),
-        ("vfs/versions/commit.rs", "ops"),
-        ("vfs/versions/strays.rs", "ops"),
-    ],
+    exceptions: &[],
 };
 
 const IO: Layer = Layer {

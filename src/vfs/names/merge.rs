@@ -439,6 +439,21 @@ impl Vfs {
         }
     }
 
+    /// A name of which nothing was known any more has to be asked for again.
+    pub(in crate::vfs) fn shows_again(&self, tree: &mut Tree, parent: Ino, name: &Arc<str>) {
+        if let Ok(dir) = tree.dir_mut(parent) {
+            dir.doubt(name);
+        }
+        if let Some(path) = tree.path(parent) {
+            let full = self.full(&format!("{path}{name}"));
+            tree.gone.forget(&full);
+        }
+        self.shared.invalidations.push(Invalidation::Entry {
+            parent,
+            name: Arc::clone(name),
+        });
+    }
+
     /// Takes a node out of the tree because B2 no longer has it (or has another one), and tells the kernel.
     pub(in crate::vfs) fn forget_entry(&self, tree: &mut Tree, ino: Ino) {
         if let Ok(node) = tree.get(ino) {

@@ -2,7 +2,6 @@
 //!
 //! What does not fit into memory asks for a commit first (`retry_after_commit`); every change is noted in the tree.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,17 +14,11 @@ use crate::io::{self, CopyError};
 use crate::vfs::attr;
 use crate::vfs::ops::file::Handle;
 use crate::vfs::queue::{Queue, Urgency};
-use crate::vfs::state::Why;
+use crate::vfs::versions::again::{TRIES, too_fast};
 use crate::vfs::{Error, Fh, Ino, Invalidation, Vfs};
 
-/// Commits that one operation may ask for: others may write to the same file meanwhile.
-const TRIES: u32 = 32;
 /// Bytes copied by one call: what the kernel's 32 bit of count hold in whole pages.
 const COPY_MAX: u64 = u32::MAX as u64 & !4095;
-
-fn too_fast() -> Error {
-    Error::Io("the file is changed faster than it can be stored".to_owned())
-}
 
 impl Vfs {
     /// Reads; short only at the end of the file.
@@ -99,40 +92,6 @@ impl Vfs {
         result?;
         self.content_changed(file.ino, Some(fh))?;
         Ok(written)
-    }
-
-    /// Runs an operation again after each commit that it asks for.
-    pub(in crate::vfs) async fn retry_after_commit<T, F, Fut>(
-        &self,
-        ino: Ino,
-        mut operation: F,
-    ) -> Result<T, Error>
-    where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<T, io::Error>>,
-    {
-        for _ in 0..TRIES {
-            match operation().await {
-                Err(error @ (io::Error::NeedsCommit | io::Error::HasLeft)) => {
-                    self.commit_to_go_on(ino, &error).await?;
-                }
-                other => return Ok(other?),
-            }
-        }
-        Err(too_fast())
-    }
-
-    async fn commit_to_go_on(&self, ino: Ino, why: &io::Error) -> Result<(), Error> {
-        if self.tree().place(ino).is_none() {
-            return Err(Error::NoSpace(
-                "a removed file has outgrown the memory limit".to_owned(),
-            ));
-        }
-        let why = match why {
-            io::Error::HasLeft => Why::Readable,
-            _ => Why::Provisional,
-        };
-        self.commit_content(ino, why).await
     }
 
     /// Copies a range between open files, or within one, as copy_file_range(2): what is stored is

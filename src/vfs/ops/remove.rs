@@ -25,7 +25,7 @@ use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Stored};
 use crate::vfs::versions::removal::{self, Removal};
 use crate::vfs::versions::supersede::is_right_in;
-use crate::vfs::{Error, Ino, Invalidation, Unstored, Vfs};
+use crate::vfs::{Error, Ino, Unstored, Vfs};
 
 /// Removals that nobody waits for.
 pub(in crate::vfs) struct Removals {
@@ -360,21 +360,6 @@ impl Vfs {
             failures.add(&gone.full, error);
         }
         self.shows_again(&mut tree, gone.parent, &gone.name);
-    }
-
-    /// A name of which nothing was known any more has to be asked for again.
-    pub(in crate::vfs) fn shows_again(&self, tree: &mut Tree, parent: Ino, name: &Arc<str>) {
-        if let Ok(dir) = tree.dir_mut(parent) {
-            dir.doubt(name);
-        }
-        if let Some(path) = tree.path(parent) {
-            let full = self.full(&format!("{path}{name}"));
-            tree.gone.forget(&full);
-        }
-        self.shared.invalidations.push(Invalidation::Entry {
-            parent,
-            name: Arc::clone(name),
-        });
     }
 
     /// Waits for the removals of the names in a directory, and tells of one that has failed.
