@@ -1,5 +1,6 @@
 //! One sequence: both writers, the server between them, and what each was told.
 
+mod ours;
 mod theirs;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde_json::json;
 
 use super::mount::{Content, Mount};
 use super::steps::{DIRECTORIES, Manner, NAMES, Ours, Step, Theirs};
+use ours::act;
 use theirs::{act_theirs, name_of};
 
 use super::truth::{Row, Truth, last_by, parent, rows, shown, words};
@@ -31,6 +33,8 @@ struct World {
     slot: Option<Slot>,
     /// B has deleted versions for good.
     deleted: bool,
+    /// What A was told, for who reads of a failure.
+    told: Vec<String>,
 }
 
 pub(super) fn run(manner: Manner, steps: &[Step]) -> Result<(), String> {
@@ -53,6 +57,7 @@ pub(super) fn run(manner: Manner, steps: &[Step]) -> Result<(), String> {
         truth: Truth::default(),
         slot: None,
         deleted: false,
+        told: Vec::new(),
     };
     for step in steps {
         world.step(step);
@@ -63,6 +68,7 @@ pub(super) fn run(manner: Manner, steps: &[Step]) -> Result<(), String> {
 }
 
 /// What A was told of one of its steps.
+#[derive(Debug)]
 enum Told {
     Done(Result<(), Error>),
     /// The content of the file that was written.
@@ -154,9 +160,14 @@ impl World {
         slot.is_some_and(|slot| slot.names.iter().any(|at| at == name))
     }
 
-    /// The open file does not have this name, and where it is the one of several that it had, none any more.
+    /// The open file does not have this name, and where it is the one of several that it had, none any more. If B has
+    /// changed the name, what was removed or replaced may have been B's file, and this one may take its name again.
     fn slot_leaves(&mut self, name: &str) {
         if let Some(slot) = &mut self.slot {
+            if slot.contested {
+                slot.doubtful = true;
+                return;
+            }
             slot.doubtful |= slot.names.len() > 1;
             slot.names.retain(|at| at != name);
             if slot.names.is_empty() {
@@ -198,6 +209,7 @@ impl World {
     }
 
     fn note(&mut self, what: &Ours, told: Told, before: &[(String, Option<Content>)]) {
+        self.told.push(format!("{what:?}: {told:?}"));
         if self.manner.delete == Delete::Purge {
             for (name, content) in before {
                 // What is stored later may come to lie over what B has uploaded since, which is older then.
@@ -382,7 +394,13 @@ impl World {
             .check(&all)
             .and_then(|()| self.a_new_mount_agrees(&all))
             .and_then(|()| self.the_old_mount_agrees(&all));
-        verdict.map_err(|failure| format!("{failure}\nthe bucket: {}", listed(&all)))
+        verdict.map_err(|failure| {
+            let told = self.told.join("\n  ");
+            format!(
+                "{failure}\nthe bucket: {}\nA was told:\n  {told}",
+                listed(&all)
+            )
+        })
     }
 
     /// A mount made now shows the newest version of each name.
@@ -468,34 +486,4 @@ fn listed(all: &[Row]) -> String {
         format!("{} {content}", row.name)
     };
     all.iter().map(row).collect::<Vec<_>>().join(", ")
-}
-
-async fn act(mount: &Mount, what: &Ours) -> Told {
-    Told::Done(match what {
-        Ours::Put { name, token } => mount.put(name, &ours_token(*token)).await,
-        Ours::Append { name, token } => {
-            return Told::Content(mount.append(name, &ours_token(*token)).await);
-        }
-        Ours::Open { name } => mount.open_slot(name).await,
-        Ours::Write { token } => mount.write_slot(&ours_token(*token)).await,
-        Ours::Sync => return Told::Content(mount.sync_slot().await),
-        Ours::Close => return Told::Content(mount.close_slot().await),
-        Ours::Remove { name } => mount.remove(name).await,
-        Ours::Rename {
-            from,
-            to,
-            no_replace,
-        } => mount.rename(from, to, *no_replace).await,
-        Ours::RenameDirectory { from, to } => mount.rename(from, to, false).await,
-        Ours::Mkdir { name } => mount.mkdir(name).await,
-        Ours::Rmdir { name } => mount.rmdir(name).await,
-        Ours::Chmod { name, mode } => mount.chmod(name, *mode).await,
-        Ours::Look { name } => mount.get(name).await.map(drop),
-        Ours::SyncDir { name } => mount.sync_dir(name).await,
-        Ours::Drain => return Told::Drained(mount.drain().await.is_empty()),
-        Ours::Pause => {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            Ok(())
-        }
-    })
 }
