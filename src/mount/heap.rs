@@ -18,7 +18,7 @@ const SPARE: i32 = 8 << 20;
 const EVERY: Duration = Duration::from_millis(200);
 /// The process may have so much more than is counted, in bytes, before pages are looked for, and again when it has
 /// grown by so much.
-const FREE: u64 = 24 << 20;
+const FREE: u64 = 16 << 20;
 const GROWN: u64 = 8 << 20;
 
 /// Sets the allocator up; before any other thread runs.
