@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub use options::Layer;
 pub use values::{
-    Count, DeleteHow, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period, Prefix, Rights,
-    Size, Switch, Umask, Word, WriteBack, Wrong,
+    Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period,
+    Prefix, Rights, Size, Switch, Umask, Word, WriteBack, Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -97,6 +97,7 @@ pub struct Config {
     pub verify_reads: bool,
     pub timeout: Duration,
     pub write_back: Option<Duration>,
+    pub drain_timeout: mount::DrainTimeout,
     /// What the user should know although it is no error.
     pub warnings: Vec<String>,
 }
@@ -207,6 +208,7 @@ impl Config {
             verify_reads: on(layer.verify_reads, true),
             timeout,
             write_back: layer.write_back.and_then(|w| w.0),
+            drain_timeout: layer.drain_timeout.map_or_else(Default::default, |l| l.0),
             warnings: Vec::new(),
         })
     }
@@ -232,6 +234,7 @@ impl Config {
             emulator,
             allow_other: self.allow_other,
             background: false,
+            drain_timeout: self.drain_timeout,
             b2: b2::Options {
                 endpoint,
                 key_id,

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+pub use ending::DrainTimeout;
 pub use signals::Signals;
 
 use self::ending::Cause;
@@ -37,6 +38,8 @@ pub struct Options {
     pub allow_other: bool,
     /// This process is the child of `background::launch`.
     pub background: bool,
+    /// How long the end goes on trying to store what is pending.
+    pub drain_timeout: DrainTimeout,
     /// Serve this emulator's bucket; it fills in endpoint, key and bucket of `b2`.
     pub emulator: Option<emulator::Options>,
     /// The way to the bucket.
@@ -114,7 +117,8 @@ async fn run(
         () = session.finished() => Cause::Unmounted,
     };
     let point = point.display().to_string();
-    Ok(ending::end(session, &vfs, &mut signals, cause, &point).await)
+    let limit = options.drain_timeout;
+    Ok(ending::end(session, &vfs, &mut signals, cause, &point, limit).await)
 }
 
 /// Cancels what killed mounts have left behind: large files that were begun and never finished.

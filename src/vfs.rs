@@ -33,10 +33,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use error::Error;
+pub use ops::persist::Until;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
-    Attr, Delete, DirEntry, Entry, Fh, FileKind, HashFiles, Ino, Invalidation, NewNode, Opened,
-    Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
+    Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HashFiles, Ino, Invalidation, NewNode,
+    Opened, Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
 use crate::b2::{Client, FileId};

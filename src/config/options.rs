@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::values::{
-    Count, DeleteHow, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period, Prefix, Rights,
+    Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period, Prefix, Rights,
     Switch, Umask, Word, WriteBack, Wrong,
 };
 use super::{Environment, Error};
@@ -358,6 +358,16 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # Let close() return at once and upload this long after it, 5s say. What was closed is then lost if the
 # machine or b2fuse is killed before; fsync() still waits until B2 has the bytes.
 #write_back: off
+";
+    "drain_timeout": drain_timeout: DrainLimit, TRANSFER,
+        option(long, alias = "drain_timeout", value_name = "TIME"),
+        default "1h, on a terminal off",
+        help "How long the end goes on trying to store what is pending, off for no limit",
+        meaning "how long the [end](ending.md) goes on trying to store what is pending; `off`: until a second signal",
+        example "\
+# How long the end of the mount goes on trying to store what is pending. off: until everything is stored, or a
+# second Ctrl-C. Default: off where stderr is a terminal, 1h otherwise.
+#drain_timeout: 1h
 ";
 }
 

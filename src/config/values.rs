@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::b2::Secret;
+use crate::mount::DrainTimeout;
 use crate::vfs;
 
 mod measures;
@@ -61,7 +62,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack);
+read_from_text!(Size Memory PartSize LargeFile Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,6 +273,29 @@ impl FromStr for WriteBack {
     }
 }
 
+/// How long the end of a mount goes on trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainLimit(pub DrainTimeout);
+
+impl FromStr for DrainLimit {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        if matches!(text, "off" | "false" | "no") {
+            return Ok(Self(DrainTimeout::Never));
+        }
+        match text.parse() {
+            // So short, nothing would be tried.
+            Ok(Period(limit)) if limit < Duration::from_secs(1) => {
+                wrong(format!("{text} is out of range: write off, or 1s or more"))
+            }
+            Ok(Period(limit)) => Ok(Self(DrainTimeout::After(limit))),
+            Err(_) => wrong(format!(
+                "{text:?} is not a time: write off (until a second signal), or the time that the end may take, 1h say"
+            )),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +309,17 @@ mod tests {
         assert_eq!(read("5s"), Some(Some(Duration::from_secs(5))));
         assert_eq!(read("24h"), Some(Some(WRITE_BACK_MAX)));
         for bad in ["25h", "-1s", "soon", ""] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_drain_timeout_is_off_or_a_time() {
+        let read = |text: &str| text.parse::<DrainLimit>().map(|limit| limit.0).ok();
+        assert_eq!(read("off"), Some(DrainTimeout::Never));
+        let hour = DrainTimeout::After(Duration::from_secs(3600));
+        assert_eq!(read("1h"), Some(hour));
+        for bad in ["0", "500ms", "-1s", "soon", ""] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -4,20 +4,49 @@
 //! still use it; store what is pending; give programs that have files open a moment to close them; then
 //! refuse further requests, wait for those that run, and store what they left. Whoever still has a file
 //! open gets an input/output error from then on, never silence. After an unmount from outside the kernel has
-//! let go already, and what is pending is stored. A second signal gives up and says what was not stored.
+//! let go already, and what is pending is stored. What fails is tried again and again, until everything is stored, or
+//! a second signal or `drain_timeout` ends it; then it is said what was not stored.
 
-use std::time::Duration;
+mod progress;
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use self::progress::{Progress, human};
 
 use super::session::{Session, Unmounted};
 use super::{Outcome, Signals};
-use crate::vfs::{Pending, Stats, Unstored, Vfs};
+use crate::vfs::{Stats, Unstored, Until, Vfs};
 
 /// What programs get to close their files, once everything written so far is stored.
 const GRACE: Duration = Duration::from_secs(5);
 /// The kernel reports a clean unmount almost at once.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How often the user hears how far it is.
-const PROGRESS: Duration = Duration::from_secs(1);
+/// What an end may take that nobody watches, unless `drain_timeout` says otherwise: whoever has written what is still in
+/// memory would rather wait than lose it, and a machine that goes down must go down some time.
+const UNWATCHED: Duration = Duration::from_secs(3600);
+
+/// How long the end goes on trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DrainTimeout {
+    /// For ever where stderr is a terminal, for an hour otherwise.
+    #[default]
+    ByTerminal,
+    /// Until a second signal.
+    Never,
+    /// So long.
+    After(Duration),
+}
+
+impl DrainTimeout {
+    fn limit(self, watched: bool) -> Option<Duration> {
+        match self {
+            Self::ByTerminal => (!watched).then_some(UNWATCHED),
+            Self::Never => None,
+            Self::After(limit) => Some(limit),
+        }
+    }
+}
 
 /// Why a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +64,7 @@ pub(super) async fn end(
     signals: &mut Signals,
     cause: Cause,
     point: &str,
+    drain_timeout: DrainTimeout,
 ) -> Outcome {
     let mut outcome = Outcome::Stored;
     let session = if let Cause::Signal(name) = cause {
@@ -79,9 +109,15 @@ pub(super) async fn end(
         }
         session
     };
-    let unstored = tokio::select! {
-        unstored = finish(&session, vfs) => unstored,
-        name = signals.next() => return give_up(vfs, name),
+    let limit = drain_timeout.limit(std::io::stderr().is_terminal());
+    let ended = tokio::select! {
+        unstored = finish(&session, vfs) => Ok(unstored),
+        name = signals.next() => Err(name.to_owned()),
+        after = over(limit) => Err(format!("drain_timeout of {after:?} is over")),
+    };
+    let unstored = match ended {
+        Ok(unstored) => unstored,
+        Err(why) => return give_up(vfs, &why),
     };
     log::info!("{}", summary(&vfs.stats()));
     if unstored.is_empty() {
@@ -99,7 +135,7 @@ async fn finish(session: &Session, vfs: &Vfs) -> Vec<Unstored> {
         .await
         .is_ok();
     if !settled {
-        drain(vfs).await;
+        store(vfs, Until::Once).await;
         if tokio::time::timeout(GRACE, session.finished())
             .await
             .is_err()
@@ -110,30 +146,43 @@ async fn finish(session: &Session, vfs: &Vfs) -> Vec<Unstored> {
         }
     }
     session.close_gate().await;
-    drain(vfs).await
+    store(vfs, Until::NothingIsLeft).await
 }
 
-async fn drain(vfs: &Vfs) -> Vec<Unstored> {
-    let work = vfs.drain();
-    tokio::pin!(work);
+/// Goes on until it is done, and says how far it is.
+async fn store(vfs: &Vfs, until: Until) -> Vec<Unstored> {
+    let mut work = std::pin::pin!(vfs.store_all_pending(until));
+    let mut progress = Progress::new(std::io::stderr().is_terminal());
+    let began = Instant::now();
     loop {
-        match tokio::time::timeout(PROGRESS, &mut work).await {
-            Ok(unstored) => return unstored,
-            Err(_) => log::info!(
-                "storing: {} (once more Ctrl-C gives up)",
-                togo(vfs.pending())
-            ),
+        if let Ok(unstored) = tokio::time::timeout(Progress::EVERY, &mut work).await {
+            return unstored;
+        }
+        let pending = vfs.pending();
+        if let Some(line) = progress.line(began.elapsed(), &pending) {
+            log::info!("{line}");
         }
     }
 }
 
-fn give_up(vfs: &Vfs, name: &str) -> Outcome {
+/// Comes when the end has taken as long as it may; `None` for no limit.
+async fn over(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn give_up(vfs: &Vfs, why: &str) -> Outcome {
     let unstored = vfs.unstored();
     if unstored.is_empty() {
-        log::warn!("{name}: ended at once, nothing was left to store");
+        log::warn!("{why}: ended at once, nothing was left to store");
         return Outcome::Stored;
     }
-    log::error!("{name}: gave up");
+    log::error!("{why}: gave up");
     list(&unstored);
     Outcome::NotStored
 }
@@ -158,19 +207,6 @@ fn list(unstored: &[Unstored]) {
     }
 }
 
-fn togo(pending: Pending) -> String {
-    let files = match pending.files {
-        1 => "1 file".to_owned(),
-        files => format!("{files} files"),
-    };
-    let removals = match pending.removals {
-        0 => String::new(),
-        1 => ", 1 removal".to_owned(),
-        removals => format!(", {removals} removals"),
-    };
-    format!("{files}, {}{removals} to go", human(pending.bytes))
-}
-
 /// What it took, on one line.
 fn summary(stats: &Stats) -> String {
     let b2 = &stats.b2;
@@ -191,42 +227,16 @@ fn summary(stats: &Stats) -> String {
     )
 }
 
-/// `1536` is `1.5 KiB`.
-fn human(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["bytes", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return if unit == "bytes" {
-                format!("{bytes} bytes")
-            } else {
-                format!("{value:.1} {unit}")
-            };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TiB")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_told_in_human_units() {
-        assert_eq!(human(0), "0 bytes");
-        assert_eq!(human(1023), "1023 bytes");
-        assert_eq!(human(1536), "1.5 KiB");
-        assert_eq!(human(5 << 30), "5.0 GiB");
-        assert_eq!(human(3 << 40), "3.0 TiB");
-        let pending = |files, bytes, removals| {
-            togo(Pending {
-                files,
-                bytes,
-                removals,
-            })
-        };
-        assert_eq!(pending(1, 2 << 20, 0), "1 file, 2.0 MiB to go");
-        assert_eq!(pending(2, 0, 1), "2 files, 0 bytes, 1 removal to go");
-        assert_eq!(pending(0, 0, 9), "0 files, 0 bytes, 9 removals to go");
+    fn an_end_that_nobody_watches_has_a_limit() {
+        assert_eq!(DrainTimeout::ByTerminal.limit(true), None);
+        assert_eq!(DrainTimeout::ByTerminal.limit(false), Some(UNWATCHED));
+        assert_eq!(DrainTimeout::Never.limit(false), None);
+        let short = Duration::from_secs(3);
+        assert_eq!(DrainTimeout::After(short).limit(true), Some(short));
     }
 }

@@ -73,6 +73,22 @@ pub enum Error {
     Io(String),
 }
 
+impl Error {
+    /// Whether the same may work later although nobody changes anything: names, rights, caps and sizes do not mend
+    /// themselves, networks and servers do.
+    pub(in crate::vfs) fn may_pass(&self) -> bool {
+        use b2::ErrorKind as Kind;
+        match self {
+            Self::B2(error) => matches!(
+                error.kind,
+                Kind::Unavailable | Kind::Corrupt | Kind::Protocol | Kind::NotFound
+            ),
+            Self::Io(_) | Self::Corrupt(_) | Self::NoSpace(_) | Self::Running => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error {

@@ -14,6 +14,8 @@ use crate::vfs::{Ino, Invalidation};
 pub(in crate::vfs) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Notify,
+    /// Nothing that was taken is under way any more, or less than before.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -21,6 +23,40 @@ struct Waiting {
     due: HashMap<Ino, Due>,
     /// What is due, by time.
     order: BTreeSet<(Instant, Ino)>,
+    /// What was taken and has not ended, and how often.
+    running: HashMap<Ino, u32>,
+    pace: Pace,
+    /// What was stored since `hurry`.
+    stored: HashSet<Ino>,
+}
+
+/// How long a failed try waits for the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Pace {
+    /// While the mount is used: what fails is kept in memory, and nobody waits for it.
+    #[default]
+    Patient,
+    /// At the end: somebody waits for each of them.
+    Hurried,
+}
+
+impl Pace {
+    /// The wait after so many tries that failed before this one: doubled each time, up to the longest.
+    fn wait(self, failures: u32) -> Duration {
+        let (first, longest) = match self {
+            Self::Patient => (Duration::from_secs(4), Duration::from_secs(300)),
+            Self::Hurried => (Duration::from_secs(1), Duration::from_secs(30)),
+        };
+        first.saturating_mul(1 << failures.min(10)).min(longest)
+    }
+
+    /// What of a delay is kept: at the end nothing comes that it would be worth waiting for.
+    fn delay(self, wish: Duration) -> Duration {
+        match self {
+            Self::Patient => wish,
+            Self::Hurried => wish.min(Duration::from_millis(200)),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +117,7 @@ impl Waiting {
         }
         self.order.remove(&(at, ino));
         let due = self.due.remove(&ino).ok_or(None)?;
+        *self.running.entry(ino).or_default() += 1;
         Ok(Task {
             ino,
             urgency: due.urgency,
@@ -93,37 +130,117 @@ impl Waiting {
 impl Queue {
     /// How long attribute changes wait for more of them, or for a rename that takes them along.
     pub(in crate::vfs) const QUIET: Duration = Duration::from_secs(2);
-    /// Waits between tries that fail: doubled each time, up to the longest.
-    const RETRY_FIRST: Duration = Duration::from_secs(4);
-    const RETRY_LONGEST: Duration = Duration::from_secs(300);
     /// A closed file that is written again waits for its next close so many times its delay.
     const PATIENCE: u32 = 12;
 
     /// Asks for a commit after a delay.
     pub(in crate::vfs) fn push(&self, ino: Ino, delay: Duration, urgency: Urgency) {
         let now = Instant::now();
-        let due = Due {
-            at: now + delay,
-            since: now,
-            failures: 0,
-            urgency,
-        };
-        self.change(|waiting| waiting.merge(ino, due));
+        self.change(|waiting| {
+            let due = Due {
+                at: now + waiting.pace.delay(delay),
+                since: now,
+                failures: 0,
+                urgency,
+            };
+            waiting.merge(ino, due);
+        });
     }
 
     /// Asks for another try after a failed one, later each time.
     pub(in crate::vfs) fn retry(&self, ino: Ino, failures: u32) {
-        let delay = Self::RETRY_FIRST
-            .saturating_mul(1 << failures.min(10))
-            .min(Self::RETRY_LONGEST);
         let now = Instant::now();
-        let due = Due {
-            at: now + delay,
-            since: now,
-            failures: failures + 1,
-            urgency: Urgency::Now,
+        self.change(|waiting| {
+            let due = Due {
+                at: now + waiting.pace.wait(failures),
+                since: now,
+                failures: failures + 1,
+                urgency: Urgency::Now,
+            };
+            waiting.put(ino, due);
+        });
+    }
+
+    /// What was taken has ended, whatever became of it.
+    pub(in crate::vfs) fn ended(&self, ino: Ino) {
+        {
+            let mut waiting = self.waiting();
+            if let Some(times) = waiting.running.get_mut(&ino) {
+                *times -= 1;
+                if *times == 0 {
+                    waiting.running.remove(&ino);
+                }
+            }
+        }
+        self.ended.notify_waiters();
+    }
+
+    /// Everything of it that was pending when its try began is stored.
+    pub(in crate::vfs) fn stored(&self, ino: Ino) {
+        let mut waiting = self.waiting();
+        if waiting.pace == Pace::Hurried {
+            waiting.stored.insert(ino);
+        }
+    }
+
+    /// The mount ends: whatever waits is due now, also what is still being written, and what fails is tried again
+    /// soon. What was `stored` counts from here on.
+    pub(in crate::vfs) fn hurry(&self) {
+        let now = Instant::now();
+        self.change(|waiting| {
+            waiting.pace = Pace::Hurried;
+            waiting.stored.clear();
+            waiting.order.clear();
+            for (ino, due) in &mut waiting.due {
+                *due = Due {
+                    at: now,
+                    failures: 0,
+                    urgency: Urgency::Now,
+                    ..*due
+                };
+                waiting.order.insert((now, *ino));
+            }
+        });
+    }
+
+    /// Whether it was stored since `hurry`.
+    pub(in crate::vfs) fn was_stored(&self, ino: Ino) -> bool {
+        self.waiting().stored.contains(&ino)
+    }
+
+    /// Makes due at once what is neither waiting nor under way.
+    pub(in crate::vfs) fn see_to(&self, all: impl Iterator<Item = Ino>) {
+        let now = Instant::now();
+        self.change(|waiting| {
+            for ino in all {
+                if !waiting.due.contains_key(&ino) && !waiting.running.contains_key(&ino) {
+                    let due = Due {
+                        at: now,
+                        since: now,
+                        failures: 0,
+                        urgency: Urgency::Now,
+                    };
+                    waiting.put(ino, due);
+                }
+            }
+        });
+    }
+
+    /// Waits until nothing is waiting or under way, and at most so long.
+    pub(in crate::vfs) async fn idle(&self, limit: Duration) {
+        let idle = async {
+            loop {
+                let ended = self.ended.notified();
+                {
+                    let waiting = self.waiting();
+                    if waiting.due.is_empty() && waiting.running.is_empty() {
+                        return;
+                    }
+                }
+                ended.await;
+            }
         };
-        self.change(|waiting| waiting.put(ino, due));
+        let _ = tokio::time::timeout(limit, idle).await;
     }
 
     /// Puts off what is being written again; `false` when it has waited long enough.
@@ -274,10 +391,45 @@ mod tests {
             let (at, _, told) = due(&queue, Ino(5));
             let delay = at - Instant::now();
             assert!(delay + Duration::from_millis(200) >= last);
-            assert!(delay <= Queue::RETRY_LONGEST);
+            assert!(delay <= Duration::from_secs(300));
             assert_eq!(told, failures + 1);
             last = delay;
         }
+    }
+
+    #[tokio::test]
+    async fn at_the_end_everything_is_due_and_tried_again_soon() {
+        let queue = Queue::default();
+        queue.push(Ino(3), Duration::from_secs(3600), Urgency::Idle);
+        queue.retry(Ino(5), 9);
+        queue.hurry();
+        for ino in [3, 5] {
+            let (at, urgency, failures) = due(&queue, Ino(ino));
+            assert!(at <= Instant::now());
+            assert_eq!((urgency, failures), (Urgency::Now, 0));
+        }
+        for failures in 0..40 {
+            queue.retry(Ino(5), failures);
+            let (at, ..) = due(&queue, Ino(5));
+            assert!(at - Instant::now() <= Duration::from_secs(30));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_not_made_due_a_second_time() {
+        let queue = Queue::default();
+        queue.hurry();
+        queue.see_to([Ino(3)].into_iter());
+        let task = queue.next().await;
+        queue.see_to([Ino(3)].into_iter());
+        assert!(queue.waiting().due.is_empty());
+        queue.idle(Duration::from_millis(1)).await;
+        queue.stored(task.ino);
+        queue.ended(task.ino);
+        queue.idle(Duration::from_secs(3600)).await;
+        assert!(queue.was_stored(Ino(3)));
+        queue.hurry();
+        assert!(!queue.was_stored(Ino(3)));
     }
 
     #[test]

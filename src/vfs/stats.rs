@@ -110,6 +110,7 @@ impl Vfs {
             files,
             bytes,
             removals,
+            ..
         } = self.pending();
         let mut failed = self.unstored();
         failed.retain(|one| !one.error.is_empty());

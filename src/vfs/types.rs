@@ -3,7 +3,7 @@
 //! Everything here is a value that crosses the border to `fs` or `mount`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// An inode number; 1 is the root. Odd ones are real; the even one before is that of the virtual
 /// hash file. So a hash file comes first also for programs that remove by inode number (`rm -r`
@@ -263,13 +263,30 @@ pub struct Unstored {
     pub error: String,
 }
 
+/// Why something could not be stored.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What failed, what B2 said, what to do.
+    pub text: String,
+    /// Whether trying again may help although nobody changes anything.
+    pub may_pass: bool,
+    /// When it failed.
+    pub at: Instant,
+}
+
 /// How far a drain is.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Pending {
     /// Files, markers and attribute changes not in B2 yet.
     pub files: usize,
     /// Bytes in those files.
     pub bytes: u64,
+    /// Changed bytes that are in memory only.
+    pub unsent: u64,
     /// Names that B2 is being asked to remove.
     pub removals: usize,
+    /// How many of the files failed for a reason that does not pass by itself.
+    pub hopeless: usize,
+    /// The last failure of any of them.
+    pub last: Option<Failure>,
 }

@@ -133,6 +133,8 @@ pub(crate) fn b2fuse() -> Command {
     }
     command
         .env("HOME", "/nonexistent")
+        // No test waits for an hour.
+        .env("B2FUSE_DRAIN_TIMEOUT", "50s")
         .env_remove("XDG_CONFIG_HOME")
         .current_dir("/")
         .stdin(Stdio::null());

@@ -3,6 +3,7 @@
 #[path = "../cli/harness.rs"]
 #[allow(dead_code, reason = "shared with tests/cli")]
 mod harness;
+mod outage;
 
 use std::fs;
 use std::io::Write;
@@ -175,13 +176,15 @@ fn what_cannot_be_stored_is_listed_and_ends_with_1() {
     let server = emulator();
     let place = Place::new();
     let mut command = b2fuse_with(&Account::of(&server));
-    let mut running = Running::mount(command.args(["--timeout", "2s"]), &place.mnt());
+    command.args(["--timeout", "2s", "--drain-timeout", "4s"]);
+    let mut running = Running::mount(&mut command, &place.mnt());
     let mut open = fs::File::create(place.mnt().join("lost")).expect("created");
     open.write_all(b"content").expect("written");
     drop(server);
     running.signal(Signal::SIGTERM);
     let (code, said) = running.end();
     assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("drain_timeout of 4s is over"), "{said}");
     assert!(said.contains("lost (7 bytes): "), "{said}");
     assert!(mounted_on(&place.mnt()).is_empty());
 }
@@ -194,6 +197,7 @@ fn with_a_full_queue(
     let place = Place::new();
     let mut command = b2fuse_with(&Account::of(&server));
     command.args(["--timeout", "2s", "--write-back", "1h", "--uploads", "2"]);
+    command.args(["--drain-timeout", "20s"]);
     let mut running = Running::mount(&mut command, &place.mnt());
     for file in 0..20 {
         fs::write(place.mnt().join(format!("f{file}")), "content").expect("written");

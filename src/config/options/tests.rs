@@ -114,7 +114,7 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             "endpoint" => "https://api.example.com",
             "delete" => "purge",
             "permissions" => "ignore",
-            "metadata_ttl" | "timeout" | "write_back" => "5s",
+            "metadata_ttl" | "timeout" | "write_back" | "drain_timeout" => "5s",
             "umask" => "027",
             "uploads" | "downloads" | "uid" | "gid" => "7",
             key if key.contains("hashfiles") || key == "read_only" => "true",

@@ -201,6 +201,11 @@ impl Content {
         self.unsent.load(Ordering::Relaxed)
     }
 
+    /// Changed bytes that are in memory only; without the cost of knowing of them.
+    pub fn unsent_bytes(&self) -> u64 {
+        self.lock().overlay.unsent()
+    }
+
     /// The version that unchanged bytes come from.
     pub fn base(&self) -> Option<Version> {
         self.lock().base.as_ref().map(|base| base.version())

@@ -14,7 +14,7 @@ use crate::vfs::names::dir::Dir;
 use crate::vfs::names::moment::Moment;
 use crate::vfs::names::tree::Tick;
 use crate::vfs::state::FileState;
-use crate::vfs::{Ino, Settings};
+use crate::vfs::{Failure, Ino, Settings};
 
 /// What the next version of an object has to carry on beside its `Meta`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -183,10 +183,6 @@ pub(in crate::vfs) enum Body {
     Object(Object),
 }
 
-/// Why something could not be stored; boxed, because few fail.
-#[derive(Debug)]
-pub(in crate::vfs) struct Failure(pub(in crate::vfs) String);
-
 /// One inode.
 pub(in crate::vfs) struct Node {
     pub(in crate::vfs) parent: Ino,
@@ -277,6 +273,12 @@ impl Node {
     /// The info in it.
     pub(in crate::vfs) fn carried_info(&self) -> Option<&FileInfo> {
         self.carried().map(|carried| &carried.info)
+    }
+
+    /// How many changed bytes of it are in memory only.
+    pub(in crate::vfs) fn unsent(&self) -> u64 {
+        let content = self.object().and_then(|object| object.content.as_ref());
+        content.map_or(0, |content| content.unsent_bytes())
     }
 
     /// Bytes that B2 has not acknowledged.

@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use crate::vfs::names::node::Node;
 use crate::vfs::queue::{Task, Urgency};
 use crate::vfs::state::Why;
-use crate::vfs::{Error, Ino, Pending, Unstored, Vfs};
+use crate::vfs::{Error, Failure, Ino, Pending, Unstored, Vfs};
 
 /// Starts the task that stores what is due in the queue; it ends with the filesystem.
 pub(in crate::vfs) fn spawn_flusher(vfs: &Vfs) {
@@ -28,12 +28,28 @@ pub(in crate::vfs) fn spawn_flusher(vfs: &Vfs) {
             tokio::spawn(async move {
                 let _place = place;
                 let vfs = Vfs { shared };
+                let _under_way = UnderWay {
+                    vfs: &vfs,
+                    ino: task.ino,
+                };
                 if let Err(error) = unharmed(vfs.store_due(task)).await {
                     vfs.store_failed(task.ino, task.failures, &error);
                 }
             });
         }
     });
+}
+
+/// What was taken from the queue, until it has ended, whatever way.
+struct UnderWay<'a> {
+    vfs: &'a Vfs,
+    ino: Ino,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.vfs.shared.queue.ended(self.ino);
+    }
 }
 
 /// Makes an error of a panic in what goes on in the background: what was to be done is not forgotten by it.
@@ -65,7 +81,9 @@ impl Vfs {
             self.shared.queue.again(&task, MOMENT);
             return Ok(());
         }
-        self.store(task.ino).await
+        self.store(task.ino).await?;
+        self.shared.queue.stored(task.ino);
+        Ok(())
     }
 
     /// Stores everything of one node that is pending.
@@ -90,17 +108,25 @@ impl Vfs {
     pub fn pending(&self) -> Pending {
         let mut tree = self.tree();
         let all = tree.pending();
-        let bytes = all
-            .iter()
-            .filter_map(|ino| tree.get(*ino).ok())
-            .filter(|node| node.content_dirty())
-            .map(Node::size)
-            .sum();
-        Pending {
+        let mut pending = Pending {
             files: all.len(),
-            bytes,
             removals: tree.leaving.under_way(),
+            ..Pending::default()
+        };
+        for node in all.iter().filter_map(|ino| tree.get(*ino).ok()) {
+            if node.content_dirty() {
+                pending.bytes += node.size();
+            }
+            pending.unsent += node.unsent();
+            if let Some(failure) = &node.failed {
+                pending.hopeless += usize::from(!failure.may_pass);
+                let last = pending.last.as_ref().map(|last| last.at);
+                if last.is_none_or(|at| at < failure.at) {
+                    pending.last = Some(Failure::clone(failure));
+                }
+            }
         }
+        pending
     }
 
     /// Stores everything that is pending, several at once, waits for removals, and looks whether others came
@@ -205,7 +231,7 @@ impl Vfs {
                     error: node
                         .failed
                         .as_ref()
-                        .map_or_else(String::new, |failure| failure.0.clone()),
+                        .map_or_else(String::new, |failure| failure.text.clone()),
                 })
             })
             .collect();

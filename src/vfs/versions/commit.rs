@@ -5,7 +5,7 @@
 //! in the background, and the error is told to whoever waits. A file whose name somebody else has taken
 //! or removed is stored under that name all the same: new bytes are no return of old ones.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
@@ -15,13 +15,13 @@ use crate::b2::{FileId, FileName, FileVersion, Lost, NewFile, Sha1};
 use crate::io::{self, Stamp};
 use crate::vfs::attr::Meta;
 use crate::vfs::delta::{Changed, Delta};
-use crate::vfs::names::node::{Carried, Failure};
+use crate::vfs::names::node::Carried;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::Hash;
 use crate::vfs::state::{Maker, Stored, Superseded, Why};
-use crate::vfs::{Error, Ino, Invalidation, Vfs};
+use crate::vfs::{Error, Failure, Ino, Invalidation, Vfs};
 
 /// The type that lets B2 decide by the name's extension (API §5.2).
 const AUTO_TYPE: &str = "b2/x-auto";
@@ -407,7 +407,11 @@ impl Vfs {
         } else {
             debug!("{text}");
         }
-        node.failed = Some(Box::new(Failure(error.to_string())));
+        node.failed = Some(Box::new(Failure {
+            text: error.to_string(),
+            may_pass: error.may_pass(),
+            at: Instant::now(),
+        }));
         self.shared.queue.retry(ino, failures);
     }
 }
