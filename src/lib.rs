@@ -8,6 +8,7 @@
 //! - [`fs`]: the fuser adapter, request in, reply out
 //! - [`vfs`]: names, attributes, handles; free of fuser
 //! - [`io`]: bytes: memory budget, cached blocks, unsent writes, commits; knows versions, not names
+//! - [`rescue`]: a directory of this machine with what could not be stored
 //! - [`b2`]: the thin asynchronous client of the B2 Native API
 //! - [`emulator`]: a B2 Native API server in this process; shares no type with the client
 //!
@@ -24,4 +25,5 @@ pub mod fs;
 )]
 pub mod io;
 pub mod mount;
+pub mod rescue;
 pub mod vfs;

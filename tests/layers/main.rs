@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// From the top down.
 const LAYERS: &[&str] = &[
-    "main", "cli", "config", "mount", "fs", "vfs", "io", "b2", "emulator",
+    "main", "cli", "config", "mount", "fs", "vfs", "io", "rescue", "b2", "emulator",
 ];
 
 /// The client must not know the emulator: a fault in a shared type would hide on both sides.
