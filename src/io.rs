@@ -40,6 +40,7 @@ pub use read::cursor::Cursor;
 pub use stamp::{Moved, Stamp};
 pub use write::content::Content;
 pub use write::lend::CopyError;
+pub use write::remains::{Remain, Remains, UnfinishedLarge};
 
 /// Limits and sizes; all sizes in bytes.
 #[derive(Debug, Clone)]

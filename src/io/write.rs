@@ -8,6 +8,7 @@ pub(in crate::io) mod extents;
 pub(in crate::io) mod inherit;
 pub(in crate::io) mod lend;
 pub(in crate::io) mod pressure;
+pub(in crate::io) mod remains;
 pub(in crate::io) mod snapshot;
 
 use std::ops::Range;

@@ -120,6 +120,11 @@ impl Meta {
         }
     }
 
+    /// When the content was changed: milliseconds since 1970.
+    pub(super) fn mtime_ms(&self) -> i64 {
+        self.mtime.div_euclid(1_000_000)
+    }
+
     /// The file info to store: these attributes and what the version before is to hand on.
     pub(super) fn to_info(self, carried: Option<&FileInfo>, settings: &Settings) -> FileInfo {
         let mut info = carried.cloned().unwrap_or_default();

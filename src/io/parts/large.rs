@@ -163,6 +163,23 @@ impl Large {
         self.run_start
     }
 
+    /// Size and SHA-1 of each part whose bytes will not change, and how many numbers were ever used.
+    pub(in crate::io) fn fixed_parts(&self) -> (Vec<(u64, Option<Sha1>)>, usize) {
+        let fixed = match self.phase {
+            Phase::Growing => self.parts.len(),
+            Phase::Closing(end) | Phase::Finishing(end) => end.grown,
+        };
+        let parts = self.parts.iter().take(fixed).map(|part| {
+            let range = part.step.range();
+            let sha1 = match part.state {
+                PartState::Done(sha1) => Some(sha1),
+                PartState::Waiting | PartState::Flying | PartState::Failed => None,
+            };
+            (range.end - range.start, sha1)
+        });
+        (parts.collect(), self.used)
+    }
+
     /// What lies before this offset must not change: it has left.
     pub(in crate::io) fn issued(&self) -> u64 {
         let fixed = match self.phase {

@@ -79,7 +79,10 @@ impl Vfs {
     }
 
     /// The marker to write; `None` when there is none to write (any more).
-    fn wanted_marker(&self, ino: Ino) -> Result<Option<(String, NewFile)>, Error> {
+    pub(in crate::vfs) fn wanted_marker(
+        &self,
+        ino: Ino,
+    ) -> Result<Option<(String, NewFile)>, Error> {
         let mut tree = self.tree();
         let Some(path) = tree.path(ino) else {
             return Ok(None);
