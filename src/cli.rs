@@ -4,6 +4,7 @@
 //! options or configuration, found before anything is mounted.
 
 mod log;
+mod rescue;
 mod standalone;
 
 use std::ffi::OsString;
@@ -23,13 +24,14 @@ use crate::mount::{self, background};
 /// B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, B2_ENDPOINT, and B2FUSE_BUCKET for the bucket's name. Each option
 /// can be set there, too: --metadata-ttl as B2FUSE_METADATA_TTL.
 /// It serves in the foreground until it is unmounted (fusermount3 -u) or told to end (Ctrl-C, SIGTERM);
-/// then it stores what is pending and ends.
+/// then it stores what is pending, however often that fails, and ends. A second Ctrl-C, or --drain-timeout, gives up:
+/// what is not stored then is written to --rescue, and `b2fuse rescue DIR` sends it later.
 #[derive(Debug, Parser)]
 #[command(
     name = "b2fuse",
     version,
     max_term_width = 100,
-    override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse --emulator-listen <ADDRESS>",
+    override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse rescue [OPTIONS] <DIR>\n       b2fuse --emulator-listen <ADDRESS>",
     after_help = "To try it without an account:  b2fuse --emulator /tmp/b2\n\
         Exit code: 0 everything is stored, 1 not mounted or not all stored, 2 wrong options or configuration"
 )]
@@ -177,6 +179,10 @@ impl Options {
 
 /// Runs the command with the process's arguments and environment.
 pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = rescue::run(&arguments) {
+        return code;
+    }
     let options = Options::parse();
     if let Err(usage) = options.check() {
         usage.exit();

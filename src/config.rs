@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use options::Layer;
 pub use values::{
     Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period,
-    Prefix, Rights, Size, Switch, Umask, Word, WriteBack, Wrong,
+    Prefix, RescueDir, Rights, Size, Switch, Umask, Word, WriteBack, Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -98,6 +98,7 @@ pub struct Config {
     pub timeout: Duration,
     pub write_back: Option<Duration>,
     pub drain_timeout: mount::DrainTimeout,
+    pub rescue: mount::RescueTo,
     /// What the user should know although it is no error.
     pub warnings: Vec<String>,
 }
@@ -209,6 +210,7 @@ impl Config {
             timeout,
             write_back: layer.write_back.and_then(|w| w.0),
             drain_timeout: layer.drain_timeout.map_or_else(Default::default, |l| l.0),
+            rescue: layer.rescue.map_or_else(Default::default, |r| r.0),
             warnings: Vec::new(),
         })
     }
@@ -235,6 +237,7 @@ impl Config {
             allow_other: self.allow_other,
             background: false,
             drain_timeout: self.drain_timeout,
+            rescue: self.rescue,
             b2: b2::Options {
                 endpoint,
                 key_id,

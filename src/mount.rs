@@ -9,6 +9,8 @@ mod connect;
 mod ending;
 pub mod heap;
 mod point;
+mod rescuer;
+mod resend;
 mod session;
 mod signals;
 
@@ -20,9 +22,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 pub use ending::DrainTimeout;
+pub use rescuer::RescueTo;
+pub use resend::resend;
 pub use signals::Signals;
 
 use self::ending::Cause;
+use self::rescuer::Rescuer;
 use self::session::{Appearance, Session};
 use crate::b2::{self, Secret};
 use crate::emulator::{self, Server};
@@ -40,6 +45,8 @@ pub struct Options {
     pub background: bool,
     /// How long the end goes on trying to store what is pending.
     pub drain_timeout: DrainTimeout,
+    /// Where is written what cannot be stored at the end.
+    pub rescue: RescueTo,
     /// Serve this emulator's bucket; it fills in endpoint, key and bucket of `b2`.
     pub emulator: Option<emulator::Options>,
     /// The way to the bucket.
@@ -62,12 +69,21 @@ pub enum Outcome {
 /// Mounts, serves until the end, stores what is pending.
 pub fn serve(options: Options) -> anyhow::Result<Outcome> {
     let point = point::check(&options.mountpoint, options.emulator.is_some())?;
+    let environment = |name: &str| std::env::var_os(name);
+    let root = rescuer::root(
+        &options.rescue,
+        &environment,
+        nix::unistd::geteuid().is_root(),
+    );
+    if let Some(root) = &root {
+        rescuer::check(root, &point)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("b2fuse")
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(run(options, point, runtime.handle()));
+    let outcome = runtime.block_on(run(options, point, root, runtime.handle()));
     // What still runs has been given up.
     runtime.shutdown_background();
     outcome
@@ -76,6 +92,7 @@ pub fn serve(options: Options) -> anyhow::Result<Outcome> {
 async fn run(
     mut options: Options,
     point: PathBuf,
+    rescue: Option<PathBuf>,
     runtime: &tokio::runtime::Handle,
 ) -> anyhow::Result<Outcome> {
     let mut signals = Signals::listen()?;
@@ -118,7 +135,8 @@ async fn run(
     };
     let point = point.display().to_string();
     let limit = options.drain_timeout;
-    Ok(ending::end(session, &vfs, &mut signals, cause, &point, limit).await)
+    let rescuer = Rescuer::new(rescue, &appearance.bucket);
+    Ok(ending::end(session, &vfs, &mut signals, cause, &point, limit, rescuer).await)
 }
 
 /// Cancels what killed mounts have left behind: large files that were begun and never finished.

@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use super::values::{
-    Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period, Prefix, Rights,
-    Switch, Umask, Word, WriteBack, Wrong,
+    Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period,
+    Prefix, RescueDir, Rights, Switch, Umask, Word, WriteBack, Wrong,
 };
 use super::{Environment, Error};
 
@@ -368,6 +368,17 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # How long the end of the mount goes on trying to store what is pending. off: until everything is stored, or a
 # second Ctrl-C. Default: off where stderr is a terminal, 1h otherwise.
 #drain_timeout: 1h
+";
+    "rescue": rescue: RescueDir, TRANSFER,
+        option(long, value_name = "DIR"),
+        default "see meaning",
+        help "Where to write what cannot be stored at the end, or off",
+        meaning "below which directory is written what cannot be stored at the [end](ending.md), or `off`; by default `$STATE_DIRECTORY/rescue` under systemd, `/var/lib/b2fuse/rescue` for root, else `$XDG_STATE_HOME/b2fuse/rescue` (`~/.local/state/b2fuse/rescue`)",
+        example "\
+# Where is written what cannot be stored at the end of the mount: DIR/<bucket>/<time>/, which `b2fuse rescue` sends
+# later; or off. Default: $STATE_DIRECTORY/rescue under systemd, /var/lib/b2fuse/rescue for root, else
+# $XDG_STATE_HOME/b2fuse/rescue or ~/.local/state/b2fuse/rescue.
+#rescue: /var/lib/b2fuse/rescue
 ";
 }
 

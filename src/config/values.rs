@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::b2::Secret;
-use crate::mount::DrainTimeout;
+use crate::mount::{DrainTimeout, RescueTo};
 use crate::vfs;
 
 mod measures;
@@ -62,7 +62,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit);
+read_from_text!(Size Memory PartSize LargeFile Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -296,6 +296,24 @@ impl FromStr for DrainLimit {
     }
 }
 
+/// Where is written what cannot be stored at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RescueDir(pub RescueTo);
+
+impl FromStr for RescueDir {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "off" | "false" | "no" => Ok(Self(RescueTo::Off)),
+            // From which directory a relative one counts, nobody would remember.
+            dir if dir.starts_with('/') => Ok(Self(RescueTo::Dir(dir.into()))),
+            _ => wrong(format!(
+                "{text:?} is no directory: write off, or a path that begins with /"
+            )),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,6 +338,16 @@ mod tests {
         let hour = DrainTimeout::After(Duration::from_secs(3600));
         assert_eq!(read("1h"), Some(hour));
         for bad in ["0", "500ms", "-1s", "soon", ""] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rescue_directory_is_off_or_absolute() {
+        let read = |text: &str| text.parse::<RescueDir>().map(|dir| dir.0).ok();
+        assert_eq!(read("off"), Some(RescueTo::Off));
+        assert_eq!(read("/a b"), Some(RescueTo::Dir("/a b".into())));
+        for bad in ["", "a", "./a", "~/a"] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -5,15 +5,18 @@
 //! refuse further requests, wait for those that run, and store what they left. Whoever still has a file
 //! open gets an input/output error from then on, never silence. After an unmount from outside the kernel has
 //! let go already, and what is pending is stored. What fails is tried again and again, until everything is stored, or
-//! a second signal or `drain_timeout` ends it; then it is said what was not stored.
+//! a second signal or `drain_timeout` ends it; then it is said what was not stored, and where it was written (`rescue`).
 
 mod progress;
+mod rescue;
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use self::progress::{Progress, human};
+use self::rescue::Rescue;
 
+use super::rescuer::Rescuer;
 use super::session::{Session, Unmounted};
 use super::{Outcome, Signals};
 use crate::vfs::{Stats, Unstored, Until, Vfs};
@@ -65,7 +68,9 @@ pub(super) async fn end(
     cause: Cause,
     point: &str,
     drain_timeout: DrainTimeout,
+    rescuer: Rescuer,
 ) -> Outcome {
+    let rescue = Rescue::new(rescuer, vfs);
     let mut outcome = Outcome::Stored;
     let session = if let Cause::Signal(name) = cause {
         log::info!("{name}: unmounting {point}");
@@ -80,7 +85,7 @@ pub(super) async fn end(
                 // Two signals in a row must not leave a dead mount behind. What takes longer than a moment
                 // has left the path already.
                 let _ = tokio::time::timeout(SETTLE, unmounting).await;
-                return give_up(vfs, name);
+                return rescue.give_up(name, signals).await;
             }
         };
         match result {
@@ -111,14 +116,15 @@ pub(super) async fn end(
     };
     let limit = drain_timeout.limit(std::io::stderr().is_terminal());
     let ended = tokio::select! {
-        unstored = finish(&session, vfs) => Ok(unstored),
+        unstored = finish(&session, vfs, &rescue) => Ok(unstored),
         name = signals.next() => Err(name.to_owned()),
         after = over(limit) => Err(format!("drain_timeout of {after:?} is over")),
     };
     let unstored = match ended {
         Ok(unstored) => unstored,
-        Err(why) => return give_up(vfs, &why),
+        Err(why) => return rescue.give_up(&why, signals).await,
     };
+    rescue.is_needless().await;
     log::info!("{}", summary(&vfs.stats()));
     if unstored.is_empty() {
         log::info!("everything is stored");
@@ -130,12 +136,12 @@ pub(super) async fn end(
 }
 
 /// Stores all that is written; what could not be stored comes back.
-async fn finish(session: &Session, vfs: &Vfs) -> Vec<Unstored> {
+async fn finish(session: &Session, vfs: &Vfs, rescue: &Rescue) -> Vec<Unstored> {
     let settled = tokio::time::timeout(SETTLE, session.finished())
         .await
         .is_ok();
     if !settled {
-        store(vfs, Until::Once).await;
+        store(vfs, Until::Once, rescue).await;
         if tokio::time::timeout(GRACE, session.finished())
             .await
             .is_err()
@@ -146,11 +152,11 @@ async fn finish(session: &Session, vfs: &Vfs) -> Vec<Unstored> {
         }
     }
     session.close_gate().await;
-    store(vfs, Until::NothingIsLeft).await
+    store(vfs, Until::NothingIsLeft, rescue).await
 }
 
 /// Goes on until it is done, and says how far it is.
-async fn store(vfs: &Vfs, until: Until) -> Vec<Unstored> {
+async fn store(vfs: &Vfs, until: Until, rescue: &Rescue) -> Vec<Unstored> {
     let mut work = std::pin::pin!(vfs.store_all_pending(until));
     let mut progress = Progress::new(std::io::stderr().is_terminal());
     let began = Instant::now();
@@ -162,6 +168,7 @@ async fn store(vfs: &Vfs, until: Until) -> Vec<Unstored> {
         if let Some(line) = progress.line(began.elapsed(), &pending) {
             log::info!("{line}");
         }
+        rescue.look(pending.last.is_some());
     }
 }
 
@@ -174,17 +181,6 @@ async fn over(limit: Option<Duration>) -> Duration {
         }
         None => std::future::pending().await,
     }
-}
-
-fn give_up(vfs: &Vfs, why: &str) -> Outcome {
-    let unstored = vfs.unstored();
-    if unstored.is_empty() {
-        log::warn!("{why}: ended at once, nothing was left to store");
-        return Outcome::Stored;
-    }
-    log::error!("{why}: gave up");
-    list(&unstored);
-    Outcome::NotStored
 }
 
 fn list(unstored: &[Unstored]) {

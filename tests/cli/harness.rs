@@ -133,7 +133,8 @@ pub(crate) fn b2fuse() -> Command {
     }
     command
         .env("HOME", "/nonexistent")
-        // No test waits for an hour.
+        // Nothing of a test stays on the machine, and no test waits for an hour.
+        .env("B2FUSE_RESCUE", "off")
         .env("B2FUSE_DRAIN_TIMEOUT", "50s")
         .env_remove("XDG_CONFIG_HOME")
         .current_dir("/")

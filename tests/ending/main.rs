@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "shared with tests/cli")]
 mod harness;
 mod outage;
+mod rescue;
 
 use std::fs;
 use std::io::Write;

@@ -113,7 +113,8 @@ impl Mount {
             .env("B2_APPLICATION_KEY_ID", &self.settings.key_id)
             .env("B2_APPLICATION_KEY", &self.settings.key)
             .env("HOME", folder)
-            // No end waits longer than its watchdog.
+            // Nothing of a test stays on the machine, and no end waits longer than its watchdog.
+            .env("B2FUSE_RESCUE", "off")
             .env("B2FUSE_DRAIN_TIMEOUT", "60s")
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("B2_ENDPOINT")

@@ -113,6 +113,7 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             "memory" | "part_size" | "large_file" => "64MiB",
             "endpoint" => "https://api.example.com",
             "delete" => "purge",
+            "rescue" => "/rescue",
             "permissions" => "ignore",
             "metadata_ttl" | "timeout" | "write_back" | "drain_timeout" => "5s",
             "umask" => "027",

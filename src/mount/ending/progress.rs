@@ -87,16 +87,12 @@ fn trouble(pending: &Pending) -> String {
     let Some(last) = &pending.last else {
         return String::new();
     };
-    let mut text = format!("; last error: {}", last.text);
-    if pending.hopeless > 0 {
-        let which = if pending.hopeless == pending.files {
-            "this does".to_owned()
-        } else {
-            format!("{} of them do", pending.hopeless)
-        };
-        text.push_str(&format!("; {which} not pass by waiting alone"));
-    }
-    text
+    let hopeless = match pending.hopeless {
+        0 => String::new(),
+        all if all == pending.files => "; this does not pass by waiting alone".to_owned(),
+        some => format!("; {some} of them do not pass by waiting alone"),
+    };
+    format!("; last error: {}{hopeless}", last.text)
 }
 
 fn togo(pending: &Pending) -> String {
