@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::b2::{FileId, Sha1};
 use crate::io::Version;
-use crate::io::commit::stream::Streaming;
+use crate::io::parts::Streaming;
 use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::content::{Content, State};
 use crate::io::write::extents::Piece;
