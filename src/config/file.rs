@@ -229,7 +229,7 @@ mod tests {
                 "c.yaml:2: unknown key `bukcet`: write one of accountId, applicationKey, bucketId, \
                  bucketName, prefix, endpoint, enable_hashfiles, list_hashfiles, metadata_ttl, delete, \
                  read_only, uid, gid, umask, permissions, allow_other, memory, uploads, downloads, large_file, \
-                 part_size, verify_reads, timeout, write_back",
+                 part_size, verify_reads, timeout, write_back, drain_timeout, rescue",
             ),
             (
                 "bucket: b\n",
