@@ -13,6 +13,8 @@ mod attr;
 mod dispatch;
 mod errno;
 mod init;
+mod interrupt;
+mod slot;
 
 use std::ffi::OsStr;
 use std::io;
@@ -33,15 +35,11 @@ pub use adapter::Adapter;
 pub use dispatch::{Dispatch, Gate};
 
 use self::answer::{
-    attributes, content, created, done, entered, fh, ino, listed, new_node, opened, target,
+    attributes, content, created, done, entered, fh, ino, keeps_no_privileges, listed, new_node,
+    opened, target,
 };
+use self::slot::Slot;
 use crate::vfs::SetAttr;
-
-/// Whether a change of content takes set-user-id bits away. The kernel says so of writes only, as far as
-/// fuser 0.18 tells; root is whoever may keep them.
-fn keeps_no_privileges(request: &Request) -> bool {
-    request.uid() != 0
-}
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -49,9 +47,9 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, by: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
-        self.serve("lookup", reply, entered, async move {
+        self.serve(by.pid(), "lookup", reply, entered, async move {
             vfs.lookup(ino(parent), &name).await
         });
     }
@@ -61,16 +59,16 @@ impl Filesystem for Adapter {
             .now("forget", || self.vfs.forget(ino(node), nlookup));
     }
 
-    fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, by: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let vfs = self.vfs.clone();
-        self.serve("getattr", reply, attributes, async move {
+        self.serve(by.pid(), "getattr", reply, attributes, async move {
             vfs.getattr(ino(node)).await
         });
     }
 
     fn setattr(
         &self,
-        request: &Request,
+        by: &Request,
         node: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -87,7 +85,7 @@ impl Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let vfs = self.vfs.clone();
-        let drop = size.is_some() && keeps_no_privileges(request);
+        let drop = size.is_some() && keeps_no_privileges(by);
         let set = SetAttr {
             mode: mode.map(|mode| mode & 0o7777),
             uid,
@@ -96,7 +94,7 @@ impl Filesystem for Adapter {
             atime: atime.map(attr::time),
             mtime: mtime.map(attr::time),
         };
-        self.serve("setattr", reply, attributes, async move {
+        self.serve(by.pid(), "setattr", reply, attributes, async move {
             if drop {
                 vfs.drop_privileges(ino(node));
             }
@@ -104,16 +102,16 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
+    fn readlink(&self, by: &Request, node: INodeNo, reply: ReplyData) {
         let vfs = self.vfs.clone();
-        self.serve("readlink", reply, target, async move {
+        self.serve(by.pid(), "readlink", reply, target, async move {
             vfs.readlink(ino(node)).await
         });
     }
 
     fn mknod(
         &self,
-        request: &Request,
+        by: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -122,15 +120,15 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
-        let new = new_node(request, mode, rdev);
-        self.serve("mknod", reply, entered, async move {
+        let new = new_node(by, mode, rdev);
+        self.serve(by.pid(), "mknod", reply, entered, async move {
             vfs.mknod(ino(parent), &name, new).await
         });
     }
 
     fn mkdir(
         &self,
-        request: &Request,
+        by: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -138,37 +136,37 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
-        let new = new_node(request, attr::as_directory(mode), 0);
-        self.serve("mkdir", reply, entered, async move {
+        let new = new_node(by, attr::as_directory(mode), 0);
+        self.serve(by.pid(), "mkdir", reply, entered, async move {
             vfs.mkdir(ino(parent), &name, new).await
         });
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, by: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
-        self.serve("unlink", reply, done, async move {
+        self.serve(by.pid(), "unlink", reply, done, async move {
             vfs.unlink(ino(parent), &name).await
         });
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, by: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
-        self.serve("rmdir", reply, done, async move {
+        self.serve(by.pid(), "rmdir", reply, done, async move {
             vfs.rmdir(ino(parent), &name).await
         });
     }
 
     fn symlink(
         &self,
-        request: &Request,
+        by: &Request,
         parent: INodeNo,
         name: &OsStr,
         target: &Path,
         reply: ReplyEntry,
     ) {
         let (vfs, name, target) = (self.vfs.clone(), name.to_owned(), target.to_owned());
-        let new = new_node(request, attr::as_symlink(0o777), 0);
-        self.serve("symlink", reply, entered, async move {
+        let new = new_node(by, attr::as_symlink(0o777), 0);
+        self.serve(by.pid(), "symlink", reply, entered, async move {
             let target = target.as_os_str().as_bytes();
             vfs.symlink(ino(parent), &name, target, new).await
         });
@@ -176,7 +174,7 @@ impl Filesystem for Adapter {
 
     fn rename(
         &self,
-        _: &Request,
+        by: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -185,7 +183,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let (vfs, name, new_name) = (self.vfs.clone(), name.to_owned(), new_name.to_owned());
-        self.serve("rename", reply, done, async move {
+        self.serve(by.pid(), "rename", reply, done, async move {
             let (from, to) = (ino(parent), ino(new_parent));
             vfs.rename(from, &name, to, &new_name, flags.bits()).await
         });
@@ -196,10 +194,10 @@ impl Filesystem for Adapter {
         reply.error(Errno::EPERM);
     }
 
-    fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, by: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
-        let drop = flags.0 & libc::O_TRUNC != 0 && keeps_no_privileges(request);
-        self.serve("open", reply, opened, async move {
+        let drop = flags.0 & libc::O_TRUNC != 0 && keeps_no_privileges(by);
+        self.serve(by.pid(), "open", reply, opened, async move {
             let opened = vfs.open(ino(node), flags.0).await?;
             if drop {
                 vfs.drop_privileges(ino(node));
@@ -210,7 +208,7 @@ impl Filesystem for Adapter {
 
     fn create(
         &self,
-        request: &Request,
+        by: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -219,15 +217,15 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
-        let new = new_node(request, attr::as_file(mode), 0);
-        self.serve("create", reply, created, async move {
+        let new = new_node(by, attr::as_file(mode), 0);
+        self.serve(by.pid(), "create", reply, created, async move {
             vfs.create(ino(parent), &name, new, flags).await
         });
     }
 
     fn read(
         &self,
-        _: &Request,
+        by: &Request,
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -237,14 +235,14 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let vfs = self.vfs.clone();
-        self.serve("read", reply, content, async move {
+        self.serve_reader(by.pid(), reply, content, async move {
             vfs.read(fh(handle), offset, size).await
         });
     }
 
     fn write(
         &self,
-        _: &Request,
+        by: &Request,
         node: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -257,10 +255,13 @@ impl Filesystem for Adapter {
         // The one copy of a write: the session's buffer is reused for the next request.
         let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
         let drop = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        // The kernel writes its pages for itself: nobody would write them again.
+        let cached = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let caller = if cached { 0 } else { by.pid() };
         // Of the request, not of the handle: fcntl(2) changes it, and pages that were written to in memory
         // come by any handle of the file.
-        let append = open.0 & libc::O_APPEND != 0 && !flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        self.serve("write", reply, ReplyWrite::written, async move {
+        let append = open.0 & libc::O_APPEND != 0 && !cached;
+        self.serve(caller, "write", reply, ReplyWrite::written, async move {
             if drop {
                 vfs.drop_privileges(ino(node));
             }
@@ -272,14 +273,11 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, by: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         let vfs = self.vfs.clone();
-        self.serve(
-            "flush",
-            reply,
-            done,
-            async move { vfs.flush(fh(handle)).await },
-        );
+        self.serve(by.pid(), "flush", reply, done, async move {
+            vfs.flush(fh(handle)).await
+        });
     }
 
     fn release(
@@ -297,46 +295,46 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, data: bool, reply: ReplyEmpty) {
+    fn fsync(&self, by: &Request, _: INodeNo, handle: FileHandle, data: bool, reply: ReplyEmpty) {
         let vfs = self.vfs.clone();
-        self.serve("fsync", reply, done, async move {
+        self.serve(by.pid(), "fsync", reply, done, async move {
             vfs.fsync(fh(handle), data).await
         });
     }
 
-    fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, by: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
-        self.serve("opendir", reply, listed, async move {
+        self.serve(by.pid(), "opendir", reply, listed, async move {
             vfs.opendir(ino(node)).await
         });
     }
 
     fn readdir(
         &self,
-        _: &Request,
+        by: &Request,
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        let vfs = self.vfs.clone();
-        self.dispatch
-            .run("readdir", answer::names(vfs, fh(handle), offset, reply));
+        let (vfs, reply) = (self.vfs.clone(), Slot::new(reply));
+        let caller = reply.caller(by.pid());
+        let names = answer::names(vfs, fh(handle), offset, reply);
+        self.dispatch.run("readdir", caller, names);
     }
 
     fn readdirplus(
         &self,
-        _: &Request,
+        by: &Request,
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        let vfs = self.vfs.clone();
-        self.dispatch.run(
-            "readdirplus",
-            answer::names_with_attributes(vfs, fh(handle), offset, reply),
-        );
+        let (vfs, reply) = (self.vfs.clone(), Slot::new(reply));
+        let caller = reply.caller(by.pid());
+        let names = answer::names_with_attributes(vfs, fh(handle), offset, reply);
+        self.dispatch.run("readdirplus", caller, names);
     }
 
     fn releasedir(
@@ -352,9 +350,9 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsyncdir(&self, by: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
         let vfs = self.vfs.clone();
-        self.serve("fsyncdir", reply, done, async move {
+        self.serve(by.pid(), "fsyncdir", reply, done, async move {
             vfs.fsyncdir(fh(handle)).await
         });
     }
@@ -370,7 +368,7 @@ impl Filesystem for Adapter {
     /// what is dirty in its pages of the range, and forgets those that became zeros afterwards.
     fn fallocate(
         &self,
-        request: &Request,
+        by: &Request,
         node: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -379,8 +377,8 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let vfs = self.vfs.clone();
-        let drop = keeps_no_privileges(request);
-        self.serve("fallocate", reply, done, async move {
+        let drop = keeps_no_privileges(by);
+        self.serve(by.pid(), "fallocate", reply, done, async move {
             if drop {
                 vfs.drop_privileges(ino(node));
             }
@@ -393,7 +391,7 @@ impl Filesystem for Adapter {
     /// that try one first go on with this.
     fn copy_file_range(
         &self,
-        request: &Request,
+        by: &Request,
         _: INodeNo,
         from: FileHandle,
         from_offset: u64,
@@ -405,37 +403,43 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let (vfs, from, to) = (self.vfs.clone(), fh(from), fh(to));
-        let drop = keeps_no_privileges(request);
-        self.serve("copy_file_range", reply, ReplyWrite::written, async move {
-            if drop {
-                vfs.drop_privileges(ino(target));
-            }
-            vfs.copy_file_range(from, from_offset, to, to_offset, len)
-                .await
-        });
+        let drop = keeps_no_privileges(by);
+        self.serve(
+            by.pid(),
+            "copy_file_range",
+            reply,
+            ReplyWrite::written,
+            async move {
+                if drop {
+                    vfs.drop_privileges(ino(target));
+                }
+                vfs.copy_file_range(from, from_offset, to, to_offset, len)
+                    .await
+            },
+        );
     }
 
     /// The kernel asks for `security.capability` of what is written, too: once a file, where it has left the
     /// clearing of set-user-id bits to b2fuse (`init`), else before each write.
-    fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, by: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
         let answer = answer::attribute(size, vfs.xattr_slack(&name));
-        self.serve("getxattr", reply, answer, async move {
+        self.serve(by.pid(), "getxattr", reply, answer, async move {
             vfs.getxattr(ino(node), &name).await
         });
     }
 
-    fn listxattr(&self, _: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, by: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
         let vfs = self.vfs.clone();
         let answer = answer::attribute(size, 0);
-        self.serve("listxattr", reply, answer, async move {
+        self.serve(by.pid(), "listxattr", reply, answer, async move {
             vfs.listxattr(ino(node)).await
         });
     }
 
     fn setxattr(
         &self,
-        _: &Request,
+        by: &Request,
         node: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -444,14 +448,14 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let (vfs, name, value) = (self.vfs.clone(), name.to_owned(), value.to_owned());
-        self.serve("setxattr", reply, done, async move {
+        self.serve(by.pid(), "setxattr", reply, done, async move {
             vfs.setxattr(ino(node), &name, &value, flags).await
         });
     }
 
-    fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, by: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
-        self.serve("removexattr", reply, done, async move {
+        self.serve(by.pid(), "removexattr", reply, done, async move {
             vfs.removexattr(ino(node), &name).await
         });
     }

@@ -11,6 +11,7 @@ use fuser::{
     ReplyXattr, Request,
 };
 
+use super::slot::Slot;
 use super::{attr, errno};
 use crate::vfs::{self, Entry, Fh, Ino, NewNode, Opened, StatFs, Vfs};
 
@@ -34,12 +35,59 @@ macro_rules! refuse {
 
 refuse!(ReplyAttr ReplyCreate ReplyData ReplyDirectory ReplyDirectoryPlus ReplyEmpty ReplyEntry ReplyOpen ReplyWrite ReplyXattr);
 
+/// What an operation gives. When its caller was told that it is interrupted, nobody will forget or close that.
+pub(super) trait Granted: Send + 'static {
+    fn give_back(self, vfs: &Vfs);
+}
+
+macro_rules! nothing_to_give_back {
+    ($($result:ty)*) => {$(
+        impl Granted for $result {
+            fn give_back(self, _: &Vfs) {}
+        }
+    )*};
+}
+
+nothing_to_give_back!(() u32 Bytes Vec<Bytes> Vec<u8> (vfs::Attr, Duration));
+
+impl Granted for Entry {
+    fn give_back(self, vfs: &Vfs) {
+        vfs.forget(self.attr.ino, 1);
+    }
+}
+
+impl Granted for Opened {
+    fn give_back(self, vfs: &Vfs) {
+        vfs.release(self.fh);
+    }
+}
+
+impl Granted for (Entry, Opened) {
+    fn give_back(self, vfs: &Vfs) {
+        self.1.give_back(vfs);
+        self.0.give_back(vfs);
+    }
+}
+
+/// A directory that was opened.
+impl Granted for Fh {
+    fn give_back(self, vfs: &Vfs) {
+        vfs.releasedir(self);
+    }
+}
+
 pub(super) fn ino(ino: INodeNo) -> Ino {
     Ino(ino.0)
 }
 
 pub(super) fn fh(fh: FileHandle) -> Fh {
     Fh(fh.0)
+}
+
+/// Whether a change of content takes set-user-id bits away. The kernel says so of writes only, as far as
+/// fuser 0.18 tells; root is whoever may keep them.
+pub(super) fn keeps_no_privileges(by: &Request) -> bool {
+    by.uid() != 0
 }
 
 pub(super) fn new_node(request: &Request, mode: u32, rdev: u32) -> NewNode {
@@ -152,20 +200,22 @@ pub(super) fn attribute(
 }
 
 /// readdir: as many names as fit.
-pub(super) async fn names(vfs: Vfs, fh: Fh, offset: u64, mut reply: ReplyDirectory) {
-    let mut result = Ok(Some(offset));
-    while let Ok(Some(offset)) = result {
-        result = vfs.readdir_fill(fh, offset).await.and_then(|()| {
+pub(super) async fn names(vfs: Vfs, fh: Fh, offset: u64, slot: Slot<ReplyDirectory>) {
+    fill(
+        &vfs,
+        "readdir",
+        fh,
+        offset,
+        &slot,
+        ReplyDirectory::ok,
+        |reply, offset| {
             vfs.readdir_emit(fh, offset, false, &mut |entry, _| {
                 let (node, kind) = (INodeNo(entry.ino.0), attr::kind(entry.kind));
                 full(reply.add(node, entry.next, kind, &*entry.name))
             })
-        });
-    }
-    match result {
-        Ok(_) => reply.ok(),
-        Err(error) => reply.error(errno::report("readdir", &error)),
-    }
+        },
+    )
+    .await;
 }
 
 /// readdirplus: the same with what lookup would say of each.
@@ -173,11 +223,17 @@ pub(super) async fn names_with_attributes(
     vfs: Vfs,
     fh: Fh,
     offset: u64,
-    mut reply: ReplyDirectoryPlus,
+    slot: Slot<ReplyDirectoryPlus>,
 ) {
-    let mut result = Ok(Some(offset));
-    while let Ok(Some(offset)) = result {
-        result = vfs.readdir_fill(fh, offset).await.and_then(|()| {
+    let answer = ReplyDirectoryPlus::ok;
+    fill(
+        &vfs,
+        "readdirplus",
+        fh,
+        offset,
+        &slot,
+        answer,
+        |reply, offset| {
             vfs.readdir_emit(fh, offset, true, &mut |entry, known| {
                 // Node 0 is a name without attributes: the kernel takes no reference.
                 let (node, ttl, attr) = match &known {
@@ -187,11 +243,31 @@ pub(super) async fn names_with_attributes(
                 let (node, name) = (INodeNo(node), &*entry.name);
                 full(reply.add(node, entry.next, name, &ttl, &attr, GENERATION))
             })
-        });
-    }
-    match result {
-        Ok(_) => reply.ok(),
-        Err(error) => reply.error(errno::report("readdirplus", &error)),
+        },
+    )
+    .await;
+}
+
+/// Waits for names and emits them, until there are some or the end is reached. While it emits it holds the
+/// reply: what was put into it is the kernel's.
+async fn fill<R: Refuse>(
+    vfs: &Vfs,
+    op: &'static str,
+    fh: Fh,
+    mut offset: u64,
+    slot: &Slot<R>,
+    answer: impl FnOnce(R),
+    emit: impl Fn(&mut R, u64) -> Result<Option<u64>, vfs::Error>,
+) {
+    loop {
+        let filled = vfs.readdir_fill(fh, offset).await;
+        let Some(mut reply) = slot.take() else { return };
+        match filled.and_then(|()| emit(&mut reply, offset)) {
+            Ok(None) => return answer(reply),
+            Ok(Some(next)) => offset = next,
+            Err(error) => return reply.refuse(errno::report(op, &error)),
+        }
+        slot.put(reply);
     }
 }
 

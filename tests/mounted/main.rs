@@ -23,6 +23,7 @@ mod foreign_bucket;
 mod hashfiles;
 mod holes;
 mod inodes;
+mod interrupts;
 mod kills;
 mod large;
 mod later;
