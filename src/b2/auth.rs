@@ -21,6 +21,7 @@ use super::call::Call;
 use super::calls::Tries;
 use super::counters::Counting;
 use super::http::{Http, secret_header};
+use super::redact::clean;
 use super::retry::FailedTry;
 use super::wire::{AllowedBucket, Authorized, Bucket, Buckets};
 use super::{Account, Client, Error, ErrorKind, Options};
@@ -94,6 +95,10 @@ pub(super) async fn authorize(
         tries.log(began, &outcome);
         match outcome {
             Ok(session) => return Ok(session),
+            // Whoever mounts learns of a mistake at once; later it may be a fault that passes.
+            Err(failure) if generation == 1 && failure.hopeless().is_some() => {
+                return Err(tries.error(&failure));
+            }
             Err(failure) => tries.again(counting, &failure).await?,
         };
     }
@@ -244,9 +249,9 @@ fn choose(options: &Options, allowed: Allowed) -> Result<Choice, Error> {
         return Ok(Choice::Ask);
     };
     let names = || {
-        let names: Vec<&str> = allowed
+        let names: Vec<String> = allowed
             .iter()
-            .map(|bucket| named(bucket).unwrap_or("(deleted)"))
+            .map(|bucket| clean(named(bucket).unwrap_or("(deleted)")))
             .collect();
         names.join(", ")
     };
@@ -286,7 +291,7 @@ fn named(bucket: &AllowedBucket) -> Option<&str> {
 /// Picks the wanted one among the listed buckets.
 fn find(options: &Options, listed: &[Bucket]) -> Result<(String, String), Error> {
     if wanted(options).is_none() {
-        let names: Vec<&str> = listed.iter().map(|b| b.bucket_name.as_str()).collect();
+        let names: Vec<String> = listed.iter().map(|b| clean(&b.bucket_name)).collect();
         return Err(no_bucket(
             options,
             format!(

@@ -23,6 +23,7 @@ use super::call::{Call, Places};
 use super::counters::Counting;
 use super::error::said;
 use super::retry::{Decision, FailedTry, Ladder};
+use super::trouble::Watched;
 use super::{Client, Error, ErrorKind, FileVersion, Lost};
 
 /// Bytes that B2 copies in a second at least, or the copy counts as lost. Where it was ever measured it
@@ -41,6 +42,8 @@ pub(super) struct Tries {
     attempts: u32,
     /// One of the tries may have worked without our being told.
     lost: bool,
+    /// This call among those of the client that may be failing, once it has begun.
+    watched: Option<Watched>,
     /// Which account token the last try carried; see `auth`.
     pub(super) generation: u64,
 }
@@ -55,6 +58,7 @@ impl Tries {
             ladder: Ladder::new(call.facts().route, limit),
             attempts: 0,
             lost: false,
+            watched: None,
             generation: 0,
         }
     }
@@ -77,6 +81,11 @@ impl Tries {
         self.ladder.remaining(self.start.elapsed())
     }
 
+    /// A try of an upload has sent for so long.
+    pub(super) fn sent_for(&mut self, time: Duration) {
+        self.ladder.sent_for(time);
+    }
+
     /// Bytes moved at that moment.
     pub(super) fn progress_at(&mut self, moment: Instant) {
         self.ladder
@@ -92,6 +101,7 @@ impl Tries {
     pub(super) fn begin(&mut self, counting: &Counting) {
         self.attempts += 1;
         counting.call(self.call);
+        self.watched.get_or_insert_with(|| counting.troubled.call());
     }
 
     /// Whether this is not the first try.
@@ -113,19 +123,18 @@ impl Tries {
             return Err(self.error(failure));
         };
         counting.retry();
-        // The first retry is B2's normal operation (API §12); after the second it has been said.
-        let level = if self.attempts == 2 {
-            log::Level::Warn
-        } else {
-            log::Level::Debug
+        let what = || {
+            format!(
+                "{} of {:?}: {}",
+                self.call.name(),
+                self.subject,
+                said(failure)
+            )
         };
-        log::log!(
-            level,
-            "{} of {:?}: {}; trying again in {wait:.1?}",
-            self.call.name(),
-            self.subject,
-            said(failure)
-        );
+        log::debug!("{}; trying again in {wait:.1?}", what());
+        if let Some(watched) = &self.watched {
+            watched.failed(wait, what);
+        }
         if !wait.is_zero() {
             sleep(wait).await;
         }
@@ -163,7 +172,11 @@ impl Tries {
         })
     }
 
+    /// To be called as a try has ended.
     pub(super) fn log<T>(&self, began: Instant, outcome: &Result<T, FailedTry>) {
+        if let (Some(watched), Ok(_)) = (&self.watched, outcome) {
+            watched.succeeded();
+        }
         if log::log_enabled!(log::Level::Debug) {
             let result = outcome.as_ref().map_or_else(said, |_| "ok".to_owned());
             log::debug!(

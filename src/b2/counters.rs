@@ -3,11 +3,13 @@
 //! Counting is one relaxed addition; [`Counters`] is a snapshot of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
 use super::call::{Call, Class, Facts};
+use super::trouble::Troubled;
 
 /// The running counts.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(super) struct Counting {
     received: AtomicU64,
     retries: AtomicU64,
     reauthorizations: AtomicU64,
+    /// Which calls fail now.
+    pub(super) troubled: Arc<Troubled>,
 }
 
 impl Counting {

@@ -89,7 +89,7 @@ impl Error {
             _ => (0, String::new()),
         };
         let mut detail = said(failure);
-        if let Some(remedy) = remedy(kind, call) {
+        if let Some(remedy) = failure.hopeless().or(remedy(kind, call)) {
             detail.push_str("; ");
             detail.push_str(remedy);
         }

@@ -16,6 +16,7 @@ use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, RequestBuilder, Response, Url, redirect, retry};
 use tokio::time::timeout;
 
+use super::redact::clean;
 use super::retry::{FailedTry, Refusal};
 use super::wire::ErrorBody;
 
@@ -148,8 +149,8 @@ impl Http {
             .await
             .unwrap_or_default();
         if let Ok(body) = serde_json::from_slice::<ErrorBody>(&body) {
-            refusal.code = body.code.unwrap_or_default();
-            refusal.message = body.message.unwrap_or_default();
+            refusal.code = clean(&body.code.unwrap_or_default());
+            refusal.message = clean(&body.message.unwrap_or_default());
         }
         Err(FailedTry::Refused(refusal))
     }
@@ -161,6 +162,8 @@ impl Http {
     ) -> Result<T, FailedTry> {
         let body = self.body(response, MAX_JSON).await?;
         serde_json::from_slice(&body).map_err(|error| {
+            // The text may quote the answer.
+            let error = clean(&error.to_string());
             FailedTry::Garbled(format!("the answer is not as documented: {error}"))
         })
     }
@@ -314,7 +317,7 @@ fn chain(error: &reqwest::Error) -> String {
         let _ = write!(text, ": {error}");
         cause = error.source();
     }
-    text
+    clean(&text)
 }
 
 #[cfg(test)]

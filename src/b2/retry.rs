@@ -1,9 +1,9 @@
 //! The retry rules (API §12) as a state machine without clock or socket.
 //!
 //! A [`Ladder`] belongs to one call. It is told each failure and the time, and answers whether to
-//! try again, after what wait, and what to renew before. It bounds a call in attempts and in time
-//! since its last progress, whatever the server answers; a `Retry-After` is honoured up to
-//! [`MAX_RETRY_AFTER`] and only where the call's time allows it.
+//! try again, after what wait, and what to renew before. Time since the last progress decides when
+//! a call ends, whatever the server answers; tries only guard. A `Retry-After` up to the call's
+//! limit is honoured, for which a call may last up to twice its limit.
 //!
 //! Callers: `calls` drives it with the real clock.
 
@@ -75,6 +75,32 @@ impl FailedTry {
         }
     }
 
+    /// What to do about a failure that is a mistake of the configuration rather than a fault, as far
+    /// as it looks so: a host that does not exist, a certificate that is not trusted.
+    pub(super) fn hopeless(&self) -> Option<&'static str> {
+        let Self::Network {
+            sent: false,
+            detail,
+        } = self
+        else {
+            return None;
+        };
+        let detail = detail.to_ascii_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
+        // The libraries tell these by their texts only (glibc, musl, rustls).
+        if says(&["certificate"]) {
+            Some("check the endpoint, the clock, and the certificates of this machine")
+        } else if says(&[
+            "name or service not known",
+            "name does not resolve",
+            "no address associated with",
+        ]) {
+            Some("check the endpoint's name, and that this machine is online")
+        } else {
+            None
+        }
+    }
+
     /// This failure, where it is known that not all of the request has left.
     pub(super) fn unsent(self) -> Self {
         match self {
@@ -122,12 +148,10 @@ pub(super) enum Decision {
     },
 }
 
-/// The longest `Retry-After` that is believed; a server once asked for hours (API §12).
-pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
-/// Tries of a call, and of a download since its last byte. With the waits below they outlast the
-/// default time limit, so that time decides and this only guards.
-const MAX_TRIES: u32 = 10;
-/// "Try five upload URLs, then tell the user" (API §12).
+/// Tries of a call, and of a download since its last byte: with the waits below time decides, and
+/// this only guards.
+const MAX_TRIES: u32 = 1000;
+/// "Try five upload URLs, then tell the user" (API §12): where it is no matter of time.
 const MAX_UPLOAD_URLS: u32 = 5;
 /// Times that one upload is sent again because B2 computed another SHA-1.
 const MAX_CHECKSUM_RETRIES: u32 = 2;
@@ -137,6 +161,11 @@ const MAX_RENEWALS: u32 = 2;
 /// First wait after 429 and 5xx, doubling up to the second (API §12).
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
+/// The longest wait after a lost connection: the network may be back at any moment.
+const LONGEST_BREAK: Duration = Duration::from_secs(10);
+/// A `Retry-After` is exceeded by up to this part of it, so that many who were told the same do
+/// not come back at once.
+const SPREAD: f64 = 0.1;
 
 /// Where one call stands.
 #[derive(Debug, Clone)]
@@ -144,6 +173,8 @@ pub(super) struct Ladder {
     route: Route,
     limit: Duration,
     progress: Duration,
+    /// Time that the server has asked for beyond the limit; at most another limit.
+    granted: Duration,
     tries: u32,
     urls: u32,
     checksums: u32,
@@ -158,6 +189,7 @@ impl Ladder {
             route,
             limit,
             progress: Duration::ZERO,
+            granted: Duration::ZERO,
             tries: 0,
             urls: 0,
             checksums: 0,
@@ -166,16 +198,18 @@ impl Ladder {
         }
     }
 
-    /// Bytes moved at `now` (time since the call's start). A download starts to count anew, an
-    /// upload has to send everything again and only gains time.
+    /// Bytes of a download came at `now` (time since the call's start): it starts to count anew.
     pub(super) fn progress(&mut self, now: Duration) {
-        self.progress = self.progress.max(now);
-        if self.route == Route::Download {
-            *self = Self {
-                progress: self.progress,
-                ..Self::new(self.route, self.limit)
-            };
-        }
+        *self = Self {
+            progress: self.progress.max(now),
+            ..Self::new(self.route, self.limit)
+        };
+    }
+
+    /// A try has sent for so long. That time does not count; but a failed upload has to send
+    /// everything again, so that what it has sent does not give it its time back.
+    pub(super) fn sent_for(&mut self, time: Duration) {
+        self.progress += time;
     }
 
     /// Nobody asked for anything before `now`: that time does not count.
@@ -190,7 +224,7 @@ impl Ladder {
 
     /// Time that is left at `now`.
     pub(super) fn remaining(&self, now: Duration) -> Duration {
-        self.limit.saturating_sub(now.saturating_sub(self.progress))
+        (self.limit + self.granted).saturating_sub(now.saturating_sub(self.progress))
     }
 
     /// The verdict on a failure at `now`; `random` in 0..1 spreads the waits of many callers.
@@ -204,72 +238,110 @@ impl Ladder {
         let Some(wait) = self.wait(failure, renew) else {
             return Decision::GiveUp;
         };
+        let random = random.clamp(0.0, 1.0);
+        let left = self.remaining(now);
         let wait = match wait {
-            Wait::Exactly(wait) => wait,
-            Wait::About(wait) => wait.mul_f64(0.75 + 0.5 * random.clamp(0.0, 1.0)),
+            Wait::None => Duration::ZERO,
+            Wait::About(wait) => {
+                let wait = wait.mul_f64(0.75 + 0.5 * random);
+                // The last try comes shortly before the end.
+                if wait >= left {
+                    left.mul_f64(0.8)
+                } else {
+                    wait
+                }
+            }
+            Wait::Asked(asked) => {
+                let wait = asked.mul_f64(1.0 + SPREAD * random);
+                self.grant(wait, left);
+                wait
+            }
         };
-        if wait >= self.remaining(now) {
+        let left = self.remaining(now);
+        if wait >= left || left < self.shortest() {
             return Decision::GiveUp;
         }
         Decision::Retry { wait, renew }
+    }
+
+    /// Time for a wait that the server asks for, and a try after it.
+    fn grant(&mut self, wait: Duration, left: Duration) {
+        let more = (wait + self.limit / 10).saturating_sub(left);
+        if self.granted + more <= self.limit {
+            self.granted += more;
+        }
+    }
+
+    /// With less time than this no try is begun.
+    fn shortest(&self) -> Duration {
+        FIRST_WAIT.min(self.limit / 60)
     }
 
     fn wait(&mut self, failure: &FailedTry, renew: bool) -> Option<Wait> {
         if renew {
             self.renewals += 1;
             return match self.renewals {
-                1 => Some(Wait::Exactly(Duration::ZERO)),
+                1 => Some(Wait::None),
                 n if n <= MAX_RENEWALS => Some(self.backoff(1.0)),
                 _ => None,
             };
         }
+        let upload = self.route == Route::Upload;
         let refusal = match failure {
-            FailedTry::Network { .. } | FailedTry::Garbled(_) => {
-                return if self.route == Route::Upload {
-                    self.next_url()
-                } else {
-                    // A lost connection is no sign of an overloaded server.
-                    Some(self.backoff(0.125))
-                };
-            }
+            FailedTry::Network { .. } if upload => return Some(self.next_url()),
+            FailedTry::Garbled(_) if upload => return self.one_of_five(),
+            // A lost connection is no sign of an overloaded server.
+            FailedTry::Network { .. } | FailedTry::Garbled(_) => return Some(self.broken()),
             FailedTry::Mismatch(_) | FailedTry::Nonsense(_) => return None,
             FailedTry::Refused(refusal) => refusal,
         };
         match refusal.status {
-            401 if self.route == Route::Upload && token_is_dead(failure) => self.next_url(),
-            400 if self.route == Route::Upload && refusal.code == "auth_token_limit" => {
-                self.next_url()
-            }
-            400 if self.route == Route::Upload && refusal.is_checksum() => {
+            401 if upload && token_is_dead(failure) => self.one_of_five(),
+            400 if upload && refusal.code == "auth_token_limit" => self.one_of_five(),
+            400 if upload && refusal.is_checksum() => {
                 self.checksums += 1;
                 (self.checksums <= MAX_CHECKSUM_RETRIES)
-                    .then(|| self.next_url())
+                    .then(|| self.one_of_five())
                     .flatten()
             }
-            408 | 500.. if self.route == Route::Upload => self.next_url(),
-            408 | 429 | 500.. => Some(self.throttled(refusal)),
+            408 | 500.. if upload => Some(self.next_url()),
+            408 | 429 | 500.. => self.throttled(refusal),
             _ => None,
         }
     }
 
     /// The next upload URL: at once the first time, since full pods are normal operation.
-    fn next_url(&mut self) -> Option<Wait> {
+    fn next_url(&mut self) -> Wait {
         self.urls += 1;
         match self.urls {
-            1 => Some(Wait::Exactly(Duration::ZERO)),
-            n if n < MAX_UPLOAD_URLS => Some(self.backoff(0.25)),
-            _ => None,
+            1 => Wait::None,
+            _ => self.backoff(0.25),
         }
     }
 
-    /// What the server asked for, after which the ladder starts anew (API §12); else its next step.
-    fn throttled(&mut self, refusal: &Refusal) -> Wait {
-        match refusal.retry_after {
-            Some(asked) => {
+    /// The next upload URL after what no amount of time would mend.
+    fn one_of_five(&mut self) -> Option<Wait> {
+        (self.urls + 1 < MAX_UPLOAD_URLS).then(|| self.next_url())
+    }
+
+    /// What the server asks for, after which the ladder starts anew (API §12), but never less than
+    /// its next step; `None` where it asks for more than a call may last.
+    fn throttled(&mut self, refusal: &Refusal) -> Option<Wait> {
+        let own = self.backoff(1.0);
+        match (refusal.retry_after, &own) {
+            (Some(asked), _) if asked > self.limit => None,
+            (Some(asked), Wait::About(least)) if asked >= *least => {
                 self.step = 0;
-                Wait::Exactly(asked.min(MAX_RETRY_AFTER))
+                Some(Wait::Asked(asked))
             }
-            None => self.backoff(1.0),
+            _ => Some(own),
+        }
+    }
+
+    fn broken(&mut self) -> Wait {
+        match self.backoff(0.125) {
+            Wait::About(wait) => Wait::About(wait.min(LONGEST_BREAK)),
+            other => other,
         }
     }
 
@@ -284,8 +356,11 @@ impl Ladder {
 }
 
 enum Wait {
-    Exactly(Duration),
+    None,
+    /// Our own choice.
     About(Duration),
+    /// The server's.
+    Asked(Duration),
 }
 
 /// 401 that says so, or a 401 without a code (API §12: as HEAD answers).

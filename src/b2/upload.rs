@@ -1,7 +1,7 @@
 //! Sending content: files and parts, each to an upload URL of its own (API §5).
 //!
-//! A URL that failed is dropped and the content is sent again to a fresh one, up to five (API
-//! §12). Nothing limits the time of an upload as long as bytes move. A reply that was lost is
+//! A URL that failed is dropped and the content is sent again to a fresh one, as long as the call
+//! may last (API §12). Nothing limits the time of an upload as long as bytes move. A reply that was lost is
 //! looked for in the bucket before the content is sent a second time.
 //!
 //! Lock order: an upload permit, then a permit for a JSON call; never the other way round.
@@ -179,7 +179,7 @@ impl Client {
             .watch(request.send(), &sent, began, tries.remaining())
             .await;
         if sent.proves_progress() {
-            tries.progress_at(began + Duration::from_millis(sent.last_millis()));
+            tries.sent_for(Duration::from_millis(sent.last_millis()));
         }
         shared.counting.sent(sent.bytes());
         content.learn(&sent);

@@ -47,7 +47,8 @@ async fn a_server_that_stays_busy_ends_the_call() {
         .upload_file(&file("f"), Payload::from(pattern(9)))
         .await;
     let error = error.expect_err("busy");
-    assert_eq!((error.kind, error.attempts), (ErrorKind::Unavailable, 5));
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    assert!(error.attempts > 5, "{error}");
     faults(&server, &["*:429=3600"]);
     let error = client.list_file_names(&root()).await.expect_err("busy");
     assert_eq!((error.kind, error.attempts), (ErrorKind::Unavailable, 1));

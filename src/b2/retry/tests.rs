@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Decision, FailedTry, Ladder, MAX_RETRY_AFTER, Refusal, Route};
+use super::{Decision, FailedTry, Ladder, Refusal, Route};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const NOW: Duration = Duration::from_secs(1);
@@ -106,39 +106,95 @@ fn a_token_that_stays_dead_ends_the_call() {
     assert_eq!(ladder.decide(&dead, NOW, 0.5), Decision::GiveUp);
 }
 
+const AT_ONCE: Decision = Decision::Retry {
+    wait: Duration::ZERO,
+    renew: false,
+};
+
+/// How often and for how long a call is tried that fails always, at once.
+fn outlasts(route: Route, limit: Duration, failure: &FailedTry) -> (u32, Duration) {
+    let mut ladder = Ladder::new(route, limit);
+    let (mut tries, mut now) = (1, Duration::ZERO);
+    while let Decision::Retry { wait, .. } = ladder.decide(failure, now, 0.5) {
+        tries += 1;
+        now += wait;
+    }
+    (tries, now)
+}
+
 #[test]
-fn an_upload_tries_five_urls_the_second_at_once() {
+fn an_upload_tries_five_urls_where_time_mends_nothing() {
     let failures = [
         refused(401, "expired_auth_token"),
         refused(401, "bad_auth_token"),
         refused(400, "auth_token_limit"),
+        FailedTry::Garbled(String::new()),
+    ];
+    for failure in failures {
+        assert_eq!(first(Route::Upload, &failure), AT_ONCE, "{failure:?}");
+        assert_eq!(outlasts(Route::Upload, LIMIT, &failure).0, 5);
+        assert!(!failure.keeps_upload_url());
+    }
+}
+
+#[test]
+fn an_upload_goes_on_with_new_urls_until_its_time_is_up() {
+    for failure in [
         refused(408, "request_timeout"),
         refused(500, "internal_error"),
         refused(503, "service_unavailable"),
         refused(502, ""),
         broken(),
-        FailedTry::Garbled(String::new()),
-    ];
-    for failure in failures {
-        let mut ladder = Ladder::new(Route::Upload, LIMIT);
-        let at_once = Decision::Retry {
-            wait: Duration::ZERO,
-            renew: false,
-        };
-        assert_eq!(ladder.decide(&failure, NOW, 0.5), at_once, "{failure:?}");
-        for _ in 0..3 {
-            assert!(wait(ladder.decide(&failure, NOW, 0.5)) > Duration::ZERO);
+    ] {
+        assert_eq!(first(Route::Upload, &failure), AT_ONCE, "{failure:?}");
+        for limit in [LIMIT / 10, LIMIT, 30 * LIMIT] {
+            let (_, end) = outlasts(Route::Upload, limit, &failure);
+            assert!(
+                end > limit.mul_f64(0.8) && end < limit,
+                "{end:?} of {limit:?}"
+            );
         }
-        assert_eq!(ladder.decide(&failure, NOW, 0.5), Decision::GiveUp);
         assert!(!failure.keeps_upload_url());
     }
+}
+
+#[test]
+fn every_fault_that_may_pass_is_waited_for_until_the_time_is_up() {
+    for route in ALL {
+        for failure in [broken(), refused(503, ""), refused(429, "")] {
+            for limit in [LIMIT / 10, LIMIT, 30 * LIMIT] {
+                let (_, end) = outlasts(route, limit, &failure);
+                assert!(
+                    end > limit.mul_f64(0.8) && end < limit,
+                    "{route:?} {end:?} of {limit:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_upload_sends_again_does_not_give_its_time_back() {
+    let mut ladder = Ladder::new(Route::Upload, LIMIT);
+    let mut now = Duration::ZERO;
+    let mut tries = 0;
+    loop {
+        now += Duration::from_secs(600);
+        ladder.sent_for(Duration::from_secs(600));
+        match ladder.decide(&refused(503, ""), now, 0.5) {
+            Decision::Retry { wait, .. } => now += wait,
+            Decision::GiveUp => break,
+        }
+        tries += 1;
+    }
+    assert!((5..50).contains(&tries), "{tries}");
 }
 
 #[test]
 fn a_slowed_upload_keeps_its_url() {
     let slow = asked_to_wait(429, 3);
     assert!(slow.keeps_upload_url());
-    assert_eq!(wait(first(Route::Upload, &slow)), Duration::from_secs(3));
+    assert!(wait(first(Route::Upload, &slow)) >= Duration::from_secs(3));
 }
 
 #[test]
@@ -182,17 +238,47 @@ fn retry_after_is_honoured_and_restarts_the_ladder() {
     let mut ladder = Ladder::new(Route::Api, LIMIT);
     ladder.decide(&refused(503, ""), NOW, 0.5);
     ladder.decide(&refused(503, ""), NOW, 0.5);
-    let told = ladder.decide(&asked_to_wait(503, 7), NOW, 0.5);
-    assert_eq!(wait(told), Duration::from_secs(7));
+    let told = wait(ladder.decide(&asked_to_wait(503, 7), NOW, 0.5));
+    assert!((7..8).contains(&told.as_secs()), "{told:?}");
     let next = ladder.decide(&refused(503, ""), NOW, 0.5);
     assert_eq!(wait(next), Duration::from_secs(1));
 }
 
 #[test]
-fn retry_after_is_capped_and_never_outlasts_the_call() {
+fn retry_after_is_never_undercut_and_spreads_those_who_were_told_the_same() {
+    let told = |random| {
+        let mut ladder = Ladder::new(Route::Api, LIMIT);
+        wait(ladder.decide(&asked_to_wait(429, 60), NOW, random))
+    };
+    assert_eq!(told(0.0), Duration::from_secs(60));
+    assert!(told(0.5) > told(0.0) && told(1.0) > told(0.5));
+}
+
+#[test]
+fn retry_after_zero_backs_off_all_the_same() {
+    let mut ladder = Ladder::new(Route::Api, LIMIT);
+    let waits: Vec<u64> = (0..5)
+        .map(|_| wait(ladder.decide(&asked_to_wait(429, 0), NOW, 0.5)).as_secs())
+        .collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16]);
+}
+
+#[test]
+fn retry_after_as_long_as_the_limit_is_honoured_once() {
+    for random in [0.0, 0.5, 1.0] {
+        let mut ladder = Ladder::new(Route::Api, LIMIT);
+        let told = wait(ladder.decide(&asked_to_wait(429, LIMIT.as_secs()), NOW, random));
+        assert!(told >= LIMIT, "{told:?}");
+        let after = NOW + told;
+        assert!(ladder.remaining(after) > Duration::from_secs(5));
+        let again = ladder.decide(&asked_to_wait(429, LIMIT.as_secs()), after, random);
+        assert_eq!(again, Decision::GiveUp);
+    }
+}
+
+#[test]
+fn who_is_asked_to_wait_longer_than_a_call_may_last_gives_up() {
     let week = asked_to_wait(429, 7 * 24 * 3600);
-    let mut patient = Ladder::new(Route::Api, 10 * LIMIT);
-    assert_eq!(wait(patient.decide(&week, NOW, 0.5)), MAX_RETRY_AFTER);
     assert_eq!(first(Route::Api, &week), Decision::GiveUp);
 }
 
@@ -202,7 +288,7 @@ fn time_since_progress_ends_a_call() {
         let mut ladder = Ladder::new(route, LIMIT);
         assert_eq!(ladder.decide(&broken(), LIMIT, 0.5), Decision::GiveUp);
         let mut ladder = Ladder::new(route, LIMIT);
-        ladder.progress(LIMIT);
+        ladder.idle_until(LIMIT);
         assert_ne!(ladder.decide(&broken(), LIMIT, 0.5), Decision::GiveUp);
     }
 }
@@ -275,7 +361,7 @@ proptest! {
             Just(Route::Api), Just(Route::Authorize), Just(Route::Upload), Just(Route::Download)
         ],
         limit in 1..1000_u64,
-        failures in proptest::collection::vec((failures(), 0..20_000_u64, 0.0..1.0), 20)
+        failures in proptest::collection::vec((failures(), 0..20_000_u64, 0.0..1.0), 2000)
     ) {
         let limit = Duration::from_secs(limit);
         let mut ladder = Ladder::new(route, limit);
@@ -286,11 +372,10 @@ proptest! {
             match ladder.decide(&failure, now, random) {
                 Decision::GiveUp => { ended = true; break }
                 Decision::Retry { wait, renew } => {
-                    prop_assert!(wait < limit);
-                    prop_assert!(wait <= MAX_RETRY_AFTER);
+                    prop_assert!(wait <= limit.mul_f64(1.1));
                     prop_assert!(!renew || matches!(route, Route::Api | Route::Download));
                     now += wait;
-                    prop_assert!(now < limit, "a try would begin after the call's end");
+                    prop_assert!(now < limit.mul_f64(2.25), "a try would begin after the call's end");
                 }
             }
         }
