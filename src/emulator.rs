@@ -35,6 +35,10 @@
 //!
 //! Words without a colon are switches: `no-md5` (contentMd5 null, for speed), `no-encryption` (buckets without SSE-B2; also
 //! lifts the 2048 byte limit), `old-names` (slash rules of before 2020), `odd-next` (nextFileName that names no file),
+//! `split-folders=NAMES` (a list with a delimiter stops inside a folder after so many names, and tells the folder again on
+//! its next page), `strict-urls` (an upload URL is dead after any failure but 429), `early-refusals` (refused uploads are
+//! answered and their connection closed while the body is still coming), `json-names` (a bad name in a JSON call is
+//! `bad_json`),
 //! `custom-timestamps` (the account may set upload times), `token-life=SECONDS`, `maximum-copy=BYTES`,
 //! `recommended-part=BYTES` (what authorizations recommend), `minimum-part=BYTES` (what they say every part but the last must
 //! have, and a finish wants).

@@ -5,6 +5,8 @@
 
 pub(super) mod route;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::emulator::error::{Failure, Result};
@@ -14,11 +16,48 @@ use crate::emulator::handlers::{
     auth, buckets, copy, download, files, keys, large, lists, locks, upload,
 };
 use crate::emulator::params::Params;
+use crate::emulator::shared::Shared;
 use crate::emulator::shared::call::{Call, Role};
 use crate::emulator::shared::faults::Fault;
 
+/// Kills an upload's URL unless told that it may be used again (switch `strict-urls`), also where the client has gone.
+struct Strict {
+    shared: Arc<Shared>,
+    token: Option<String>,
+}
+
+impl Strict {
+    fn new(request: &Request) -> Self {
+        let strict = request.shared.faults.switches().strict_urls;
+        let token = request.authorization().map(ToOwned::to_owned);
+        Self {
+            shared: request.shared.clone(),
+            token: token.filter(|_| strict && request.call.role() == Role::Pod),
+        }
+    }
+}
+
+impl Drop for Strict {
+    fn drop(&mut self) {
+        if let Some(token) = &self.token {
+            self.shared.tokens.kill_upload(token);
+        }
+    }
+}
+
 /// Serves the request, or has a fault strike it.
 pub(super) async fn answer(request: &mut Request) -> std::result::Result<Reply, Failure> {
+    let mut strict = Strict::new(request);
+    let outcome = struck(request).await;
+    match &outcome {
+        Ok(_) => strict.token = None,
+        Err(Failure::Api(error)) if error.status == 429 => strict.token = None,
+        Err(_) => {}
+    }
+    outcome
+}
+
+async fn struck(request: &mut Request) -> std::result::Result<Reply, Failure> {
     let shared = request.shared.clone();
     request.fault = test_mode(request).or_else(|| shared.faults.draw(request.call));
     if request.fault.is_some() {

@@ -72,7 +72,8 @@ async fn handle(
     let _running = shared.meter.begin(call);
     let mut request = Request::new(shared.clone(), route, head, body, line.clone());
     let outcome = dispatch::answer(&mut request).await;
-    if matches!(outcome, Err(Failure::Api(_) | Failure::Html(_))) {
+    let early = shared.faults.switches().early_refusals && call.role() == Role::Pod;
+    if !early && matches!(outcome, Err(Failure::Api(_) | Failure::Html(_))) {
         request.drain(DRAINED).await;
     }
     if !shared.latency.is_zero() {

@@ -68,7 +68,9 @@ pub(super) fn check_old_name(name: &str) -> Result<()> {
         return refuse("contain '\\'");
     }
     if name.split('/').any(|segment| segment.len() > 250) {
-        return refuse("have segments of more than 250 bytes");
+        return Err(ApiError::bad_request(
+            "File name segment must be no more than 250 bytes",
+        ));
     }
     Ok(())
 }

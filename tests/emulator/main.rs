@@ -16,4 +16,5 @@ mod large;
 mod listing;
 mod locks;
 mod names;
+mod switches;
 mod upload;

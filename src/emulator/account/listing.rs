@@ -28,6 +28,8 @@ pub(in crate::emulator) struct Query<'a> {
     /// Where among the versions of `start` to begin.
     pub(in crate::emulator) start_version: Option<Order>,
     pub(in crate::emulator) max: usize,
+    /// After how many names of a folder a page stops inside it.
+    pub(in crate::emulator) split: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,22 @@ pub(in crate::emulator) fn page(names: &Names, query: &Query<'_>) -> Page {
                 return page;
             }
             page.rows.push(Row::Folder(stem.to_owned()));
+            if let Some(split) = query.split {
+                let rest = (Bound::Excluded(name.as_ref()), Bound::Unbounded);
+                let mut inside = names
+                    .range::<str, _>(rest)
+                    .take_while(|(name, _)| name.starts_with(stem))
+                    .filter(|(_, versions)| !visible(query.kind, versions).is_empty())
+                    .map(|(name, _)| name.as_ref());
+                let last = match split {
+                    1 => Some(name.as_ref()),
+                    _ => inside.by_ref().nth(split - 2),
+                };
+                if let (Some(last), Some(_)) = (last, inside.next()) {
+                    page.next = Some((format!("{last} "), None));
+                    return page;
+                }
+            }
             let Some(next) = after(stem) else {
                 return page;
             };
@@ -201,7 +219,7 @@ mod tests {
             let kind = if versions { Kind::Versions } else { Kind::Names };
             let mut next = (start.clone(), None);
             let mut rows = Vec::new();
-            let whole = Query { kind, prefix: &prefix, delimiter, start: &start, start_version: None, max: 0 };
+            let whole = Query { kind, prefix: &prefix, delimiter, start: &start, start_version: None, max: 0, split: None };
             let wanted = by_hand(&names, &whole);
             loop {
                 let query = Query { start: &next.0, start_version: next.1, max, ..whole };
@@ -234,6 +252,7 @@ mod tests {
             start,
             start_version: None,
             max,
+            split: None,
         };
         for (start, max, rows) in [("", 1000, 50), ("d/10/", 20, 20), ("d/49/150", 1000, 1)] {
             let page = page(&names, &query(start, max));

@@ -14,7 +14,7 @@ use crate::emulator::account::keys::Key;
 use crate::emulator::error::{ApiError, Failure, Result};
 use crate::emulator::rules;
 use crate::emulator::shared::Shared;
-use crate::emulator::shared::call::Call;
+use crate::emulator::shared::call::{Call, Role};
 use crate::emulator::shared::faults::{Fault, NameRules};
 
 /// A JSON body longer than this is no call of B2's.
@@ -142,10 +142,18 @@ impl Request {
     }
 
     pub(in crate::emulator) fn check_name(&self, name: &str) -> Result<()> {
-        if self.shared.faults.switches().names == NameRules::Former {
-            rules::check_old_name(name)?;
-        }
-        rules::check_name(name)
+        let switches = self.shared.faults.switches();
+        let checked = match switches.names {
+            NameRules::Former => rules::check_old_name(name).and_then(|()| rules::check_name(name)),
+            NameRules::Present => rules::check_name(name),
+        };
+        checked.map_err(|error| match self.call.role() {
+            Role::Api if switches.json_names => ApiError {
+                code: "bad_json".into(),
+                ..error
+            },
+            _ => error,
+        })
     }
 
     /// A stamp of the client's choice, where the account has that feature (API §5.2).

@@ -106,6 +106,7 @@ fn list(request: &Request, params: &Params, kind: Kind) -> Result<Page> {
         start,
         start_version,
         max: most.min(max as usize),
+        split: request.shared.faults.switches().split_folders,
     };
     let page = {
         let account = request.shared.account();

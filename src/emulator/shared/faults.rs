@@ -101,12 +101,24 @@ pub(in crate::emulator) enum NextName {
 
 /// Ways in which the account differs from an ordinary one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, and any of them can be on"
+)]
 pub(in crate::emulator) struct Switches {
     pub(in crate::emulator) md5: bool,
     pub(super) encryption: bool,
     pub(in crate::emulator) names: NameRules,
     pub(in crate::emulator) next: NextName,
     pub(in crate::emulator) custom_timestamps: bool,
+    /// A list with a delimiter stops inside a folder after so many of its names.
+    pub(in crate::emulator) split_folders: Option<usize>,
+    /// An upload URL is dead after any failure but 429.
+    pub(in crate::emulator) strict_urls: bool,
+    /// A refused upload is answered while its body is still coming.
+    pub(in crate::emulator) early_refusals: bool,
+    /// A bad name in a JSON call is `bad_json`.
+    pub(in crate::emulator) json_names: bool,
     pub(in crate::emulator) token_life: Duration,
     pub(in crate::emulator) maximum_copy: u64,
     pub(in crate::emulator) recommended_part: u64,
@@ -121,6 +133,10 @@ impl Default for Switches {
             names: NameRules::Present,
             next: NextName::Exact,
             custom_timestamps: false,
+            split_folders: None,
+            strict_urls: false,
+            early_refusals: false,
+            json_names: false,
             token_life: Duration::from_secs(24 * 3600),
             maximum_copy: rules::MAXIMUM_UPLOAD,
             recommended_part: rules::RECOMMENDED_PART,
@@ -217,6 +233,10 @@ fn parse_switch(word: &str, switches: &mut Switches) -> Result<bool, String> {
         "old-names" => switches.names = NameRules::Former,
         "odd-next" => switches.next = NextName::Odd,
         "custom-timestamps" => switches.custom_timestamps = true,
+        "split-folders" => switches.split_folders = Some((number()? as usize).max(1)),
+        "strict-urls" => switches.strict_urls = true,
+        "early-refusals" => switches.early_refusals = true,
+        "json-names" => switches.json_names = true,
         "token-life" => switches.token_life = Duration::from_secs(number()?),
         "maximum-copy" => switches.maximum_copy = number()?,
         "recommended-part" => switches.recommended_part = number()?,

@@ -36,6 +36,8 @@ struct Token {
     key: Arc<Key>,
     expires: Instant,
     busy: bool,
+    /// An upload with it has failed, and B2 may not have noticed that it has ended.
+    dead: bool,
 }
 
 /// All tokens that are out.
@@ -97,6 +99,7 @@ impl Tokens {
                 key: key.clone(),
                 expires: now + life,
                 busy: false,
+                dead: false,
             },
         );
         text
@@ -186,6 +189,7 @@ impl Tokens {
             key,
             expires,
             busy,
+            dead,
         }) = table.get_mut(token)
         else {
             return Err(bad_token());
@@ -196,7 +200,7 @@ impl Tokens {
         if key.expired() {
             return Err(bad_token());
         }
-        if *busy {
+        if *busy || *dead {
             return Err(ApiError::new(
                 400,
                 "auth_token_limit",
@@ -210,6 +214,13 @@ impl Tokens {
             key: key.clone(),
             target: target.clone(),
         })
+    }
+
+    /// An upload URL takes no more uploads.
+    pub(in crate::emulator) fn kill_upload(&self, token: &str) {
+        if let Some(token) = self.table().get_mut(token) {
+            token.dead = true;
+        }
     }
 
     /// Makes one account or upload token old at once.
