@@ -7,7 +7,8 @@
 //!
 //! `calls` is the loop around each call, `retry` its rules, `http` one exchange, `auth` the token
 //! and the bucket; the calls themselves are in `list`, `upload` (with `body` and `pool`),
-//! `large`, `copy`, `download` and `versions`.
+//! `large`, `copy`, `download` and `versions`. `guard` judges pages of listings, `redact` what goes into
+//! messages, `trouble` says when calls do not get through.
 //!
 //! Callers: `io` (content), `vfs` (names), `mount` (connect). Facts are cited as (API §n).
 
@@ -20,6 +21,7 @@ mod copy;
 mod counters;
 mod download;
 mod error;
+mod guard;
 mod http;
 mod id;
 mod large;

@@ -14,6 +14,7 @@ mod dispatch;
 mod errno;
 mod init;
 mod interrupt;
+mod repeats;
 mod slot;
 
 use std::ffi::OsStr;

@@ -116,7 +116,7 @@ async fn authorize_once(
         .get(http.authorize_url())
         .header(AUTHORIZATION, basic);
     let response = http.send(request, http.waits.answer).await?;
-    let answer: Authorized = http.json(response).await?;
+    let answer: Authorized = http.json(response, 1).await?;
     let api = answer.api_info.storage_api;
     let base = |url: &str| http.url(url).map(|_| url.trim_end_matches('/').to_owned());
     let session = Session {

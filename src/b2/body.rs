@@ -8,12 +8,13 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use sha1::Digest as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::calls::Pulse;
 use super::{Payload, Sha1};
@@ -63,8 +64,9 @@ impl Content {
         self.sha1 = self.sha1.or(sent.sha1.get().copied());
     }
 
-    /// A body for one try, its progress, and the value of `X-Bz-Content-Sha1`.
-    pub(super) fn body(&self, pulse: &Pulse) -> (Body, Arc<Sent>, String) {
+    /// A body for one try, its progress, and the value of `X-Bz-Content-Sha1`. With a pause, nothing
+    /// of it is handed out for so long.
+    pub(super) fn body(&self, pulse: &Pulse, pause: Duration) -> (Body, Arc<Sent>, String) {
         let sent = Arc::new(Sent::default());
         let trailer = if self.sha1.is_none() { 40 } else { 0 };
         let body = Body {
@@ -76,6 +78,8 @@ impl Content {
             sent: Arc::clone(&sent),
             pulse: pulse.clone(),
             start: Instant::now(),
+            pause: (!pause.is_zero()).then(|| Box::pin(sleep(pause))),
+            looked: true,
         };
         if body.left == 0 {
             sent.whole.store(true, Relaxed);
@@ -129,6 +133,9 @@ pub(super) struct Body {
     sent: Arc<Sent>,
     pulse: Pulse,
     start: Instant,
+    pause: Option<Pin<Box<Sleep>>>,
+    /// The connection was given a chance to look for an answer since the last frame.
+    looked: bool,
 }
 
 impl Body {
@@ -157,9 +164,21 @@ impl http_body::Body for Body {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let body = self.get_mut();
+        if let Some(pause) = &mut body.pause {
+            ready!(pause.as_mut().poll(context));
+            body.pause = None;
+        }
+        if !body.looked && body.left > 0 {
+            // hyper would send all that the kernel takes, and read only then: an answer that comes
+            // before the end would be found after the connection has broken.
+            body.looked = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        body.looked = false;
         let Some(frame) = body.next() else {
             return Poll::Ready(None);
         };
@@ -184,6 +203,8 @@ impl http_body::Body for Body {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use http_body::Body as _;
     use http_body_util::BodyExt as _;
@@ -213,7 +234,7 @@ mod tests {
         for pieces in [&[][..], &[1], &[3, 5, 1000]] {
             let (payload, all) = payload(pieces);
             let content = Content::new(payload);
-            let (body, sent, header) = content.body(&Pulse::new());
+            let (body, sent, header) = content.body(&Pulse::new(), Duration::ZERO);
             assert_eq!(body.size_hint().exact(), Some(all.len() as u64));
             assert_eq!(header, sha1(&all).to_string());
             assert_eq!(sent.whole(), all.is_empty());
@@ -229,7 +250,7 @@ mod tests {
         let (payload, all) = payload(&[HASH_BEFORE as usize, FRAME + 1, 7]);
         let mut content = Content::new(payload);
         assert_eq!(content.sha1(), None);
-        let (body, sent, header) = content.body(&Pulse::new());
+        let (body, sent, header) = content.body(&Pulse::new(), Duration::ZERO);
         assert_eq!(header, AT_END);
         assert_eq!(body.size_hint().exact(), Some(all.len() as u64 + 40));
         let out = body.collect().await.expect("infallible").to_bytes();
@@ -239,7 +260,7 @@ mod tests {
         content.learn(&sent);
         assert_eq!(content.sha1(), Some(sha1(&all)));
         // Sent again, the hash goes ahead.
-        let (body, _, header) = content.body(&Pulse::new());
+        let (body, _, header) = content.body(&Pulse::new(), Duration::ZERO);
         assert_eq!(header, sha1(&all).to_string());
         assert_eq!(body.size_hint().exact(), Some(all.len() as u64));
     }
@@ -248,7 +269,7 @@ mod tests {
     async fn a_broken_sending_is_not_whole() {
         let (payload, _) = payload(&[HASH_BEFORE as usize + 1]);
         let mut content = Content::new(payload);
-        let (mut body, sent, _) = content.body(&Pulse::new());
+        let (mut body, sent, _) = content.body(&Pulse::new(), Duration::ZERO);
         let frame = body.frame().await.expect("a frame").expect("infallible");
         assert_eq!(frame.into_data().expect("data").len(), FRAME);
         drop(body);

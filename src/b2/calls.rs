@@ -92,9 +92,9 @@ impl Tries {
             .progress(moment.saturating_duration_since(self.start));
     }
 
-    /// Time passed that was not spent on this call.
-    pub(super) fn waited_for_caller(&mut self) {
-        self.ladder.idle_until(self.start.elapsed());
+    /// Nobody asked for anything for so long.
+    pub(super) fn waited_for_caller(&mut self, time: Duration) {
+        self.ladder.queued(time);
     }
 
     /// To be called as a try begins.
@@ -272,12 +272,22 @@ impl Client {
     /// One JSON call, repeated as the rules say; for calls that may be made twice.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
+        tries: Tries,
+        request: &impl Serialize,
+    ) -> Result<T, Error> {
+        self.call_rows(tries, request, 1).await
+    }
+
+    /// The same, for an answer of so many rows at most.
+    pub(super) async fn call_rows<T: DeserializeOwned>(
+        &self,
         mut tries: Tries,
         request: &impl Serialize,
+        rows: usize,
     ) -> Result<T, Error> {
         let body = json(&tries, request)?;
         loop {
-            match self.call_once(&mut tries, &body).await? {
+            match self.call_once_rows(&mut tries, &body, rows).await? {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => self.again(&mut tries, &failure).await?,
             }
@@ -289,6 +299,15 @@ impl Client {
         &self,
         tries: &mut Tries,
         body: &Bytes,
+    ) -> Result<Result<T, FailedTry>, Error> {
+        self.call_once_rows(tries, body, 1).await
+    }
+
+    async fn call_once_rows<T: DeserializeOwned>(
+        &self,
+        tries: &mut Tries,
+        body: &Bytes,
+        rows: usize,
     ) -> Result<Result<T, FailedTry>, Error> {
         let shared = &self.shared;
         let waits = &shared.http.waits;
@@ -314,7 +333,7 @@ impl Client {
             .body(body.clone());
         let limit = (limit + tries.work).min(tries.remaining());
         let outcome = match shared.http.send(request, limit).await {
-            Ok(response) => shared.http.json(response).await,
+            Ok(response) => shared.http.json(response, rows).await,
             Err(failure) => Err(failure),
         };
         if outcome.is_ok() {

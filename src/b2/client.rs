@@ -13,6 +13,7 @@ use super::auth::{Sessions, authorize};
 use super::call::{Call, Places};
 use super::calls::Pulse;
 use super::counters::{Counters, Counting};
+use super::guard::Guard;
 use super::http::{Http, Realm, Waits};
 use super::large::Started;
 use super::pool::Pool;
@@ -157,6 +158,7 @@ pub(super) struct Shared {
     pub(super) sessions: Sessions,
     pub(super) urls: Pool,
     pub(super) started: Started,
+    pub(super) guard: Guard,
     short_calls: Arc<Semaphore>,
     long_calls: Arc<Semaphore>,
     removals: Arc<Semaphore>,
@@ -211,6 +213,7 @@ impl Client {
                 sessions: Sessions::new(session),
                 urls: Pool::new(uploads),
                 started: Started::default(),
+                guard: Guard::default(),
                 short_calls: Arc::new(Semaphore::new(SHORT_CALLS)),
                 long_calls: Arc::new(Semaphore::new(LONG_CALLS)),
                 removals: Arc::new(Semaphore::new(REMOVALS)),

@@ -5,6 +5,7 @@
 //! the range, and holds its place among the downloads until it has ended or is dropped.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
@@ -14,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::call::Call;
 use super::calls::Tries;
-use super::http::{network, stalled};
+use super::http::{Pace, Rate, fast_enough, network, stalled, too_slow};
 use super::name::encode;
 use super::retry::FailedTry;
 use super::{Client, Error, FileId};
@@ -27,6 +28,11 @@ pub struct Download {
     /// What has not been handed out yet.
     rest: Range<u64>,
     running: Option<Response>,
+    rate: Rate,
+    /// What came, and the time that was waited for it, since there was progress last.
+    moved: (u64, Duration),
+    /// When something was handed out last; the time that the caller takes is not B2's.
+    handed_out: Option<Instant>,
     tries: Tries,
     place: Option<OwnedSemaphorePermit>,
 }
@@ -40,6 +46,9 @@ impl Client {
             id: id.clone(),
             rest: range,
             running: None,
+            rate: Rate::new(self.shared.http.waits.stall),
+            moved: (0, Duration::ZERO),
+            handed_out: Some(Instant::now()),
             tries,
             place: None,
         };
@@ -61,17 +70,33 @@ impl Download {
             self.place = None;
             return Ok(None);
         }
-        // The time that the caller took is not B2's.
-        self.tries.waited_for_caller();
+        if let Some(at) = self.handed_out.take() {
+            self.tries.waited_for_caller(at.elapsed());
+        }
         let limit = self.client.shared.http.waits.stall;
         loop {
             let Some(response) = &mut self.running else {
                 self.running = Some(self.open().await?);
                 continue;
             };
-            let failure = match timeout(limit, response.chunk()).await {
-                Ok(Ok(Some(chunk))) if chunk.is_empty() => continue,
-                Ok(Ok(Some(chunk))) => return Ok(Some(self.hand_out(chunk))),
+            let began = Instant::now();
+            let came = timeout(limit, response.chunk()).await;
+            let failure = match came {
+                Ok(Ok(Some(chunk))) => {
+                    self.moved.1 += began.elapsed();
+                    let slow = self.rate.came(chunk.len() as u64, began.elapsed());
+                    if !chunk.is_empty() {
+                        // What has come is good, however slowly it came.
+                        if slow == Pace::TooSlow && chunk.len() as u64 != self.left() {
+                            self.running = None;
+                            let failure = too_slow("the download", limit);
+                            self.client.again(&mut self.tries, &failure).await?;
+                            continue;
+                        }
+                        return Ok(Some(self.hand_out(chunk)));
+                    }
+                    continue;
+                }
                 Ok(Ok(None)) => FailedTry::Network {
                     sent: true,
                     detail: format!("the content ended {} bytes early", self.left()),
@@ -97,7 +122,13 @@ impl Download {
         let shared = &self.client.shared;
         shared.counting.received(chunk.len() as u64);
         shared.pulse.beat();
-        self.tries.progress_at(Instant::now());
+        self.handed_out = Some(Instant::now());
+        self.moved.0 += chunk.len() as u64;
+        // What creeps is no progress, or a call would never end.
+        if fast_enough(self.moved.0, self.moved.1) {
+            self.moved = (0, Duration::ZERO);
+            self.tries.progress_at(Instant::now());
+        }
         if self.rest.is_empty() {
             self.running = None;
             self.place = None;

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     CapExceeded,
     /// 400 on a name or on file info.
     InvalidArgument,
+    /// 400 on a name that is too long, or has a segment that is.
+    NameTooLong,
     /// `bad_bucket_id`, or no bucket of that name.
     NoSuchBucket,
     /// 416.
@@ -157,6 +159,12 @@ fn kind(call: Call, failure: &FailedTry) -> ErrorKind {
         (400, "auth_token_limit") | (408 | 429 | 500.., _) => ErrorKind::Unavailable,
         (400, "part_sha1_mismatch") => ErrorKind::Corrupt,
         (400, _) if refusal.is_checksum() && call.is_upload() => ErrorKind::Corrupt,
+        (400, "bad_request" | "bad_json") if call.makes_a_version() && refusal.name_too_long() => {
+            ErrorKind::NameTooLong
+        }
+        (400, "bad_json") if call.makes_a_version() && refusal.speaks_of_a_name() => {
+            ErrorKind::InvalidArgument
+        }
         (400, "bad_request" | "out_of_range" | "source_too_large") if call.makes_a_version() => {
             ErrorKind::InvalidArgument
         }
@@ -344,6 +352,40 @@ mod tests {
         ];
         for (call, status, code, want) in rows {
             assert_eq!(kind(call, &refused(status, code)), want, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_bad_name_in_a_json_call_is_told_by_its_text() {
+        for (message, want) in [
+            (
+                "File name segment must be no more than 250 bytes",
+                ErrorKind::NameTooLong,
+            ),
+            (
+                "File name is longer than 1024 bytes",
+                ErrorKind::NameTooLong,
+            ),
+            (
+                "File names must not contain code 7",
+                ErrorKind::InvalidArgument,
+            ),
+            (
+                "File names must not contain '//'",
+                ErrorKind::InvalidArgument,
+            ),
+            ("unknown field in com.backblaze.x: y", ErrorKind::Protocol),
+        ] {
+            let failure = FailedTry::Refused(Refusal {
+                status: 400,
+                code: "bad_json".to_owned(),
+                message: message.to_owned(),
+                ..Refusal::default()
+            });
+            for call in [Call::CopyFile, Call::StartLargeFile, Call::HideFile] {
+                assert_eq!(kind(call, &failure), want, "{message}");
+            }
+            assert_eq!(kind(Call::ListFileNames, &failure), ErrorKind::Protocol);
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, RequestBuilder, Response, Url, redirect, retry};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::redact::clean;
 use super::retry::{FailedTry, Refusal};
@@ -54,8 +54,12 @@ const IDLE: Duration = Duration::from_secs(50);
 const MAX_HEADERS: usize = 512;
 /// Error bodies are a line; more is not worth reading.
 const MAX_ERROR_BODY: usize = 64 << 10;
-/// A page of 10,000 rows with the longest names and info has about 60 MB.
-const MAX_JSON: usize = 256 << 20;
+/// An answer without rows; that of `b2_authorize_account` or `b2_list_buckets` may name many buckets.
+const MAX_JSON: usize = 4 << 20;
+/// A row with the longest name and info, in the longest way to write them.
+const MAX_ROW: usize = 16 << 10;
+/// Bytes that a body has to bring in a second, as a whole over a stall limit.
+const LEAST_RATE: u64 = 1 << 10;
 
 /// The connections.
 #[derive(Debug)]
@@ -143,11 +147,18 @@ impl Http {
             retry_after: retry_after(response.headers()),
             ..Refusal::default()
         };
-        // Without a readable body the status has to do.
-        let body = self
-            .body(response, MAX_ERROR_BODY)
-            .await
-            .unwrap_or_default();
+        let body = match self.body(response, MAX_ERROR_BODY).await {
+            Ok(body) => body,
+            // Which of B2's refusals it is stands in the text.
+            Err(FailedTry::Network { .. }) if refusal.status / 100 == 4 => {
+                return Err(FailedTry::Network {
+                    sent: true,
+                    detail: format!("B2 answered {}, the rest was lost", refusal.status),
+                });
+            }
+            // Without a readable body the status has to do.
+            Err(_) => Bytes::new(),
+        };
         if let Ok(body) = serde_json::from_slice::<ErrorBody>(&body) {
             refusal.code = clean(&body.code.unwrap_or_default());
             refusal.message = clean(&body.message.unwrap_or_default());
@@ -155,12 +166,13 @@ impl Http {
         Err(FailedTry::Refused(refusal))
     }
 
-    /// The JSON of a successful answer.
+    /// The JSON of a successful answer, of so many rows at most.
     pub(super) async fn json<T: serde::de::DeserializeOwned>(
         &self,
         response: Response,
+        rows: usize,
     ) -> Result<T, FailedTry> {
-        let body = self.body(response, MAX_JSON).await?;
+        let body = self.body(response, MAX_JSON + rows * MAX_ROW).await?;
         serde_json::from_slice(&body).map_err(|error| {
             // The text may quote the answer.
             let error = clean(&error.to_string());
@@ -171,11 +183,17 @@ impl Http {
     async fn body(&self, mut response: Response, most: usize) -> Result<Bytes, FailedTry> {
         let mut whole = BytesMut::new();
         let mut first = Bytes::new();
+        let mut rate = Rate::new(self.waits.stall);
         loop {
+            let began = Instant::now();
             let chunk = match timeout(self.waits.stall, response.chunk()).await {
                 Ok(chunk) => chunk.map_err(|error| network(&error))?,
                 Err(_) => return Err(stalled("the answer", self.waits.stall)),
             };
+            let bytes = chunk.as_ref().map_or(0, Bytes::len);
+            if chunk.is_some() && rate.came(bytes as u64, began.elapsed()) == Pace::TooSlow {
+                return Err(too_slow("the answer", self.waits.stall));
+            }
             match chunk {
                 // Nearly every answer comes as one chunk, which needs no joining.
                 Some(chunk) if first.is_empty() && whole.is_empty() => first = chunk,
@@ -192,6 +210,61 @@ impl Http {
                 None => return Ok(whole.freeze()),
             }
         }
+    }
+}
+
+/// Whether a body comes fast enough to go on with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    Fine,
+    TooSlow,
+}
+
+/// How fast a body comes, while somebody waits for it.
+#[derive(Debug)]
+pub(super) struct Rate {
+    window: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Rate {
+    /// Looks at windows of this length; shorter ones than a second say nothing.
+    pub(super) fn new(window: Duration) -> Self {
+        Self {
+            window,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    /// So many bytes came after a wait.
+    pub(super) fn came(&mut self, bytes: u64, waited: Duration) -> Pace {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < self.window {
+            return Pace::Fine;
+        }
+        let pace = if fast_enough(self.bytes, self.waited) {
+            Pace::Fine
+        } else {
+            Pace::TooSlow
+        };
+        *self = Self::new(self.window);
+        pace
+    }
+}
+
+/// Whether so much in that time is the least that a body has to bring.
+pub(super) fn fast_enough(bytes: u64, time: Duration) -> bool {
+    bytes >= time.mul_f64(LEAST_RATE as f64).as_secs()
+}
+
+/// A transfer crept.
+pub(super) fn too_slow(what: &str, window: Duration) -> FailedTry {
+    FailedTry::Network {
+        sent: true,
+        detail: format!("{what} brought less than {LEAST_RATE} bytes a second for {window:.0?}"),
     }
 }
 
@@ -326,7 +399,7 @@ mod tests {
 
     use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
-    use super::{Realm, Waits, bundled_roots, retry_after};
+    use super::{Pace, Rate, Realm, Waits, bundled_roots, retry_after};
 
     #[test]
     fn plain_http_is_for_this_machine_only() {
@@ -391,6 +464,21 @@ mod tests {
         assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
         headers.insert(RETRY_AFTER, HeaderValue::from_static("Wed, 21 Oct 2015"));
         assert_eq!(retry_after(&headers), None);
+    }
+
+    #[test]
+    fn a_byte_now_and_then_is_no_answer() {
+        let second = Duration::from_secs(1);
+        let slowest = |bytes: u64| {
+            let mut rate = Rate::new(30 * second);
+            (0..1000).find(|_| rate.came(bytes, second / 2) == Pace::TooSlow)
+        };
+        assert_eq!(slowest(1), Some(59));
+        assert_eq!(slowest(400), Some(59));
+        assert_eq!(slowest(600), None);
+        // Who reads slowly himself does not wait.
+        let mut rate = Rate::new(30 * second);
+        assert!((0..1000).all(|_| rate.came(1, Duration::ZERO) == Pace::Fine));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::call::Call;
 use super::calls::Tries;
+use super::guard::{Place, Question};
+use super::retry::FailedTry;
 use super::wire::{Row, Rows};
 use super::{
     Action, Client, Error, FileId, FileName, FileVersion, ListNames, ListVersions, NamesPage,
@@ -37,6 +39,9 @@ struct Unfinished<'a> {
     max_file_count: u32,
 }
 
+/// The most that B2 gives of them.
+const UNFINISHED: u32 = 100;
+
 /// More is refused or clamped by B2, and 0 would mean 100 (API §4.1).
 fn page_size(max: u32) -> u32 {
     if max == 0 { 1000 } else { max.min(10_000) }
@@ -50,8 +55,9 @@ impl Client {
     /// One page of the names that have a newest version which is not hidden.
     pub async fn list_file_names(&self, request: &ListNames) -> Result<NamesPage, Error> {
         let session = self.session();
-        let rows: Rows = self
-            .call(
+        let max = page_size(request.max);
+        let rows = self
+            .page(
                 self.tries(Call::ListFileNames, &request.prefix),
                 &Request {
                     bucket_id: &session.account.bucket_id,
@@ -59,11 +65,20 @@ impl Client {
                     start_file_name: request.start.as_deref(),
                     start_file_id: None,
                     delimiter: request.delimiter.then_some("/"),
-                    max_file_count: page_size(request.max),
+                    max_file_count: max,
+                },
+                &Question {
+                    call: Call::ListFileNames,
+                    prefix: &request.prefix,
+                    start: Place {
+                        name: request.start.as_deref(),
+                        id: None,
+                    },
+                    delimiter: request.delimiter,
+                    max,
                 },
             )
             .await?;
-        self.shared.counting.rows(rows.files.len());
         Ok(NamesPage {
             files: versions(rows.files),
             next: rows.next_file_name,
@@ -82,21 +97,33 @@ impl Client {
         request: &ListVersions,
     ) -> Result<VersionsPage, Error> {
         let session = self.session();
-        let start = request.start.as_ref();
-        let rows: Rows = self
-            .call(
+        let max = page_size(request.max);
+        let name = request.start.as_ref().map(|(name, _)| name.as_str());
+        let id = request.start.as_ref().and_then(|(_, id)| id.as_ref());
+        let id = id.map(ToString::to_string);
+        let rows = self
+            .page(
                 tries,
                 &Request {
                     bucket_id: &session.account.bucket_id,
                     prefix: &request.prefix,
-                    start_file_name: start.map(|(name, _)| name.as_str()),
-                    start_file_id: start.and_then(|(_, id)| Some(id.as_ref()?.to_string())),
+                    start_file_name: name,
+                    start_file_id: id.clone(),
                     delimiter: request.delimiter.then_some("/"),
-                    max_file_count: page_size(request.max),
+                    max_file_count: max,
+                },
+                &Question {
+                    call: Call::ListFileVersions,
+                    prefix: &request.prefix,
+                    start: Place {
+                        name,
+                        id: id.as_deref(),
+                    },
+                    delimiter: request.delimiter,
+                    max,
                 },
             )
             .await?;
-        self.shared.counting.rows(rows.files.len());
         let next_id = rows.next_file_id.as_deref().map(FileId::new);
         Ok(VersionsPage {
             files: versions(rows.files),
@@ -113,23 +140,59 @@ impl Client {
         let mut start: Option<String> = None;
         loop {
             let session = self.session();
-            let rows: Rows = self
-                .call(
+            let rows = self
+                .page(
                     self.tries(Call::ListUnfinishedLargeFiles, prefix),
                     &Unfinished {
                         bucket_id: &session.account.bucket_id,
                         name_prefix: Some(prefix).filter(|prefix| !prefix.is_empty()),
                         start_file_id: start.clone(),
-                        max_file_count: 100,
+                        max_file_count: UNFINISHED,
+                    },
+                    &Question {
+                        call: Call::ListUnfinishedLargeFiles,
+                        prefix,
+                        start: Place {
+                            name: None,
+                            id: start.as_deref(),
+                        },
+                        delimiter: false,
+                        max: UNFINISHED,
                     },
                 )
                 .await?;
             all.extend(versions(rows.files));
             match rows.next_file_id {
-                Some(next) if Some(&next) != start.as_ref() => start = Some(next),
-                _ => return Ok(all),
+                Some(next) => start = Some(next),
+                None => return Ok(all),
             }
         }
+    }
+
+    /// A page that may be believed.
+    async fn page(
+        &self,
+        tries: Tries,
+        request: &impl Serialize,
+        asked: &Question<'_>,
+    ) -> Result<Rows, Error> {
+        let judged = tries.within(asked.call);
+        let rows: Rows = self.call_rows(tries, request, asked.max as usize).await?;
+        // The name that goes with an id is no place of its own among unfinished files.
+        let next = Place {
+            name: rows
+                .next_file_name
+                .as_deref()
+                .filter(|_| asked.call != Call::ListUnfinishedLargeFiles),
+            id: rows.next_file_id.as_deref(),
+        };
+        let names: Vec<&str> = rows.files.iter().map(Row::name).collect();
+        self.shared
+            .guard
+            .page(asked, names.into_iter(), next)
+            .map_err(|what| judged.error(&FailedTry::Nonsense(what)))?;
+        self.shared.counting.rows(rows.files.len());
+        Ok(rows)
     }
 
     /// The newest finished version of exactly that name, for a call whose reply was lost; `None`

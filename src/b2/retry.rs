@@ -114,6 +114,21 @@ impl FailedTry {
 }
 
 impl Refusal {
+    /// B2 refuses a name; in JSON calls its code says only that the JSON is bad.
+    pub(super) fn speaks_of_a_name(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        message.contains("file name") || message.contains("filename")
+    }
+
+    /// A name, or a segment of it, has too many bytes.
+    pub(super) fn name_too_long(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        self.speaks_of_a_name()
+            && ["no more than", "longer than", "too long", "at most"]
+                .iter()
+                .any(|words| message.contains(words))
+    }
+
     /// B2 received other bytes than their SHA-1 says; told by its text only (API §5.2).
     pub(super) fn is_checksum(&self) -> bool {
         let message = self.message.to_ascii_lowercase();
@@ -212,12 +227,7 @@ impl Ladder {
         self.progress += time;
     }
 
-    /// Nobody asked for anything before `now`: that time does not count.
-    pub(super) fn idle_until(&mut self, now: Duration) {
-        self.progress = self.progress.max(now);
-    }
-
-    /// The call stood in a queue for so long: that time does not count either.
+    /// The call stood in a queue, or nobody asked for anything, for so long: that time does not count.
     pub(super) fn queued(&mut self, time: Duration) {
         self.progress += time;
     }

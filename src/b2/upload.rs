@@ -32,6 +32,10 @@ const FILE_NAME: HeaderName = HeaderName::from_static("x-bz-file-name");
 const PART_NUMBER: HeaderName = HeaderName::from_static("x-bz-part-number");
 const CONTENT_SHA1: HeaderName = HeaderName::from_static("x-bz-content-sha1");
 
+/// How long the next try only listens, after its head, where the last one broke while it was sent: an early
+/// refusal is then heard before the connection breaks.
+const LISTEN: Duration = Duration::from_secs(1);
+
 /// How an upload ended well.
 enum Done {
     /// B2 answered.
@@ -98,6 +102,7 @@ impl Client {
     ) -> Result<Done, Error> {
         let shared = &self.shared;
         let mut fresh = false;
+        let mut pause = Duration::ZERO;
         loop {
             let permit = self.admit(tries).await?;
             let idle = (!fresh)
@@ -108,7 +113,9 @@ impl Client {
                 None => self.upload_url(target, tries).await?,
             };
             let began = Instant::now();
-            let outcome = self.upload_once(tries, &url, headers, content).await;
+            let outcome = self
+                .upload_once(tries, &url, headers, content, file, pause)
+                .await;
             tries.log(began, &outcome);
             let failure = match outcome {
                 Ok((row, sha1)) => {
@@ -118,6 +125,11 @@ impl Client {
                 Err(failure) => failure,
             };
             drop(permit);
+            // B2 may have answered early and closed, and the answer was lost with the connection.
+            pause = match failure {
+                FailedTry::Network { sent: false, .. } => LISTEN.min(shared.http.waits.call / 20),
+                _ => Duration::ZERO,
+            };
             fresh = !failure.keeps_upload_url();
             if !fresh {
                 shared.urls.put(target, url);
@@ -158,10 +170,12 @@ impl Client {
         url: &UploadUrl,
         headers: &HeaderMap,
         content: &mut Content,
+        file: Option<&NewFile>,
+        pause: Duration,
     ) -> Result<(Row, Sha1), FailedTry> {
         let shared = &self.shared;
         tries.begin(&shared.counting);
-        let (body, sent, sha1) = content.body(&shared.pulse);
+        let (body, sent, sha1) = content.body(&shared.pulse, pause);
         let length = http_body::Body::size_hint(&body).lower();
         let sha1 = HeaderValue::from_str(&sha1).expect("hex digits and words fit a header");
         let request = shared
@@ -183,7 +197,16 @@ impl Client {
         }
         shared.counting.sent(sent.bytes());
         content.learn(&sent);
-        let row: Row = shared.http.json(outcome?).await?;
+        let row: Row = shared.http.json(outcome?, 1).await?;
+        if let Some(file) = file
+            && !row.name().is_empty()
+            && row.name() != file.name.as_str()
+        {
+            return Err(FailedTry::Mismatch(format!(
+                "B2 stored it under another name, {:?}",
+                row.name()
+            )));
+        }
         let ours = content
             .sha1()
             .ok_or_else(|| FailedTry::Nonsense("B2 accepted content before its end".to_owned()))?;

@@ -2,6 +2,8 @@
 //!
 //! Only what this client uses is read; each shape turns into the values of `types`.
 
+mod bounded;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -18,12 +20,17 @@ pub(super) struct Row {
     content_sha1: Option<String>,
     content_type: Option<String>,
     file_id: Option<String>,
+    #[serde(deserialize_with = "bounded::info")]
     file_info: Option<BTreeMap<String, Option<String>>>,
     file_name: String,
     upload_timestamp: Option<i64>,
 }
 
 impl Row {
+    pub(super) fn name(&self) -> &str {
+        &self.file_name
+    }
+
     pub(super) fn size(&self) -> u64 {
         self.content_length.unwrap_or(0).max(0) as u64
     }
@@ -78,6 +85,7 @@ fn content_sha1(text: Option<&str>) -> ContentSha1 {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Rows {
+    #[serde(deserialize_with = "bounded::rows")]
     pub(super) files: Vec<Row>,
     pub(super) next_file_name: Option<String>,
     pub(super) next_file_id: Option<String>,

@@ -1,9 +1,16 @@
 //! The one table from errors to errno (DESIGN §8), and the log line that goes with it.
 
-use fuser::Errno;
+use std::time::Instant;
 
+use fuser::Errno;
+use parking_lot::Mutex;
+
+use super::repeats::Repeats;
 use crate::b2::ErrorKind;
 use crate::vfs::Error;
+
+/// Failed operations that were told lately, so that a dead network does not fill the log.
+static SAID: Mutex<Repeats<(String, &str, u16)>> = Mutex::new(Repeats::new());
 
 /// What the caller gets.
 fn errno(error: &Error) -> Errno {
@@ -39,6 +46,7 @@ fn of_b2(kind: ErrorKind) -> Errno {
         ErrorKind::Locked => Errno::EPERM,
         ErrorKind::CapExceeded => Errno::EDQUOT,
         ErrorKind::InvalidArgument => Errno::EINVAL,
+        ErrorKind::NameTooLong => Errno::ENAMETOOLONG,
         // The bucket vanished under the mount, the network is gone, bytes are wrong, or an answer made
         // no sense: nothing that the caller did.
         ErrorKind::NoSuchBucket
@@ -60,8 +68,24 @@ pub(super) fn report(op: &str, error: &Error) -> Errno {
     match error {
         Error::B2(b2) if b2.kind == ErrorKind::NotFound => log::debug!("{op}: {error}"),
         Error::Corrupt(what) => log::error!("{op}: corruption: {what}"),
-        Error::B2(_) | Error::Io(_) => log::error!("{op}: {error}"),
-        Error::NoSpace(_) => log::warn!("{op}: {error}"),
+        Error::B2(_) | Error::Io(_) | Error::NoSpace(_) => {
+            let kind = match error {
+                Error::B2(b2) => (op.to_owned(), b2.call, b2.status),
+                _ => (op.to_owned(), "", 0),
+            };
+            let level = match error {
+                Error::NoSpace(_) => log::Level::Warn,
+                _ => log::Level::Error,
+            };
+            let shown = SAID.lock().say(kind, Instant::now());
+            match shown {
+                Some(0) => log::log!(level, "{op}: {error}"),
+                Some(more) => {
+                    log::log!(level, "{op}: {error} ({more} more like it were not shown)");
+                }
+                None => log::debug!("{op}: {error}"),
+            }
+        }
         _ => log::trace!("{op}: {error}"),
     }
     match error {
@@ -128,6 +152,7 @@ mod tests {
             (b2(ErrorKind::Locked), libc::EPERM),
             (b2(ErrorKind::CapExceeded), libc::EDQUOT),
             (b2(ErrorKind::InvalidArgument), libc::EINVAL),
+            (b2(ErrorKind::NameTooLong), libc::ENAMETOOLONG),
             (b2(ErrorKind::NoSuchBucket), libc::EIO),
             (b2(ErrorKind::RangeNotSatisfiable), libc::EIO),
             (b2(ErrorKind::Unavailable), libc::EIO),

@@ -3,9 +3,11 @@
 //! Faults are the emulator's switches (`src/emulator.rs`). Nothing here asserts a time; short
 //! limits only keep the waits of the retry rules short.
 
+mod awkward;
 mod content;
 mod faults;
 mod keys;
+mod liars;
 mod scripted;
 
 use std::time::Duration;

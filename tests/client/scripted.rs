@@ -16,22 +16,24 @@ use b2fuse::b2::{
 };
 
 /// A request as the script sees it: `GET /path?query` and the number of such paths before it.
-struct Asked<'a> {
-    path: &'a str,
-    before: usize,
+pub(crate) struct Asked<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) before: usize,
     address: SocketAddr,
 }
 
 type Script = dyn Fn(&Asked<'_>) -> Option<String> + Send + Sync;
 
 /// Answers by the script, and where that has nothing to say as a well-behaved B2 would.
-struct Scripted {
+pub(crate) struct Scripted {
     address: SocketAddr,
     paths: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scripted {
-    async fn start(script: impl Fn(&Asked<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        script: impl Fn(&Asked<'_>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let paths = Arc::new(Mutex::new(Vec::new()));
@@ -49,7 +51,7 @@ impl Scripted {
         Self { address, paths }
     }
 
-    async fn client(&self) -> Result<Client, Error> {
+    pub(crate) async fn client(&self) -> Result<Client, Error> {
         Client::connect(Options {
             endpoint: format!("http://{}", self.address),
             key_id: "id".to_owned(),
@@ -106,6 +108,18 @@ async fn serve(
         address,
     };
     let answer = script(&asked).unwrap_or_else(|| usual(&asked));
+    if let Some((head, body)) = answer
+        .split_once("\r\n\r\n")
+        .filter(|_| answer.contains(CREEP))
+    {
+        stream
+            .write_all(format!("{head}\r\n\r\n").as_bytes())
+            .await?;
+        for byte in body.bytes() {
+            stream.write_all(&[byte]).await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
     stream.write_all(answer.as_bytes()).await?;
     if answer.contains(HOLD) {
         std::future::pending::<()>().await;
@@ -113,10 +127,13 @@ async fn serve(
     stream.shutdown().await
 }
 
+/// A header in an answer whose body comes byte by byte.
+const CREEP: &str = "X-Creep: 1\r\n";
+
 /// A header in an answer after which the connection stays open and silent.
 const HOLD: &str = "X-Hold: 1\r\n";
 
-fn answer(status: u16, body: &str) -> String {
+pub(crate) fn answer(status: u16, body: &str) -> String {
     format!(
         "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
@@ -164,7 +181,7 @@ async fn list(client: &Client) -> Result<NamesPage, Error> {
     client.list_file_names(&ListNames::default()).await
 }
 
-async fn upload(client: &Client) -> Result<FileVersion, Error> {
+pub(crate) async fn upload(client: &Client) -> Result<FileVersion, Error> {
     let file = NewFile {
         name: FileName::new("n").expect("a name"),
         content_type: "b2/x-auto".to_owned(),
@@ -174,7 +191,7 @@ async fn upload(client: &Client) -> Result<FileVersion, Error> {
     client.upload_file(&file, payload).await
 }
 
-async fn read(client: &Client, range: std::ops::Range<u64>) -> Result<Vec<u8>, Error> {
+pub(crate) async fn read(client: &Client, range: std::ops::Range<u64>) -> Result<Vec<u8>, Error> {
     let mut download = client.download(&FileId::new("f"), range).await?;
     let mut all = Vec::new();
     while let Some(chunk) = download.chunk().await? {

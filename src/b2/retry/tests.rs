@@ -288,7 +288,7 @@ fn time_since_progress_ends_a_call() {
         let mut ladder = Ladder::new(route, LIMIT);
         assert_eq!(ladder.decide(&broken(), LIMIT, 0.5), Decision::GiveUp);
         let mut ladder = Ladder::new(route, LIMIT);
-        ladder.idle_until(LIMIT);
+        ladder.queued(LIMIT);
         assert_ne!(ladder.decide(&broken(), LIMIT, 0.5), Decision::GiveUp);
     }
 }
