@@ -54,6 +54,32 @@ async fn walking_through_ten_thousand_directories_takes_a_few_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn folder_rows_that_come_twice_are_one_entry() {
+    for faults in [
+        &["split-folders=1"][..],
+        &["split-folders=2", "list:short-page=2"],
+    ] {
+        let server = server();
+        let all: Vec<String> = ('a'..='e')
+            .flat_map(|a| (0..10).map(move |b| format!("{a}/b{}/c{b}", b % 3)))
+            .chain(["a-file".to_owned(), "b.txt".to_owned()])
+            .collect();
+        seed(&server, all.iter().cloned());
+        server.set_faults(faults).unwrap();
+        let vfs = mount(&server, settings()).await;
+        let mut top = names(&vfs, Ino::ROOT).await;
+        top.sort();
+        assert_eq!(top, ["a", "a-file", "b", "b.txt", "c", "d", "e"]);
+        for breadth_first in [false, true] {
+            let vfs = mount(&server, settings()).await;
+            let mut all = all.clone();
+            all.sort();
+            assert_eq!(walked(&vfs, breadth_first).await, all);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sixteen_walkers_at_once_share_the_pages() {
     let server = Server::start(emulator::Options {
         latency: Duration::from_millis(20),

@@ -89,6 +89,11 @@ impl Vfs {
             (began, after, start, max)
         };
         let (rows, next) = self.rows(&flight, start, max).await?;
+        // A page may tell a folder again that the one before has told (API §4.1).
+        let again = rows
+            .first()
+            .zip(after.as_ref())
+            .is_some_and(|(row, after)| row.name.as_str() <= after.as_str());
         let last = rows.last().map(|row| row.name.as_str().to_owned());
         let upto = next.as_ref().and(last);
         let covers = Covers::Range {
@@ -117,16 +122,20 @@ impl Vfs {
             self.settle_doubts(pages).await?;
             self.finish_pages(pages)?;
         } else {
-            self.add_entries(pages, &applied.seen);
+            self.add_entries(pages, &applied.seen, again);
         }
         Ok(true)
     }
 
-    fn add_entries(&self, pages: &Pages, seen: &[Ino]) {
+    fn add_entries(&self, pages: &Pages, seen: &[Ino], again: bool) {
         let upto = pages.state().upto.clone().unwrap_or_default();
+        let shown = again.then(|| Shown::new(&pages.state().entries));
         let mut entries = Vec::with_capacity(seen.len());
         let tree = self.tree();
         for ino in seen {
+            if shown.as_ref().is_some_and(|shown| shown.contains(*ino)) {
+                continue;
+            }
             let Ok(node) = tree.get(*ino) else { continue };
             // A directory of this name, or a real object with the name of its hash file, may follow:
             // then this comes at the end.
