@@ -4,6 +4,7 @@
 //! names below `files/` only where they cannot lead out of it; reading takes nothing from the list on trust either.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -102,7 +103,7 @@ impl Place {
     ) -> Result<Result<(String, String), Stopped>, Error> {
         let mut name = self.name_for(path);
         let mut target = self.dir.join(&name);
-        let mut written = self.write_to(&target, size, bytes, go_on);
+        let mut written = Self::write_to(&target, size, bytes, go_on);
         // What is a directory now may have been a file before.
         if let Err(fault) = &written
             && matches!(
@@ -112,7 +113,7 @@ impl Place {
         {
             name = self.name_for("");
             target = self.dir.join(&name);
-            written = self.write_to(&target, size, bytes, go_on);
+            written = Self::write_to(&target, size, bytes, go_on);
         }
         match written {
             Ok(Some(sha1)) => Ok(Ok((name, sha1))),
@@ -129,7 +130,6 @@ impl Place {
     }
 
     fn write_to(
-        &self,
         target: &Path,
         size: u64,
         bytes: &[(u64, Bytes)],
@@ -297,7 +297,10 @@ fn open_plain(path: &Path) -> io::Result<File> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Scene {
     }
 
     /// Two signals: nothing is tried any more.
-    fn give_up(&self, running: &mut Running) -> String {
+    fn give_up(running: &mut Running) -> String {
         running.signal(Signal::SIGINT);
         running.hear("last error: ");
         running.signal(Signal::SIGINT);
@@ -111,7 +111,7 @@ fn files_links_and_directories_come_back_whole() {
     symlink("d/file", scene.path("link")).expect("linked");
     scene.server.set_faults(&["*:503"]).expect("faults");
     fs::create_dir(scene.path("bare")).expect("made");
-    let said = scene.give_up(&mut running);
+    let said = Scene::give_up(&mut running);
     assert!(!said.contains("not rescued"), "{said}");
     let kept = scene.kept();
     modes_are_private(&scene.root());
@@ -165,7 +165,7 @@ fn a_changed_file_is_completed_from_the_version_that_it_changes() {
     file.seek(SeekFrom::Start(5 << 20)).expect("there");
     file.write_all(b"patched").expect("written");
     drop(file);
-    scene.give_up(&mut running);
+    Scene::give_up(&mut running);
     let entry = &scene.list()["entries"][0];
     assert_eq!(entry["name"], "a");
     assert!(entry["base"].is_string(), "{entry}");
@@ -253,7 +253,7 @@ fn what_others_have_stored_meanwhile_stays_below() {
     let mut running = scene.mount(&["--write-back", "1h"]);
     fs::write(scene.path("f"), "ours").expect("written");
     scene.server.set_faults(&["*:503"]).expect("faults");
-    scene.give_up(&mut running);
+    Scene::give_up(&mut running);
     scene.server.set_faults(&[]).expect("no faults");
     let mut other = scene.mount(&[]);
     fs::write(scene.path("f"), "theirs").expect("written");
@@ -274,7 +274,7 @@ fn a_list_that_leads_elsewhere_sends_nothing() {
     let mut running = scene.mount(&["--write-back", "1h"]);
     fs::write(scene.path("f"), "content").expect("written");
     scene.server.set_faults(&["*:503"]).expect("faults");
-    scene.give_up(&mut running);
+    Scene::give_up(&mut running);
     scene.server.set_faults(&[]).expect("no faults");
     let path = scene.kept().join("list.json");
     let right = fs::read_to_string(&path).expect("a list");
@@ -329,7 +329,7 @@ fn what_a_full_disk_has_no_room_for_is_named() {
     fs::write(scene.path("small"), "content").expect("written");
     fs::write(scene.path("large"), vec![7; 1 << 20]).expect("written");
     scene.server.set_faults(&["*:503"]).expect("faults");
-    let said = scene.give_up(&mut running);
+    let said = Scene::give_up(&mut running);
     assert!(said.contains("not rescued, lost: large: "), "{said}");
     assert!(said.contains("No space left on device"), "{said}");
     let content = fs::read_to_string(scene.kept().join("files/small")).expect("kept");
