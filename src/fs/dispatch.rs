@@ -73,7 +73,7 @@ impl Drop for Inside {
 impl Dispatch {
     /// Waiting operations go to `runtime`.
     pub fn new(runtime: Handle) -> Self {
-        let watch = Watch::start(&runtime, interrupt::PERIOD, interrupt::ask);
+        let watch = Arc::new(Watch::start(interrupt::PERIOD, interrupt::ask));
         Self {
             runtime,
             gate: Arc::default(),

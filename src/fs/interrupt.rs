@@ -6,15 +6,15 @@
 //! of its [`Slot`](super::slot::Slot). **The operation goes on**: it may hold locks, or be half done; what it would
 //! have given to its caller it gives back at its end.
 //!
-//! `/proc` is only read here, and its files that are read take no lock that a waiting thread may hold.
+//! The watcher is a thread of its own, because a file of `/proc` may keep its reader waiting for the very process that
+//! waits for us (`stat` does, `syscall` while a program is started): that delays other interrupts, and no operation.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use parking_lot::{Condvar, Mutex};
 
 use super::slot::Caller;
 
@@ -40,7 +40,9 @@ fn bit(signal: i32) -> u64 {
 }
 
 /// What the text of `/proc/THREAD/status` says. Where a signal ends the program by default, the kernel adds a
-/// SIGKILL by itself, but for SIGQUIT, which leaves a core. Others say nothing: Go's SIGURG comes all the time.
+/// SIGKILL by itself, but for SIGQUIT, which leaves a core. Others say nothing: Go's SIGURG comes all the time. What has
+/// killed a program stays pending while it closes its files on its way out; one that ends by itself has nothing pending,
+/// and waits until its files are stored, as if it had closed them.
 pub(super) fn of_status(status: &str) -> Wish {
     let mask = |name: &str| {
         let mut lines = status.lines();
@@ -61,28 +63,6 @@ pub(super) fn of_status(status: &str) -> Wish {
         Wish::Die
     } else if pending & ending & !blocked & !ignored != 0 {
         Wish::Handle
-    } else {
-        Wish::None
-    }
-}
-
-/// What the text of `/proc/THREAD/stat` says of one that was killed and now closes its files, when its signals are
-/// no longer pending. One that ends by itself waits until its files are stored, as if it had closed them.
-pub(super) fn of_stat(stat: &str) -> Wish {
-    const EXITING: u64 = 0x4;
-    // The name, in parentheses, may hold anything; proc(5) counts the state after it as field 3.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let field = |number: usize| {
-        let text = fields.split_whitespace().nth(number - 3)?;
-        text.parse::<u64>().ok()
-    };
-    let (Some(flags), Some(code)) = (field(9), field(52)) else {
-        return Wish::None;
-    };
-    let signal = (code & 0x7f) as i32;
-    let killed = signal == libc::SIGKILL || ENDING.contains(&signal);
-    if flags & EXITING != 0 && killed {
-        Wish::Die
     } else {
         Wish::None
     }
@@ -117,23 +97,28 @@ fn read(thread: u32, file: &str) -> String {
 /// What a thread of this machine wants, and whether it reads.
 pub(super) fn ask(thread: u32) -> (Wish, bool) {
     match of_status(&read(thread, "status")) {
-        Wish::None => (of_stat(&read(thread, "stat")), false),
+        Wish::None => (Wish::None, false),
         Wish::Handle => (Wish::Handle, is_reading(&read(thread, "syscall"))),
         Wish::Die => (Wish::Die, false),
     }
 }
 
-/// Everybody who waits.
+/// Watches, until it is dropped.
+pub(super) struct Watch(Arc<Shared>);
+
 #[derive(Default)]
-pub(super) struct Watch {
+struct Shared {
     waiting: Mutex<Waiting>,
-    begun: Notify,
+    /// Somebody waits, or nobody watches any longer.
+    news: Condvar,
 }
 
+/// Everybody who waits.
 #[derive(Default)]
 struct Waiting {
     next: u64,
     all: HashMap<u64, One>,
+    over: bool,
 }
 
 struct One {
@@ -144,53 +129,60 @@ struct One {
 
 /// Held by an operation that waits.
 pub(super) struct Watched {
-    watch: Arc<Watch>,
+    shared: Arc<Shared>,
     number: u64,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.watch.waiting.lock().all.remove(&self.number);
+        self.shared.waiting.lock().all.remove(&self.number);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.waiting.lock().over = true;
+        self.0.news.notify_all();
     }
 }
 
 impl Watch {
     /// Looks every `period`, as long as somebody waits; `ask` says what a thread wants, and whether it reads.
     pub(super) fn start(
-        runtime: &Handle,
         period: Duration,
         ask: impl Fn(u32) -> (Wish, bool) + Send + 'static,
-    ) -> Arc<Self> {
-        let watch = Arc::new(Self::default());
-        let watching = Arc::clone(&watch);
-        runtime.spawn(async move {
-            loop {
-                if watching.waiting.lock().all.is_empty() {
-                    watching.begun.notified().await;
+    ) -> Self {
+        let shared = Arc::new(Shared::default());
+        let watching = Arc::clone(&shared);
+        let started = thread::Builder::new()
+            .name("interrupts".to_owned())
+            .spawn(move || {
+                while watching.wait(period) {
+                    watching.look(period, &ask);
                 }
-                tokio::time::sleep(period).await;
-                watching.look(period, &ask);
-            }
-        });
-        watch
+            });
+        if let Err(error) = started {
+            log::warn!("no thread for interrupts, programs wait until `timeout`: {error}");
+        }
+        Self(shared)
     }
 
     /// An operation begins to wait; `None` where nobody could be asked.
-    pub(super) fn enter(self: &Arc<Self>, op: &'static str, caller: Caller) -> Option<Watched> {
+    pub(super) fn enter(&self, op: &'static str, caller: Caller) -> Option<Watched> {
         if caller.thread == 0 {
             return None;
         }
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.0.waiting.lock();
         let number = waiting.next;
         waiting.next += 1;
         let since = Instant::now();
         if waiting.all.is_empty() {
-            self.begun.notify_one();
+            self.0.news.notify_one();
         }
         waiting.all.insert(number, One { op, since, caller });
         drop(waiting);
         Some(Watched {
-            watch: Arc::clone(self),
+            shared: Arc::clone(&self.0),
             number,
         })
     }
@@ -198,7 +190,22 @@ impl Watch {
     /// Whether anybody waits.
     #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
-        !self.waiting.lock().all.is_empty()
+        !self.0.waiting.lock().all.is_empty()
+    }
+}
+
+impl Shared {
+    /// Until somebody waits, and then for a while; false when it is over.
+    fn wait(&self, period: Duration) -> bool {
+        let mut waiting = self.waiting.lock();
+        while waiting.all.is_empty() && !waiting.over {
+            self.news.wait(&mut waiting);
+        }
+        if !waiting.over {
+            let until = Instant::now() + period;
+            while !waiting.over && !self.news.wait_until(&mut waiting, until).timed_out() {}
+        }
+        !waiting.over
     }
 
     fn look(&self, period: Duration, ask: &impl Fn(u32) -> (Wish, bool)) {

@@ -138,7 +138,7 @@ fn a_closed_gate_waits_for_what_runs_and_lets_nothing_in() {
 fn watched(wish: Wish, reads: bool) -> (tokio::runtime::Runtime, Dispatch) {
     let (runtime, mut dispatch) = dispatch();
     let period = Duration::from_millis(20);
-    dispatch.watch = Watch::start(runtime.handle(), period, move |_| (wish, reads));
+    dispatch.watch = Arc::new(Watch::start(period, move |_| (wish, reads)));
     (runtime, dispatch)
 }
 
@@ -218,4 +218,25 @@ fn what_has_ended_is_watched_no_longer() {
         assert!(start.elapsed() < SOON, "it is forgotten");
         thread::yield_now();
     }
+}
+
+/// `/proc` may keep its reader waiting for a process that waits for us.
+#[test]
+fn a_watcher_that_hangs_keeps_nobody_from_an_answer() {
+    let (_runtime, mut dispatch) = dispatch();
+    let (asked, asks) = mpsc::channel();
+    let (free, hangs) = mpsc::channel::<()>();
+    dispatch.watch = Arc::new(Watch::start(Duration::from_millis(5), move |_| {
+        let _ = asked.send(());
+        let _ = hangs.recv();
+        (Wish::None, false)
+    }));
+    let (_answer, go, end) = begin(&dispatch, |caller| caller, 7);
+    asks.recv_timeout(SOON).expect("it looks");
+    go.send(()).expect("it waits");
+    assert_eq!(end.recv_timeout(SOON), Ok(true));
+    let (_answer, go, end) = begin(&dispatch, |caller| caller, 7);
+    go.send(()).expect("it waits");
+    assert_eq!(end.recv_timeout(SOON), Ok(true));
+    drop(free);
 }
