@@ -78,6 +78,7 @@ pub fn serve(options: Options) -> anyhow::Result<Outcome> {
     if let Some(root) = &root {
         rescuer::check(root, &point)?;
     }
+    heap::suit(options.io.memory);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("b2fuse")
         .enable_all()

@@ -10,8 +10,11 @@ use crate::io::Io;
 
 /// From this size on, in bytes, a buffer has pages of its own, which go back as soon as it is freed.
 const OWN_PAGES: i32 = 256 << 10;
-/// Heaps: with one, threads that list and threads that answer wait for each other; each more leaves more unused.
+/// Heaps: with one, threads that list and threads that answer wait for each other; each more leaves more unused, which
+/// a mount of little memory has no room for.
 const HEAPS: i32 = 2;
+/// From this `memory` on, in bytes, there are so many heaps; else one.
+const MUCH: u64 = 256 << 20;
 /// As much as may be free at the end of the heap before it is given back, in bytes.
 const SPARE: i32 = 8 << 20;
 /// How often it is looked whether there is much to give back.
@@ -27,9 +30,23 @@ pub fn set_up() {
     #[cfg(target_env = "gnu")]
     // SAFETY: sets numbers inside the allocator; no other thread runs yet.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES);
         libc::mallopt(libc::M_TRIM_THRESHOLD, SPARE);
+    }
+}
+
+/// Lets a mount of much memory, in bytes, have more heaps; before any other thread runs, after which the C library takes
+/// no other number.
+#[allow(unsafe_code)]
+pub(super) fn suit(memory: u64) {
+    if memory < MUCH {
+        return;
+    }
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number inside the allocator.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
     }
 }
 
