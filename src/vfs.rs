@@ -17,6 +17,7 @@ mod ask;
 mod attr;
 mod delta;
 mod error;
+mod forget;
 mod kept;
 mod names;
 mod ops;
@@ -33,12 +34,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use error::Error;
+pub use forget::{StaleEntry, StaleInode};
 pub use ops::leftover::{Leftover, LeftoverId, LeftoverKind};
 pub use ops::persist::Until;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
-    Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HashFiles, Ino, Invalidation, NewNode,
-    Opened, Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
+    Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HashFiles, Ino, NewNode, Opened, Pending,
+    Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
 use crate::b2::{Client, FileId};
@@ -46,6 +48,7 @@ use crate::io::Io;
 use ask::look::Looks;
 use ask::walk;
 use attr::Meta;
+use forget::Forgets;
 use names::name;
 use names::tree::Tree;
 use names::warned::Warned;
@@ -53,7 +56,7 @@ use ops::file::Handle;
 use ops::rename_dir::failed::FailedMoves;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
-use queue::{Invalidations, Queue, Urgency};
+use queue::{Queue, Urgency};
 use versions::checks::Checks;
 use versions::contested::Contested;
 use versions::strays::Strays;
@@ -75,7 +78,7 @@ struct Shared {
     next_fh: AtomicU64,
     paths: Arc<PathLocks>,
     queue: Arc<Queue>,
-    invalidations: Invalidations,
+    forgets: Forgets,
     warned: Warned,
     walks: walk::Walks,
     /// There are too many names, and some are being dropped.
@@ -117,7 +120,7 @@ impl Vfs {
                 next_fh: AtomicU64::new(1),
                 paths: Arc::default(),
                 queue: Arc::default(),
-                invalidations: Invalidations::default(),
+                forgets: Forgets::default(),
                 warned: Warned::default(),
                 walks: walk::Walks::default(),
                 trimming: AtomicBool::new(false),
@@ -139,11 +142,6 @@ impl Vfs {
         vfs.ensure_first_page(Ino::ROOT).await?;
         drain::spawn_flusher(&vfs);
         Ok(vfs)
-    }
-
-    /// Waits for what the kernel should forget next; for one task of `mount`.
-    pub async fn next_invalidation(&self) -> Invalidation {
-        self.shared.invalidations.next().await
     }
 
     /// What df(1) shows: a petabyte, since B2 has no quota to ask for (API §17.27).

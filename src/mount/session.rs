@@ -23,7 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::point::{self, Mounted};
 use crate::fs::{Adapter, Dispatch, Gate};
-use crate::vfs::{Invalidation, Vfs};
+use crate::vfs::Vfs;
 
 /// How a mount can be left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +92,7 @@ impl Session {
             }
         };
         point::raise_read_ahead(&mount);
-        forward_invalidations(vfs.clone(), fuse.notifier(), runtime.clone())
-            .context("cannot start a thread")?;
+        forward_invalidations(vfs, &fuse.notifier(), runtime).context("cannot start a thread")?;
         Ok(Self {
             point: point.to_owned(),
             mount,
@@ -254,31 +253,51 @@ fn explain(error: &io::Error, point: &Path, appearance: &Appearance) -> anyhow::
     anyhow!("cannot mount on {point}: {}", text.trim())
 }
 
-/// Tells the kernel what to forget. A thread of its own: the kernel takes locks for it that a request
-/// may hold whose answer is still to come, so no session thread and no worker of the runtime may wait here.
+/// Tells the kernel what to forget. Threads of their own: the kernel takes locks for it that a request may hold whose
+/// answer is still to come, so no session thread and no worker of the runtime may wait here. Two of them: who opens a
+/// file may wait until an inode is forgotten, and hold the lock of a directory that a name needs.
 fn forward_invalidations(
-    vfs: Vfs,
-    notifier: Notifier,
-    runtime: tokio::runtime::Handle,
+    vfs: &Vfs,
+    notifier: &Notifier,
+    runtime: &tokio::runtime::Handle,
 ) -> io::Result<()> {
+    let all = || (vfs.clone(), notifier.clone(), runtime.clone());
+    let (vfs, notifier, runtime) = all();
     thread::Builder::new()
-        .name("invalidate".to_owned())
+        .name("inodes".to_owned())
         .spawn(move || {
             loop {
-                let sent = match runtime.block_on(vfs.next_invalidation()) {
-                    Invalidation::Inode(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
-                    Invalidation::Entry { parent, name } => {
-                        notifier.inval_entry(INodeNo(parent.0), OsStr::new(&*name))
-                    }
-                };
-                match sent {
-                    Err(e) if e.raw_os_error() == Some(libc::ENODEV) => return,
-                    Err(e) => log::debug!("the kernel did not forget: {e}"),
-                    Ok(()) => {}
+                let stale = runtime.block_on(vfs.next_stale_inode());
+                if !goes_on(notifier.inval_inode(INodeNo(stale.ino.0), 0, 0)) {
+                    vfs.kernel_has_gone();
+                    return;
+                }
+            }
+        })?;
+    let (vfs, notifier, runtime) = all();
+    thread::Builder::new()
+        .name("entries".to_owned())
+        .spawn(move || {
+            loop {
+                let stale = runtime.block_on(vfs.next_stale_entry());
+                let name = OsStr::new(&*stale.name);
+                if !goes_on(notifier.inval_entry(INodeNo(stale.parent.0), name)) {
+                    return;
                 }
             }
         })?;
     Ok(())
+}
+
+/// Whether there is still a kernel to tell.
+fn goes_on(told: io::Result<()>) -> bool {
+    match told {
+        Ok(()) => true,
+        Err(error) => {
+            log::debug!("the kernel did not forget: {error}");
+            error.raw_os_error() != Some(libc::ENODEV)
+        }
+    }
 }
 
 #[cfg(test)]

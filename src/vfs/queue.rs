@@ -1,5 +1,5 @@
 //! What is to be done later: closed files that wait for their upload, attribute changes and markers that
-//! wait to be merged, failed commits that wait to be tried again, and what the kernel should forget.
+//! wait to be merged, and failed commits that wait to be tried again.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::vfs::{Ino, Invalidation};
+use crate::vfs::Ino;
 
 /// Due times by inode. Each inode stands here once; the earlier time wins.
 #[derive(Debug, Default)]
@@ -301,34 +301,6 @@ impl Queue {
     }
 }
 
-/// What the kernel should forget; a set, so that it is bounded by what is known.
-#[derive(Debug, Default)]
-pub(in crate::vfs) struct Invalidations {
-    set: Mutex<HashSet<Invalidation>>,
-    added: Notify,
-}
-
-impl Invalidations {
-    pub(in crate::vfs) fn push(&self, one: Invalidation) {
-        self.set.lock().insert(one);
-        self.added.notify_one();
-    }
-
-    pub(in crate::vfs) async fn next(&self) -> Invalidation {
-        loop {
-            {
-                let mut set = self.set.lock();
-                let one = set.iter().next().cloned();
-                if let Some(one) = one {
-                    set.remove(&one);
-                    return one;
-                }
-            }
-            self.added.notified().await;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,14 +411,5 @@ mod tests {
         let (at, ..) = due(&queue, Ino(5));
         queue.push(Ino(5), Duration::from_secs(3600), Urgency::Closed);
         assert_eq!(due(&queue, Ino(5)), (at, Urgency::Now, 4));
-    }
-
-    #[tokio::test]
-    async fn what_the_kernel_should_forget_is_told_once() {
-        let all = Invalidations::default();
-        all.push(Invalidation::Inode(Ino(7)));
-        all.push(Invalidation::Inode(Ino(7)));
-        assert_eq!(all.next().await, Invalidation::Inode(Ino(7)));
-        assert!(all.set.lock().is_empty());
     }
 }

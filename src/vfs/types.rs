@@ -159,20 +159,6 @@ pub struct DirEntry {
     pub name: Arc<str>,
 }
 
-/// Something the kernel should forget.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Invalidation {
-    /// Content and attributes of an inode.
-    Inode(Ino),
-    /// A name in a directory.
-    Entry {
-        /// The directory.
-        parent: Ino,
-        /// The name in it.
-        name: Arc<str>,
-    },
-}
-
 /// What df(1) shows. B2 has no quota to ask for (API §17.27).
 #[derive(Debug, Clone, Copy)]
 pub struct StatFs {

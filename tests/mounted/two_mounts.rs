@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::bucket::{self, Bucket};
@@ -96,6 +97,60 @@ fn an_open_file_never_mixes_versions() {
     let mut again = Vec::new();
     file.read_to_end(&mut again).unwrap();
     assert_eq!(tree::first_difference(&old, &again), None);
+}
+
+/// The size that the kernel knows, and the pages it has, must be of the version that a reader gets.
+#[test]
+fn a_file_that_is_opened_when_others_have_replaced_it_never_mixes_versions() {
+    const VERSIONS: usize = 400;
+    let emulator = Emulator::start();
+    let bucket = Bucket::open(&emulator);
+    // Shorter and longer in turns; each eight bytes tell the version.
+    let content = |version: usize| {
+        let times = [1, 501, 1025, 2][version % 4];
+        format!("{version:08}").repeat(times).into_bytes()
+    };
+    bucket.upload("f", &content(0));
+    bucket.upload("other", b"x");
+    let mount = Mount::with(&emulator, "list_hashfiles: false\nmetadata_ttl: 20ms\n");
+    let path = mount.path().join("f");
+    let written = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Sees that the file has changed, while the kernel does not.
+        scope.spawn(|| {
+            while !written.load(Ordering::Relaxed) {
+                fs::metadata(mount.path().join("other")).unwrap();
+            }
+        });
+        for pause in [0, 1, 3] {
+            let (path, written) = (&path, &written);
+            scope.spawn(move || {
+                let mut last = 0;
+                while !written.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(pause));
+                    let found = match fs::read(path) {
+                        // Replaced twice while it was being opened.
+                        Err(error) if error.raw_os_error() == Some(libc::ESTALE) => continue,
+                        found => found.unwrap(),
+                    };
+                    let version: usize = String::from_utf8_lossy(&found[..8]).parse().unwrap();
+                    assert!(
+                        found == content(version),
+                        "{} bytes, {version} at first, {:?} at last",
+                        found.len(),
+                        String::from_utf8_lossy(&found[found.len() - 8..])
+                    );
+                    assert!(version >= last, "{version} after {last}");
+                    last = version;
+                }
+            });
+        }
+        for version in 1..VERSIONS {
+            bucket.upload("f", &content(version));
+            std::thread::sleep(Duration::from_millis(7));
+        }
+        written.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

@@ -180,10 +180,7 @@ async fn a_file_that_is_not_open_keeps_its_inode_when_others_replace_it() {
     vfs.release(opened.fh);
     let attr = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr;
     assert_eq!((attr.ino, attr.size), (ino, 6));
-    assert_eq!(
-        vfs.next_invalidation().await,
-        b2fuse::vfs::Invalidation::Inode(ino)
-    );
+    assert_eq!(vfs.next_stale_inode().await.ino, ino);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use crate::vfs::names::node::Body;
 use crate::vfs::names::rows::Rows;
 use crate::vfs::names::tree::{Tick, Tree, Unsettled};
 use crate::vfs::state::Stored;
-use crate::vfs::{Ino, Invalidation, Vfs};
+use crate::vfs::{Ino, Vfs};
 
 impl Vfs {
     /// Leaves out names that were removed here a moment ago, for the listing may lag behind: whether B2 has them again
@@ -74,9 +74,7 @@ impl Vfs {
         };
         if ino.is_some() {
             let parent = dir;
-            self.shared
-                .invalidations
-                .push(Invalidation::Entry { parent, name });
+            self.shared.forgets.entry(parent, name);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::vfs::names::rows::Rows;
 use crate::vfs::names::tree::{Tick, Tree, Unsettled};
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::{FileState, Maker, Stored};
-use crate::vfs::{FileKind, Ino, Invalidation, Vfs};
+use crate::vfs::{FileKind, Ino, Vfs};
 
 /// What rows have changed.
 #[derive(Default)]
@@ -255,9 +255,9 @@ impl Vfs {
             object.state.taken(stored);
             object.state.owe(delta);
             object.carried = Some(carried);
-            object.pages_valid = false;
+            object.kernel_behind = true;
             node.meta = meta;
-            self.shared.invalidations.push(Invalidation::Inode(ino));
+            self.shared.forgets.inode(ino);
             ino
         } else {
             let (parent, name, checked) = (node.parent, Arc::clone(&node.name), node.checked);
@@ -365,7 +365,7 @@ impl Vfs {
         body.marker = Marker::Absent;
         body.carried = None;
         node.meta = Meta::default_for(FileKind::Directory, self.settings(), mtime);
-        self.shared.invalidations.push(Invalidation::Inode(dir));
+        self.shared.forgets.inode(dir);
     }
 
     fn apply_absence(&self, tree: &mut Tree, flight: &Flight, seen: &[Ino], covers: &Covers) {
@@ -448,19 +448,14 @@ impl Vfs {
             let full = self.full(&format!("{path}{name}"));
             tree.gone.forget(&full);
         }
-        self.shared.invalidations.push(Invalidation::Entry {
-            parent,
-            name: Arc::clone(name),
-        });
+        self.shared.forgets.entry(parent, Arc::clone(name));
     }
 
     /// Takes a node out of the tree because B2 no longer has it (or has another one), and tells the kernel.
     pub(in crate::vfs) fn forget_entry(&self, tree: &mut Tree, ino: Ino) {
         if let Ok(node) = tree.get(ino) {
-            self.shared.invalidations.push(Invalidation::Entry {
-                parent: node.parent,
-                name: Arc::clone(&node.name),
-            });
+            let name = Arc::clone(&node.name);
+            self.shared.forgets.entry(node.parent, name);
         }
         tree.forget_name(ino);
     }

@@ -64,8 +64,8 @@ pub(in crate::vfs) struct Object {
     pub(in crate::vfs) carried: Option<Arc<Carried>>,
     /// Present while the file is open or has unsent bytes.
     pub(in crate::vfs) content: Option<Arc<Content>>,
-    /// The kernel's pages are those of the present content.
-    pub(in crate::vfs) pages_valid: bool,
+    /// The kernel may have pages, or the size, of an earlier content.
+    pub(in crate::vfs) kernel_behind: bool,
     /// Handles that may write.
     pub(in crate::vfs) writers: u32,
 }
@@ -76,7 +76,7 @@ impl Object {
             state,
             carried,
             content: None,
-            pages_valid: false,
+            kernel_behind: false,
             writers: 0,
         }
     }

@@ -17,7 +17,7 @@ use crate::vfs::names::dir::{Dir, Usage};
 use crate::vfs::names::moment::Moment;
 use crate::vfs::names::node::{Body, Marker, Node};
 use crate::vfs::names::tree::Tree;
-use crate::vfs::{Ino, Invalidation, Vfs};
+use crate::vfs::{Ino, Vfs};
 
 /// Of the names that may be known, so many eighths stay.
 const STAY: usize = 6;
@@ -103,9 +103,7 @@ impl Vfs {
         }
         for name in told {
             let parent = ino;
-            self.shared
-                .invalidations
-                .push(Invalidation::Entry { parent, name });
+            self.shared.forgets.entry(parent, name);
         }
         if tree.dir(ino).is_ok_and(|dir| !used(dir)) {
             tree.put_away(ino);

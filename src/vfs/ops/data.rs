@@ -15,7 +15,7 @@ use crate::vfs::attr;
 use crate::vfs::ops::file::Handle;
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::versions::again::{TRIES, too_fast};
-use crate::vfs::{Error, Fh, Ino, Invalidation, Vfs};
+use crate::vfs::{Error, Fh, Ino, Vfs};
 
 /// Bytes copied by one call: what the kernel's 32 bit of count hold in whole pages.
 const COPY_MAX: u64 = u32::MAX as u64 & !4095;
@@ -56,9 +56,9 @@ impl Vfs {
     /// Bytes that were handed out before were wrong: the kernel must not serve them from its cache.
     fn forget_pages(&self, ino: Ino) {
         if let Ok(object) = self.tree().object_mut(ino) {
-            object.pages_valid = false;
+            object.kernel_behind = true;
         }
-        self.shared.invalidations.push(Invalidation::Inode(ino));
+        self.shared.forgets.inode(ino);
     }
 
     /// Writes; the bytes are in memory, and visible, when this returns.

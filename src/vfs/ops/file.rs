@@ -108,15 +108,14 @@ impl Vfs {
         if truncate && !write && self.is_running(ino) {
             return Err(Error::Running);
         }
-        let (content, keep_cache) = {
+        let (content, behind) = {
             let mut tree = self.tree();
             let content = self.content(&mut tree, ino)?;
             let node = tree.get_mut(ino)?;
             node.opens += 1;
             let object = node.object_mut().ok_or(Error::IsDirectory)?;
             object.writers += u32::from(write);
-            let keep_cache = std::mem::replace(&mut object.pages_valid, true);
-            (content, keep_cache)
+            (content, object.kernel_behind)
         };
         let fh = self.add_handle(Handle::File(Box::new(FileHandle {
             ino,
@@ -127,6 +126,7 @@ impl Vfs {
             runs: flags & RUNS != 0,
             writes: AtomicU64::new(0),
         })));
+        let keep_cache = !behind || self.bring_kernel_up(ino).await;
         if truncate && let Err(error) = self.truncate_at_open(ino).await {
             self.release(fh);
             return Err(error);

@@ -23,7 +23,7 @@ use crate::vfs::versions::between::twins_of;
 use crate::vfs::versions::commit::lost_of;
 use crate::vfs::versions::removal::{Outgoing, Removal};
 use crate::vfs::versions::supersede::{Act, Deed};
-use crate::vfs::{Error, Ino, Invalidation, Vfs};
+use crate::vfs::{Error, Ino, Vfs};
 
 /// Both ends of a rename, looked up and locked.
 pub(in crate::vfs) struct Ends {
@@ -458,9 +458,7 @@ impl Vfs {
             if let Ok(dir) = self.tree().dir_mut(parent) {
                 dir.forget_listing();
             }
-            self.shared
-                .invalidations
-                .push(Invalidation::Entry { parent, name });
+            self.shared.forgets.entry(parent, name);
         }
     }
 }

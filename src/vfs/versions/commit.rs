@@ -21,7 +21,7 @@ use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::Hash;
 use crate::vfs::state::{Maker, Stored, Superseded, Why};
-use crate::vfs::{Error, Failure, Ino, Invalidation, Vfs};
+use crate::vfs::{Error, Failure, Ino, Vfs};
 
 /// The type that lets B2 decide by the name's extension (API §5.2).
 const AUTO_TYPE: &str = "b2/x-auto";
@@ -257,9 +257,7 @@ impl Vfs {
     /// A displaced file that has been stored under its name has that again; the kernel is told.
     fn take_name(&self, tree: &mut Tree, ino: Ino) {
         if let Some((parent, name)) = tree.take_back_name(ino) {
-            self.shared
-                .invalidations
-                .push(Invalidation::Entry { parent, name });
+            self.shared.forgets.entry(parent, name);
         }
     }
 
