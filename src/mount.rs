@@ -25,6 +25,7 @@ pub use ending::DrainTimeout;
 pub use rescuer::RescueTo;
 pub use resend::resend;
 pub use signals::Signals;
+use signals::Wish;
 
 use self::ending::Cause;
 use self::rescuer::Rescuer;
@@ -130,14 +131,38 @@ async fn run(
     if options.background {
         background::detach();
     }
-    let cause = tokio::select! {
-        name = signals.next() => Cause::Signal(name),
-        () = session.finished() => Cause::Unmounted,
+    let cause = loop {
+        let wish = tokio::select! {
+            wish = signals.wish() => wish,
+            () = session.finished() => break Cause::Unmounted,
+        };
+        match wish {
+            Wish::End(name) => break Cause::Signal(name),
+            Wish::Statistics => match serde_json::to_string(&vfs.stats()) {
+                Ok(numbers) => log::info!("SIGUSR1: {numbers}"),
+                Err(error) => log::error!("SIGUSR1: no numbers: {error}"),
+            },
+            Wish::Detail => say_more_or_less(),
+        }
     };
     let point = point.display().to_string();
     let limit = options.drain_timeout;
     let rescuer = Rescuer::new(rescue, &appearance.bucket);
     Ok(ending::end(session, &vfs, &mut signals, cause, &point, limit, rescuer).await)
+}
+
+/// Turns details in the log on, or off again.
+fn say_more_or_less() {
+    let more = log::max_level() < log::LevelFilter::Debug;
+    log::info!(
+        "SIGUSR2: the log says {}",
+        if more { "more" } else { "less" }
+    );
+    log::set_max_level(if more {
+        log::LevelFilter::Debug
+    } else {
+        log::LevelFilter::Info
+    });
 }
 
 /// Cancels what killed mounts have left behind: large files that were begun and never finished.

@@ -31,11 +31,8 @@ pub(super) fn start(options: &MessageOptions) {
         })
         .filter_module(
             "b2fuse",
-            if detailed {
-                LevelFilter::Debug
-            } else {
-                LevelFilter::Info
-            },
+            // Below the level in force, which SIGUSR2 changes while it runs.
+            LevelFilter::Debug,
         )
         .format(move |out, record| {
             let word = match record.level() {
@@ -53,11 +50,15 @@ pub(super) fn start(options: &MessageOptions) {
     if options.debug {
         builder.filter_module("fuser", LevelFilter::Debug);
     }
-    if let Ok(filters) = std::env::var("RUST_LOG") {
-        builder.parse_filters(&filters);
+    let filters = std::env::var("RUST_LOG");
+    if let Ok(filters) = &filters {
+        builder.parse_filters(filters);
     }
     // A second logger in one process keeps the first.
     let _ = builder.try_init();
+    if !detailed && filters.is_err() {
+        log::set_max_level(LevelFilter::Info);
+    }
     std::panic::set_hook(Box::new(|panic| {
         log::error!("fault in b2fuse, please report it: {panic}");
     }));

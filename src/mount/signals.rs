@@ -1,15 +1,30 @@
-//! SIGINT, SIGTERM and SIGHUP as one stream of wishes to end.
+//! Signals: three are wishes to end, two are requests, the others that would kill a process change nothing.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The three signals; from `listen` on none of them kills the process.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To end; the signal's name.
+    End(&'static str),
+    /// SIGUSR1: the statistics, in the log.
+    Statistics,
+    /// SIGUSR2: everything in the log, or no longer.
+    Detail,
+}
+
+/// From `listen` on none of them kills the process.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     /// `None` under nohup(1), whose wish it is that a hangup changes nothing.
     hangup: Option<Signal>,
+    user1: Signal,
+    user2: Signal,
+    /// SIGQUIT, a slip of the hand on a terminal, and SIGALRM: unsent bytes are worth more than their default.
+    _unheard: [Signal; 2],
 }
 
 impl Signals {
@@ -24,11 +39,14 @@ impl Signals {
             },
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
+            user1: on(SignalKind::user_defined1())?,
+            user2: on(SignalKind::user_defined2())?,
+            _unheard: [on(SignalKind::quit())?, on(SignalKind::alarm())?],
         })
     }
 
-    /// The next signal's name; loses none when dropped.
-    pub async fn next(&mut self) -> &'static str {
+    /// The next wish; loses none when dropped.
+    pub(super) async fn wish(&mut self) -> Wish {
         let hangup = async {
             match &mut self.hangup {
                 Some(signal) => signal.recv().await,
@@ -36,9 +54,20 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = hangup => "SIGHUP",
+            _ = self.interrupt.recv() => Wish::End("SIGINT"),
+            _ = self.terminate.recv() => Wish::End("SIGTERM"),
+            _ = hangup => Wish::End("SIGHUP"),
+            _ = self.user1.recv() => Wish::Statistics,
+            _ = self.user2.recv() => Wish::Detail,
+        }
+    }
+
+    /// The name of the next signal to end, whatever else is asked for before it; loses none when dropped.
+    pub async fn next(&mut self) -> &'static str {
+        loop {
+            if let Wish::End(name) = self.wish().await {
+                return name;
+            }
         }
     }
 }

@@ -322,3 +322,24 @@ fn a_program_that_waits_for_its_bytes_is_released_when_the_user_gives_up() {
         );
     });
 }
+
+/// Neither a slip of the hand (Ctrl-\\) nor a program that means well ends a mount.
+#[test]
+fn signals_that_ask_for_no_end_do_not_end_it() {
+    let server = emulator();
+    let place = Place::new();
+    let mut running = Running::mount(&mut b2fuse_with(&Account::of(&server)), &place.mnt());
+    fs::write(place.mnt().join("f"), "content").expect("written");
+    for signal in [Signal::SIGQUIT, Signal::SIGALRM] {
+        running.signal(signal);
+    }
+    running.signal(Signal::SIGUSR1);
+    running.hear("SIGUSR1: {\"");
+    running.signal(Signal::SIGUSR2);
+    running.hear("SIGUSR2: the log says more");
+    running.signal(Signal::SIGUSR2);
+    running.hear("SIGUSR2: the log says less");
+    assert_eq!(fs::read(place.mnt().join("f")).expect("read"), b"content");
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().0, Some(0));
+}
