@@ -20,7 +20,7 @@ use crate::mount::{self, background};
 
 /// Mounts a Backblaze B2 bucket as a filesystem.
 ///
-/// The account is taken from ./config.yaml, else ~/.config/b2fuse/config.yaml, or from the environment:
+/// The account is taken from ~/.config/b2fuse/config.yaml, else ./config.yaml, or from the environment:
 /// B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, B2_ENDPOINT, and B2FUSE_BUCKET for the bucket's name. Each option
 /// can be set there, too: --metadata-ttl as B2FUSE_METADATA_TTL.
 /// It serves in the foreground until it is unmounted (fusermount3 -u) or told to end (Ctrl-C, SIGTERM);
@@ -196,6 +196,7 @@ pub fn main() -> ExitCode {
     {
         return ended(Err(fault));
     }
+    keep_out_of_cores();
     let emulator = options.emulator.wanted();
     let Some(mountpoint) = options.mountpoint.clone() else {
         return emulator.map_or(ExitCode::from(2), |emulator| {
@@ -212,12 +213,29 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(fault) => return misconfigured(&fault),
     };
+    forget_the_keys();
     for warning in &config.warnings {
         ::log::warn!("{warning}");
     }
     let mut plan = config.into_mount(mountpoint, emulator);
     plan.background = options.in_background;
     ended(mount::serve(plan))
+}
+
+/// A core would hold the key and what the files hold; and no other process of this user may look into this one.
+fn keep_out_of_cores() {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        ::log::warn!("cannot turn core dumps off: {error}");
+    }
+}
+
+/// Takes the account out of the environment, which fusermount3 and whatever else is run would inherit.
+#[allow(unsafe_code, reason = "the environment is changed")]
+fn forget_the_keys() {
+    for name in config::ACCOUNT_VARIABLES {
+        // SAFETY: this is the only thread: neither the runtime nor an emulator is started yet.
+        unsafe { std::env::remove_var(name) };
+    }
 }
 
 fn misconfigured(fault: &config::Error) -> ExitCode {

@@ -30,6 +30,14 @@ const MIB: u64 = 1 << 20;
 #[error("{0}")]
 pub struct Error(String);
 
+/// Variables that say who may do what with the account.
+pub const ACCOUNT_VARIABLES: [&str; 4] = [
+    "B2_APPLICATION_KEY_ID",
+    "B2_APPLICATION_KEY",
+    "B2FUSE_ACCOUNT_ID",
+    "B2FUSE_APPLICATION_KEY",
+];
+
 /// Looks up an environment variable; a function, so that tests need not change their own.
 pub type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
@@ -126,23 +134,26 @@ impl Config {
         } else {
             file::places(environment)
         };
-        let found = file::find(named, &places)?;
+        let mut warnings = Vec::new();
+        let found = file::find(named, &places, &mut warnings)?;
         let path = found.as_ref().map(|found| found.path.clone());
-        let (in_file, warning) = found.map_or((Layer::default(), None), |found| {
-            (found.layer, found.warning)
-        });
+        let in_file = found.map_or_else(Layer::default, |found| found.layer);
         let mut surroundings = Layer::from_environment(environment)?;
         if emulated {
             surroundings = surroundings.without_account();
         }
-        let mut layer = options.over(surroundings).over(in_file);
+        let given = options.over(surroundings);
+        if let Some(path) = path.as_deref().filter(|_| !emulated) {
+            stays_at_home(&given, &in_file, path)?;
+        }
+        let mut layer = given.over(in_file);
         let account = if emulated {
             Account::Emulator
         } else {
             account(&mut layer, path.as_deref(), &places)?
         };
         let mut config = Self::with_defaults(account, layer)?;
-        config.warnings.extend(warning);
+        config.warnings.extend(warnings);
         Ok(config)
     }
 
@@ -281,12 +292,35 @@ impl Config {
     }
 }
 
+/// Refuses a file that would have a key sent to an endpoint that whoever gave the key did not name: the file may be
+/// somebody else's, or part of what somebody else wrote.
+fn stays_at_home(given: &Layer, in_file: &Layer, path: &Path) -> Result<(), Error> {
+    let Some(endpoint) = in_file.endpoint.as_ref().filter(|e| e.0 != ENDPOINT) else {
+        return Ok(());
+    };
+    if given.key.is_none() || given.endpoint.is_some() {
+        return Ok(());
+    }
+    Err(Error(format!(
+        "{}: endpoint {} would get the key from the environment: set B2_ENDPOINT to the same, or write applicationKey into the file",
+        path.display(),
+        endpoint.0
+    )))
+}
+
 /// Takes the account out of the joined layers, or says what is missing and where it can be written.
-fn account(layer: &mut Layer, file: Option<&Path>, places: &[PathBuf]) -> Result<Account, Error> {
+fn account(
+    layer: &mut Layer,
+    file: Option<&Path>,
+    places: &[file::Place],
+) -> Result<Account, Error> {
     let missing = |key: &str, variable: &str| {
         let places: Vec<_> = match file {
             Some(path) => vec![path.display().to_string()],
-            None => places.iter().map(|p| p.display().to_string()).collect(),
+            None => places
+                .iter()
+                .map(|p| p.path().display().to_string())
+                .collect(),
         };
         let places = places.join(" or ");
         Error(format!(

@@ -41,7 +41,7 @@ impl Mount {
             .arg(folder.path().join("mount"))
             .env("B2_APPLICATION_KEY_ID", &server.key_id)
             .env("B2_APPLICATION_KEY", &server.key)
-            .env_remove("B2_ENDPOINT");
+            .env("B2_ENDPOINT", &server.endpoint);
         Self::start(&command, folder, false)
     }
 

@@ -4,7 +4,9 @@
 //! the line could hold the application key.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -16,76 +18,186 @@ const NAME: &str = "config.yaml";
 /// A configuration is short; more is some other file.
 const LENGTH_MAX: u64 = 1 << 20;
 
+/// Flow brackets open at once: each value stands on one line, and the parser's time grows with the square of this.
+const BRACKETS_MAX: usize = 64;
+
 /// A file that was found and read.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
     pub(super) layer: Layer,
-    /// Set when others can read a key that stands in the file.
-    pub(super) warning: Option<String>,
+}
+
+/// Where a file may be that no option names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The user's own configuration directory.
+    User(PathBuf),
+    /// The working directory, which may be anybody's, or a copy of anybody's.
+    Here(PathBuf),
+}
+
+impl Place {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::User(path) | Self::Here(path) => path,
+        }
+    }
 }
 
 /// Where the file is looked for when no option names it, first match wins.
-pub(super) fn places(environment: &Environment<'_>) -> Vec<PathBuf> {
-    let mut places = vec![PathBuf::from(NAME)];
+pub(super) fn places(environment: &Environment<'_>) -> Vec<Place> {
     let absolute = |name: &str| {
         environment(name)
             .map(PathBuf::from)
             .filter(|p| p.is_absolute())
     };
-    if let Some(dir) =
-        absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")))
-    {
-        places.push(dir.join("b2fuse").join(NAME));
-    }
-    places
+    let home = || absolute("HOME").map(|home| home.join(".config"));
+    let user = absolute("XDG_CONFIG_HOME").or_else(home);
+    let user = user.map(|dir| Place::User(dir.join("b2fuse").join(NAME)));
+    let here = Place::Here(PathBuf::from(NAME));
+    user.into_iter().chain([here]).collect()
 }
 
-/// Reads the named file, or the first of `places` that exists.
-pub(super) fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<Found>, Error> {
-    match named {
-        Some(path) => read(path).map(Some),
-        None => match places.iter().find(|path| path.exists()) {
-            Some(path) => read(path).map(Some),
-            None => Ok(None),
-        },
+/// Reads the named file, or the first of `places` that exists and may be used. What the user should know is added
+/// to `warnings`.
+pub(super) fn find(
+    named: Option<&Path>,
+    places: &[Place],
+    warnings: &mut Vec<String>,
+) -> Result<Option<Found>, Error> {
+    if let Some(path) = named {
+        return Source::open(path)?.read(warnings).map(Some);
+    }
+    for place in places.iter().filter(|place| place.path().exists()) {
+        let source = Source::open(place.path());
+        match place {
+            Place::User(_) => return source?.read(warnings).map(Some),
+            Place::Here(path) => {
+                let stranger = |why: &str| {
+                    let path = path.display();
+                    format!(
+                        "{path} in this directory is not used: {why}; name it with --config if it is meant"
+                    )
+                };
+                let Ok(source) = source else {
+                    continue;
+                };
+                if !source.speaks_of_b2fuse() {
+                    continue;
+                }
+                if source.metadata.uid() != nix::unistd::geteuid().as_raw() {
+                    warnings.push(stranger("it belongs to another user"));
+                } else if source.others_may_write() {
+                    warnings.push(stranger("others may write it"));
+                } else {
+                    return source.read(warnings).map(Some);
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A file that was opened once: what is checked is what is read.
+struct Source {
+    path: PathBuf,
+    metadata: Metadata,
+    text: String,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let fault = |what: String| Error(format!("{}: {what}", path.display()));
+        let unreadable = |e: std::io::Error| fault(format!("cannot be read: {e}"));
+        // A fifo would wait for somebody who writes.
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(fault(
+                "is not a file: name the configuration file itself".into(),
+            ));
+        }
+        let mut bytes = Vec::new();
+        file.take(LENGTH_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > LENGTH_MAX {
+            return Err(fault(
+                "is larger than 1 MiB: this is no configuration file".into(),
+            ));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| fault("is not UTF-8 text: this is no configuration file".into()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            metadata,
+            text,
+        })
+    }
+
+    /// Many programs have a config.yaml: whether a line of this one begins with a key of ours.
+    fn speaks_of_b2fuse(&self) -> bool {
+        self.text.lines().any(|line| {
+            line.split_once(':')
+                .is_some_and(|(key, _)| keys().any(|known| known == key.trim_end()))
+        })
+    }
+
+    fn mode(&self) -> u32 {
+        self.metadata.permissions().mode() & 0o777
+    }
+
+    fn others_may_write(&self) -> bool {
+        self.mode() & 0o022 != 0
+    }
+
+    fn read(self, warnings: &mut Vec<String>) -> Result<Found, Error> {
+        let (mode, path) = (self.mode(), self.path.display());
+        if self.others_may_write() {
+            return Err(Error(format!(
+                "{path}: others may write it (mode {mode:o}), and could have the key sent elsewhere: chmod go-w {path}"
+            )));
+        }
+        let layer = parse(&self.path, &self.text)?;
+        if layer.key.is_some() && mode & 0o044 != 0 {
+            warnings.push(format!(
+                "{path} holds the application key and can be read by others (mode {mode:o}): chmod 600 {path}"
+            ));
+        }
+        Ok(Found {
+            path: self.path,
+            layer,
+        })
     }
 }
 
-fn read(path: &Path) -> Result<Found, Error> {
-    let fault = |what: String| Error(format!("{}: {what}", path.display()));
-    let unreadable = |e: std::io::Error| fault(format!("cannot be read: {e}"));
-    let metadata = path.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(fault(
-            "is not a file: name the configuration file itself".into(),
-        ));
+/// The most brackets of lists and mappings that are open at once, whether they mean that or stand in a text.
+fn open_brackets(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
     }
-    if metadata.len() > LENGTH_MAX {
-        return Err(fault(
-            "is larger than 1 MiB: this is no configuration file".into(),
-        ));
-    }
-    let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?)
-        .map_err(|_| fault("is not UTF-8 text: this is no configuration file".into()))?;
-    let layer = parse(path, &text)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    let warning = (layer.key.is_some() && mode & 0o044 != 0).then(|| {
-        format!(
-            "{0} holds the application key and can be read by others (mode {mode:o}): chmod 600 {0}",
-            path.display()
-        )
-    });
-    Ok(Found {
-        path: path.to_owned(),
-        layer,
-        warning,
-    })
+    most
 }
 
 /// Reads the text of `path`; the path is for messages only.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Layer, Error> {
     let name = path.display();
+    if open_brackets(text) > BRACKETS_MAX {
+        return Err(Error(format!(
+            "{name}: has more than {BRACKETS_MAX} brackets open: this is no configuration file"
+        )));
+    }
     let located = |e: &serde_yaml::Error| {
         let said = e.to_string();
         // The parser ends its text with the place, which stands in front here.
@@ -211,179 +323,4 @@ fn explain(said: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fault(text: &str) -> String {
-        parse(Path::new("c.yaml"), text)
-            .expect_err("must be refused")
-            .to_string()
-    }
-
-    /// Each broken file and the one line that the user sees.
-    #[test]
-    fn a_broken_file_is_answered_with_its_line_and_a_remedy() {
-        for (text, message) in [
-            (
-                "accountId: a\nbukcet: b\n",
-                "c.yaml:2: unknown key `bukcet`: write one of accountId, applicationKey, bucketId, \
-                 bucketName, prefix, endpoint, enable_hashfiles, list_hashfiles, metadata_ttl, delete, \
-                 read_only, uid, gid, umask, permissions, allow_other, memory, uploads, downloads, large_file, \
-                 part_size, verify_reads, timeout, write_back, drain_timeout, rescue",
-            ),
-            (
-                "bucket: b\n",
-                "c.yaml:1: unknown key `bucket`: write `bucketName`",
-            ),
-            (
-                "\naccount_id: b\n",
-                "c.yaml:2: unknown key `account_id`: write `accountId`",
-            ),
-            (
-                "enableHashfiles: true\n",
-                "c.yaml:1: unknown key `enableHashfiles`: write `enable_hashfiles`",
-            ),
-            (
-                "useDisk: true\n",
-                "c.yaml:1: unknown key `useDisk`: nothing is kept on disk, remove the line (see `memory`)",
-            ),
-            (
-                "# sizes\nmemory: lots\n",
-                "c.yaml:2: memory: \"lots\" is not a size: write bytes or a unit, 512MiB say",
-            ),
-            (
-                "memory: 1MiB\n",
-                "c.yaml:1: memory: 1MiB is out of range: write at least 32MiB",
-            ),
-            (
-                "memory: -5\n",
-                "c.yaml:1: memory: \"-5\" is not a size: write bytes or a unit, 512MiB say",
-            ),
-            (
-                "part_size: 1MB\n",
-                "c.yaml:1: part_size: 1MB is out of range: write 5MB to 5GB, B2's bounds",
-            ),
-            (
-                "uploads: 0\n",
-                "c.yaml:1: uploads: \"0\" is out of range: write 1 to 256",
-            ),
-            (
-                "uploads: [1]\n",
-                "c.yaml:1: uploads: invalid type: sequence, expected one value on one line",
-            ),
-            (
-                "metadata_ttl: soon\n",
-                "c.yaml:1: metadata_ttl: \"soon\" is not a time: write seconds or a unit, 30s say",
-            ),
-            (
-                "umask: 999\n",
-                "c.yaml:1: umask: \"999\" is not a umask: write three octal digits, \"022\" say",
-            ),
-            (
-                "enable_hashfiles: perhaps\n",
-                "c.yaml:1: enable_hashfiles: \"perhaps\" is neither yes nor no: write true or false",
-            ),
-            (
-                "permissions: none\n",
-                "c.yaml:1: permissions: \"none\" is not known: write keep (each file has its own) or ignore (all show the defaults)",
-            ),
-            (
-                "delete: trash\n",
-                "c.yaml:1: delete: \"trash\" is not known: write hide (older versions stay) or purge (all versions go)",
-            ),
-            (
-                "uid: root\n",
-                "c.yaml:1: uid: \"root\" is not a number of a user or group: write one, 1000 say",
-            ),
-            (
-                "write_back: soon\n",
-                "c.yaml:1: write_back: \"soon\" is not a time: write off, or the time to wait after close, 5s say",
-            ),
-            (
-                "endpoint: http://api.backblazeb2.com\n",
-                "c.yaml:1: endpoint: http://api.backblazeb2.com would send the key unencrypted: write \
-                 https://api.backblazeb2.com (plain http is for this machine only)",
-            ),
-            (
-                "bucketName: two words\n",
-                "c.yaml:1: bucketName: must be one word without blanks and colons",
-            ),
-            (
-                "accountId: a\naccountId: b\n",
-                "c.yaml:2: duplicate field `accountId`: write it once",
-            ),
-            (
-                "just text\n",
-                "c.yaml: has no keys: write lines such as `bucketName: my-bucket`",
-            ),
-            (
-                "- a\n- b\n",
-                "c.yaml: has no keys: write lines such as `bucketName: my-bucket`",
-            ),
-        ] {
-            assert_eq!(fault(text), message, "{text}");
-        }
-    }
-
-    #[test]
-    fn no_message_quotes_the_application_key() {
-        for text in [
-            "K001verysecret\n",
-            "applicationKey: [K001verysecret]\n",
-            "applicationKey: {K001verysecret: 1}\n",
-            "applicationKey: K001verysecret more\n",
-            "applicationKey: \"K001verysecret\n",
-            "applicationKey: K001verysecret\n  bucketId: x\n",
-            "applicationKey: K001verysecret\nmemory: x\n",
-            "applicationKey: K001verysecret: x\n",
-            "applicationKey: !!int K001verysecret\n",
-            "applicationKey: K001verysecret\napplicationKey: K001verysecret\n",
-        ] {
-            if let Err(e) = parse(Path::new("c.yaml"), text) {
-                assert!(!e.to_string().contains("verysecret"), "{text} -> {e}");
-            }
-        }
-    }
-
-    #[test]
-    fn values_keep_their_digits() {
-        let layer = parse(
-            Path::new("c.yaml"),
-            "accountId: 001234567890\numask: 022\nbucketId: 12e4567890\nmemory: 67108864\n",
-        )
-        .expect("valid");
-        assert_eq!(layer.account_id.expect("given").0, "001234567890");
-        assert_eq!(layer.bucket_id.expect("given").0, "12e4567890");
-        assert_eq!(layer.umask.expect("given").0, 0o22);
-        assert_eq!(layer.memory.expect("given").0, 64 << 20);
-    }
-
-    #[test]
-    fn an_empty_file_and_empty_values_say_nothing() {
-        assert_eq!(
-            parse(Path::new("c"), "# nothing\n").expect("valid"),
-            Layer::default()
-        );
-        assert_eq!(
-            parse(Path::new("c"), "memory:\nuid: ~\n").expect("valid"),
-            Layer::default()
-        );
-    }
-
-    #[test]
-    fn the_users_directory_comes_after_the_working_directory() {
-        let none = |_: &str| None;
-        assert_eq!(places(&none), [PathBuf::from("config.yaml")]);
-        let home = |name: &str| (name == "HOME").then(|| "/home/u".into());
-        assert_eq!(
-            places(&home)[1],
-            Path::new("/home/u/.config/b2fuse/config.yaml")
-        );
-        let xdg = |name: &str| match name {
-            "HOME" => Some("/home/u".into()),
-            "XDG_CONFIG_HOME" => Some("/cfg".into()),
-            _ => None,
-        };
-        assert_eq!(places(&xdg)[1], Path::new("/cfg/b2fuse/config.yaml"));
-    }
-}
+mod tests;

@@ -93,8 +93,8 @@ fn missing_credentials_are_named_with_every_place_for_them() {
         Config::load(Layer::default(), None, &environment, false).expect_err("nothing given");
     assert_eq!(
         fault.to_string(),
-        "accountId is missing: write `accountId:` into config.yaml or \
-         /nonexistent/.config/b2fuse/config.yaml, or set B2_APPLICATION_KEY_ID"
+        "accountId is missing: write `accountId:` into \
+         /nonexistent/.config/b2fuse/config.yaml or config.yaml, or set B2_APPLICATION_KEY_ID"
     );
     let (_dir, path) = file("accountId: a\n", 0o600);
     let fault =
@@ -203,4 +203,34 @@ fn the_example_is_valid_and_names_every_key() {
             "{key} is not in the example"
         );
     }
+}
+
+#[test]
+fn a_key_of_the_environment_goes_to_no_endpoint_that_only_a_file_names() {
+    let (_dir, path) = file("accountId: a\nendpoint: https://b2.example.com\n", 0o600);
+    let (_dir, whole) = file(
+        "accountId: a\napplicationKey: k\nendpoint: https://b2.example.com\n",
+        0o600,
+    );
+    let (_dir, usual) = file(
+        "accountId: a\nendpoint: https://api.backblazeb2.com\n",
+        0o600,
+    );
+    let key = |name: &str| (name == "B2_APPLICATION_KEY").then(|| "secret".into());
+    let both = |name: &str| match name {
+        "B2_APPLICATION_KEY" => Some("secret".into()),
+        "B2_ENDPOINT" => Some("https://b2.example.com".into()),
+        _ => None,
+    };
+    let load = |path: &Path, environment: &Environment<'_>| {
+        Config::load(Layer::default(), Some(path), environment, false)
+    };
+    for path in [&path, &whole] {
+        let fault = load(path, &key).expect_err("refused").to_string();
+        assert!(fault.contains("set B2_ENDPOINT to the same"), "{fault}");
+        assert!(!fault.contains("secret"), "{fault}");
+        load(path, &both).expect("the environment says the same");
+    }
+    load(&whole, &no_environment).expect("all of it in one file");
+    load(&usual, &key).expect("where keys belong");
 }

@@ -83,7 +83,7 @@ fn a_broken_configuration_ends_with_2_before_anything_is_mounted() {
     let (code, text) = outcome(b2fuse().arg(place.mnt()));
     assert_eq!(code, Some(2));
     assert!(
-        text.contains("accountId is missing: write `accountId:` into config.yaml"),
+        text.contains("accountId is missing: write `accountId:` into /nonexistent/.config/b2fuse/config.yaml or config.yaml"),
         "{text}"
     );
     assert!(mounted_on(&place.mnt()).is_empty());

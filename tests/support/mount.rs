@@ -117,7 +117,7 @@ impl Mount {
             .env("B2FUSE_RESCUE", "off")
             .env("B2FUSE_DRAIN_TIMEOUT", "60s")
             .env_remove("XDG_CONFIG_HOME")
-            .env_remove("B2_ENDPOINT")
+            .env("B2_ENDPOINT", &self.settings.endpoint)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file for messages"))
