@@ -153,7 +153,7 @@ impl Source {
     }
 
     fn others_may_write(&self) -> bool {
-        self.mode() & 0o022 != 0
+        others_may_write(self.mode(), self.metadata.uid(), self.metadata.gid())
     }
 
     fn read(self, warnings: &mut Vec<String>) -> Result<Found, Error> {
@@ -174,6 +174,12 @@ impl Source {
             layer,
         })
     }
+}
+
+/// Whether a file of this mode, owner and group can be changed by more than its owner. A group with the owner's number is
+/// the owner's alone: systems that give each user one (and files mode 664) number it so.
+fn others_may_write(mode: u32, owner: u32, group: u32) -> bool {
+    mode & 0o002 != 0 || (mode & 0o020 != 0 && group != owner)
 }
 
 /// The most brackets of lists and mappings that are open at once, whether they mean that or stand in a text.

@@ -192,7 +192,6 @@ fn a_file_in_the_working_directory_must_be_ours_and_nobody_elses_to_write() {
     for (text, mode, used, warned) in [
         ("bucketName: b\n", 0o600, true, false),
         ("bucketName: b\n", 0o644, true, false),
-        ("bucketName: b\n", 0o664, false, true),
         ("bucketName: b\n", 0o646, false, true),
         ("plugins: [a]\nbucketNames: b\n", 0o666, false, false),
         ("- bucketName: b\n", 0o644, false, false),
@@ -210,6 +209,23 @@ fn a_file_in_the_working_directory_must_be_ours_and_nobody_elses_to_write() {
         // Elsewhere it is an error to be writable by others.
         let refused = find(Some(&path), &[], &mut Vec::new())
             .is_err_and(|e| e.0.contains("others may write it"));
-        assert_eq!(refused, mode & 0o022 != 0, "{mode:o}");
+        assert_eq!(refused, mode & 0o002 != 0, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_group_may_write_that_is_the_owners_alone() {
+    for (mode, group, others) in [
+        (0o664, 1000, false),
+        (0o664, 100, true),
+        (0o644, 100, false),
+        (0o666, 1000, true),
+        (0o622, 0, true),
+    ] {
+        assert_eq!(
+            others_may_write(mode, 1000, group),
+            others,
+            "{mode:o} {group}"
+        );
     }
 }
