@@ -19,6 +19,7 @@ mod calls;
 mod client;
 mod copy;
 mod counters;
+mod date;
 mod download;
 mod error;
 mod guard;

@@ -226,8 +226,8 @@ impl Io {
         self.engine.is_own(id)
     }
 
-    /// Cancels large files under `prefix` that an earlier mount began at least `older_than` ago
-    /// and never finished; tells how many. A mount elsewhere may still be writing a young one.
+    /// Cancels large files under `prefix` that an earlier mount began and to which nothing has come
+    /// for `older_than`, by B2's clock; tells how many. A mount elsewhere may still be writing others.
     pub async fn cancel_abandoned(
         &self,
         prefix: &str,

@@ -68,6 +68,7 @@ calls! {
     StartLargeFile           "b2_start_large_file"             A Api       Short     ["writeFiles"];
     GetUploadPartUrl         "b2_get_upload_part_url"          A Api       Short     ["writeFiles"];
     UploadPart               "b2_upload_part"                  A Upload    Uploads   ["writeFiles"];
+    ListParts                "b2_list_parts"                   C Api       Short     ["writeFiles"];
     CopyPart                 "b2_copy_part"                    C Api       Long      ["writeFiles", "readFiles"];
     FinishLargeFile          "b2_finish_large_file"            A Api       Long      ["writeFiles"];
     CancelLargeFile          "b2_cancel_large_file"            A Api       Short     ["writeFiles"];

@@ -16,6 +16,7 @@ use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, RequestBuilder, Response, Url, redirect, retry};
 use tokio::time::{Instant, timeout};
 
+use super::date::ServerDate;
 use super::redact::clean;
 use super::retry::{FailedTry, Refusal};
 use super::wire::ErrorBody;
@@ -67,6 +68,7 @@ pub(super) struct Http {
     client: Client,
     realm: Realm,
     pub(super) waits: Waits,
+    date: ServerDate,
 }
 
 impl Http {
@@ -103,6 +105,7 @@ impl Http {
             client,
             realm,
             waits,
+            date: ServerDate::default(),
         })
     }
 
@@ -133,12 +136,18 @@ impl Http {
         }
     }
 
+    /// B2's clock, as the last answer told it.
+    pub(super) fn date(&self) -> Option<u64> {
+        self.date.now_ms()
+    }
+
     /// Judges what `send` of a request has given.
     pub(super) async fn head(
         &self,
         sent: reqwest::Result<Response>,
     ) -> Result<Response, FailedTry> {
         let response = sent.map_err(|error| network(&error))?;
+        self.date.note(response.headers());
         if response.status().is_success() {
             return Ok(response);
         }

@@ -1,12 +1,13 @@
 //! Listings (API §4): pages as B2 gives them, in its order, with its opaque next positions.
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::call::Call;
 use super::calls::Tries;
 use super::guard::{Place, Question};
 use super::retry::FailedTry;
-use super::wire::{Row, Rows};
+use super::wire::{Parts, Row, Rows};
 use super::{
     Action, Client, Error, FileId, FileName, FileVersion, ListNames, ListVersions, NamesPage,
     VersionsPage,
@@ -41,6 +42,8 @@ struct Unfinished<'a> {
 
 /// The most that B2 gives of them.
 const UNFINISHED: u32 = 100;
+/// The most parts that B2 lists in one answer (API §6).
+const PARTS: usize = 1000;
 
 /// More is refused or clamped by B2, and 0 would mean 100 (API §4.1).
 fn page_size(max: u32) -> u32 {
@@ -167,6 +170,38 @@ impl Client {
                 None => return Ok(all),
             }
         }
+    }
+
+    /// When the newest part of an unfinished large file came, by B2's clock in milliseconds since 1970; `None` where it
+    /// has no part.
+    pub async fn newest_part_ms(&self, large: &FileId) -> Result<Option<u64>, Error> {
+        let mut newest = None;
+        let mut start = 1;
+        loop {
+            let tries = self.tries(Call::ListParts, &large.to_string());
+            let judged = tries.within(Call::ListParts);
+            let request = json!({
+                "fileId": large.to_string(),
+                "startPartNumber": start,
+                "maxPartCount": PARTS,
+            });
+            let page: Parts = self.call_rows(tries, &request, PARTS).await?;
+            let stamps = page.parts.iter().filter_map(|part| part.upload_timestamp);
+            newest = newest.max(stamps.max());
+            match page.next_part_number {
+                None => return Ok(newest),
+                Some(next) if next > start => start = next,
+                Some(next) => {
+                    let what = format!("a list of parts that goes on from {start} at {next}");
+                    return Err(judged.error(&FailedTry::Nonsense(what)));
+                }
+            }
+        }
+    }
+
+    /// What time it is by B2's clock, to a second, in milliseconds since 1970; `None` before its first answer.
+    pub fn server_now_ms(&self) -> Option<u64> {
+        self.shared.http.date()
     }
 
     /// A page that may be believed.

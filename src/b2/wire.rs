@@ -91,6 +91,21 @@ pub(super) struct Rows {
     pub(super) next_file_id: Option<String>,
 }
 
+/// `b2_list_parts`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Parts {
+    #[serde(deserialize_with = "bounded::rows")]
+    pub(super) parts: Vec<Part>,
+    pub(super) next_part_number: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Part {
+    pub(super) upload_timestamp: Option<u64>,
+}
+
 /// `b2_get_upload_url`, `b2_get_upload_part_url`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

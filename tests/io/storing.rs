@@ -1,8 +1,11 @@
 //! Commits: plans as B2 sees them, streams, failures, memory.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use b2fuse::b2::Payload;
 use b2fuse::emulator;
 use b2fuse::io::{Covered, Cursor, Error, Settings};
 
@@ -195,38 +198,41 @@ async fn what_was_discarded_is_cancelled() {
     assert_eq!(rig.io.memory_used(), 0);
 }
 
+/// What nothing comes to any more by B2's clock, whatever the clock of the mount said that began it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_crash_left_is_found_and_cancelled() {
+    const QUIET: Duration = Duration::from_secs(2);
     let rig = Rig::new(settings()).await;
-    let mut ours = target("left/ours");
-    ours.info
-        .insert("b2fuse_upload".to_owned(), "1000".to_owned());
-    rig.client.start_large_file(&ours).await.expect("started");
-    let mut young = target("left/young");
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let begun = now.expect("after 1970").as_millis() - 3_000_000;
-    young
-        .info
-        .insert("b2fuse_upload".to_owned(), begun.to_string());
-    rig.client.start_large_file(&young).await.expect("started");
-    rig.client
-        .start_large_file(&target("left/other"))
-        .await
-        .expect("started");
-    let cancelled = rig
-        .io
-        .cancel_abandoned("left/", Duration::from_secs(3600))
-        .await;
-    assert_eq!(cancelled.expect("listed"), 1);
-    let left = rig
-        .client
-        .list_unfinished_large_files("left/")
-        .await
-        .expect("listed");
+    let begin = async |name: &str, begun: Option<u64>| {
+        let mut file = target(name);
+        if let Some(begun) = begun {
+            let begun = begun.to_string();
+            file.info.insert("b2fuse_upload".to_owned(), begun);
+        }
+        let started = rig.client.start_large_file(&file).await.expect("started");
+        started.id.expect("an id")
+    };
+    let (long_ago, in_the_future) = (1000, 1 << 50);
+    begin("left/quiet", Some(long_ago)).await;
+    begin("left/quiet since the future", Some(in_the_future)).await;
+    begin("left/another tool's", None).await;
+    let fed = begin("left/fed", Some(long_ago)).await;
+    let send = |number: u32| {
+        let part = Payload::from(Bytes::from(vec![number as u8; 5_000_000]));
+        rig.client.upload_part(&fed, number, part)
+    };
+    send(1).await.expect("a part");
+    tokio::time::sleep(2 * QUIET).await;
+    send(2).await.expect("a part");
+    begin("left/young", Some(long_ago)).await;
+    let cancelled = rig.io.cancel_abandoned("left/", QUIET).await;
+    assert_eq!(cancelled.expect("listed"), 2);
+    let left = rig.client.list_unfinished_large_files("left/").await;
+    let left = left.expect("listed");
     let left: Vec<&str> = left.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(
         left,
-        ["left/young", "left/other"],
+        ["left/another tool's", "left/fed", "left/young"],
         "in the order of their starts"
     );
 }

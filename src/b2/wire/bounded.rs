@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-
-use super::Row;
+use serde::{Deserialize, Deserializer};
 
 /// The most rows that any call asks for (API §4.1); whether they are more than were asked for is for
 /// `guard` to say.
@@ -17,16 +16,18 @@ const KEYS: usize = 1000;
 
 type Info = Option<BTreeMap<String, Option<String>>>;
 
-pub(super) fn rows<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Row>, D::Error> {
-    struct Rows;
-    impl<'de> Visitor<'de> for Rows {
-        type Value = Vec<Row>;
+pub(super) fn rows<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    input: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Rows<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Rows<T> {
+        type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("rows")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> Result<Vec<Row>, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> Result<Vec<T>, A::Error> {
             let mut rows = Vec::new();
             while let Some(row) = input.next_element()? {
                 if rows.len() == ROWS {
@@ -37,7 +38,7 @@ pub(super) fn rows<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Row>, D::E
             Ok(rows)
         }
     }
-    input.deserialize_seq(Rows)
+    input.deserialize_seq(Rows(PhantomData))
 }
 
 pub(super) fn info<'de, D: Deserializer<'de>>(input: D) -> Result<Info, D::Error> {

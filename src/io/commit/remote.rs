@@ -83,28 +83,45 @@ impl Engine {
         });
     }
 
-    /// Cancels large files under `prefix` that were begun by an earlier mount at least
-    /// `older_than` ago; tells how many.
+    /// Cancels large files under `prefix` that were begun by an earlier mount and to which nothing
+    /// has come for `older_than`; tells how many.
     pub(in crate::io) async fn cancel_abandoned(
         &self,
         prefix: &str,
         older_than: Duration,
     ) -> Result<usize, Error> {
-        let limit = now_ms().saturating_sub(older_than.as_millis() as u64);
         let mut cancelled = 0;
         for file in self.client.list_unfinished_large_files(prefix).await? {
-            let begun = Stamp::of(&file.info).begun;
-            let (Some(id), Some(begun)) = (file.id, begun) else {
+            let (Some(id), Some(_)) = (&file.id, Stamp::of(&file.info).begun) else {
                 continue;
             };
-            let ours = self.large.lock().contains(&id);
-            if !ours && begun <= limit {
-                self.client.cancel_large_file(&id).await?;
+            let ours = self.large.lock().contains(id);
+            if !ours && self.is_abandoned(&file, id, older_than).await? {
+                self.client.cancel_large_file(id).await?;
                 log::info!("{}: cancelled the abandoned large file {id}", file.name);
                 cancelled += 1;
             }
         }
         Ok(cancelled)
+    }
+
+    /// Whether nothing has come to an unfinished large file for so long. B2's times and B2's clock only: a mount whose
+    /// clock is wrong, or that needs a month for a file, loses nothing to another one.
+    async fn is_abandoned(
+        &self,
+        file: &FileVersion,
+        id: &FileId,
+        for_so_long: Duration,
+    ) -> Result<bool, Error> {
+        let quiet = |since: u64| {
+            let now = self.client.server_now_ms()?;
+            Some(u128::from(now.checked_sub(since)?) >= for_so_long.as_millis())
+        };
+        if quiet(file.uploaded_ms) != Some(true) {
+            return Ok(false);
+        }
+        let newest = self.client.newest_part_ms(id).await?;
+        Ok(quiet(newest.unwrap_or(file.uploaded_ms)) == Some(true))
     }
 
     /// Whether a version just finished is what its name shows.
