@@ -93,7 +93,7 @@ pub struct Config {
     pub umask: u32,
     /// Whether files have permissions and owners of their own.
     pub permissions: vfs::Permissions,
-    pub allow_other: bool,
+    pub kernel: mount::KernelOptions,
     pub uploads: usize,
     /// Parts of one file at once.
     pub parts: usize,
@@ -186,6 +186,16 @@ impl Config {
             ));
         }
         let on = |switch: Option<Switch>, default| switch.map_or(default, |s| s.0);
+        let kernel = mount::KernelOptions {
+            allow_other: on(layer.allow_other, false),
+            no_exec: on(layer.noexec, false),
+            auto_unmount: on(layer.auto_unmount, false),
+        };
+        if kernel.auto_unmount && !kernel.allow_other && !nix::unistd::geteuid().is_root() {
+            return Err(Error(
+                "auto_unmount: needs root, or allow_other: add `allow_other: true`, or leave it out".into(),
+            ));
+        }
         Ok(Self {
             account,
             prefix: layer.prefix.unwrap_or_default().0,
@@ -211,7 +221,7 @@ impl Config {
             permissions: layer
                 .permissions
                 .map_or(vfs::Permissions::Keep, |rights| rights.0),
-            allow_other: on(layer.allow_other, false),
+            kernel,
             uploads: layer.uploads.map_or(UPLOADS, |c| c.0),
             parts: layer.uploads.map_or(PARTS, |c| c.0),
             downloads: layer.downloads.map_or(8, |c| c.0),
@@ -245,7 +255,7 @@ impl Config {
         mount::Options {
             mountpoint,
             emulator,
-            allow_other: self.allow_other,
+            kernel: self.kernel,
             background: false,
             drain_timeout: self.drain_timeout,
             rescue: self.rescue,

@@ -24,10 +24,12 @@ use anyhow::{Context, bail};
 pub use ending::DrainTimeout;
 pub use rescuer::RescueTo;
 pub use resend::resend;
+pub use session::KernelOptions;
 pub use signals::Signals;
 use signals::Wish;
 
 use self::ending::Cause;
+use self::point::Reserved;
 use self::rescuer::Rescuer;
 use self::session::{Appearance, Session};
 use crate::b2::{self, Secret};
@@ -40,8 +42,8 @@ use crate::vfs::{self, Vfs};
 pub struct Options {
     /// Where to mount; made if it is missing when there is an emulator.
     pub mountpoint: PathBuf,
-    /// Let other users of the machine in.
-    pub allow_other: bool,
+    /// What the kernel is asked for.
+    pub kernel: KernelOptions,
     /// This process is the child of `background::launch`.
     pub background: bool,
     /// How long the end goes on trying to store what is pending.
@@ -69,7 +71,7 @@ pub enum Outcome {
 
 /// Mounts, serves until the end, stores what is pending.
 pub fn serve(options: Options) -> anyhow::Result<Outcome> {
-    let point = point::check(&options.mountpoint, options.emulator.is_some())?;
+    let point = point::reserve(&options.mountpoint, options.emulator.is_some())?;
     let environment = |name: &str| std::env::var_os(name);
     let root = rescuer::root(
         &options.rescue,
@@ -77,7 +79,7 @@ pub fn serve(options: Options) -> anyhow::Result<Outcome> {
         nix::unistd::geteuid().is_root(),
     );
     if let Some(root) = &root {
-        rescuer::check(root, &point)?;
+        rescuer::check(root, &point.path)?;
     }
     heap::suit(options.io.memory);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -93,7 +95,7 @@ pub fn serve(options: Options) -> anyhow::Result<Outcome> {
 
 async fn run(
     mut options: Options,
-    point: PathBuf,
+    reserved: Reserved,
     rescue: Option<PathBuf>,
     runtime: &tokio::runtime::Handle,
 ) -> anyhow::Result<Outcome> {
@@ -119,9 +121,11 @@ async fn run(
     let appearance = Appearance {
         bucket,
         read_only: options.vfs.read_only,
-        allow_other: options.allow_other,
+        kernel: options.kernel,
     };
-    let session = Session::mount(&vfs, runtime, &point, &appearance)?;
+    let session = Session::mount(&vfs, runtime, &reserved, &appearance)?;
+    let point = reserved.path.clone();
+    drop(reserved);
     tell(&introduction(
         &options,
         &appearance,
@@ -169,7 +173,7 @@ fn say_more_or_less() {
 /// Waits first, so that it costs the start nothing.
 async fn clean_up(io: Io, prefix: String) {
     const START: Duration = Duration::from_secs(60);
-    // No upload of a living mount is this old without having been finished.
+    // A mount that lives sends a part once in a while.
     const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
     tokio::time::sleep(START).await;
     if let Err(error) = io.cancel_abandoned(&prefix, ABANDONED).await {

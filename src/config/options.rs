@@ -285,6 +285,24 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # Let other users of this machine in. Unless root mounts, /etc/fuse.conf must say user_allow_other.
 #allow_other: false
 ";
+    "noexec": noexec: Switch, VIEW,
+        option(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        default "false",
+        help "Run no program from the mount",
+        meaning "let no program be run from the mount",
+        example "\
+# Let no program be run from the mount.
+#noexec: false
+";
+    "auto_unmount": auto_unmount: Switch, VIEW,
+        option(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        default "false",
+        help "Unmount even when the process is killed",
+        meaning "have `fusermount3` unmount it when b2fuse is gone, however that ended; needs root or `allow_other`",
+        example "\
+# Have fusermount3 unmount it when b2fuse is gone, however that ended. Needs root, or allow_other.
+#auto_unmount: false
+";
     "memory": memory: Memory, TRANSFER,
         option(long, value_name = "SIZE"),
         default "512MiB",

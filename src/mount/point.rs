@@ -4,11 +4,14 @@
 //! path before or after. The number is reused, but not while the filesystem lives: ask `session` first.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 /// One line of mountinfo, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +78,57 @@ fn unescaped(field: &[u8]) -> OsString {
     OsString::from_vec(out)
 }
 
-/// Checks the mountpoint, making it if it is missing and `make` says so; its path without symlinks.
-pub(super) fn check(given: &Path, make: bool) -> anyhow::Result<PathBuf> {
+/// A mountpoint on which nobody else mounts b2fuse meanwhile: the directory is locked (flock(2)) as long as this lives.
+/// Two that start at once would mount on each other, and the lower one be out of reach.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    /// Without symlinks.
+    pub(super) path: PathBuf,
+    _lock: Option<Flock<File>>,
+}
+
+impl Reserved {
+    fn new(path: PathBuf, shown: &Path) -> anyhow::Result<Self> {
+        let dir = File::open(&path).with_context(|| format!("cannot use {}", shown.display()))?;
+        let lock = match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Some(lock),
+            Err((_, Errno::EWOULDBLOCK)) => bail!(
+                "another b2fuse is about to mount on {}: wait for it, or name another directory",
+                shown.display()
+            ),
+            // Some network filesystems have no locks.
+            Err(_) => None,
+        };
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// That nothing was mounted since it was reserved.
+    pub(super) fn still_free(&self) -> anyhow::Result<()> {
+        free(&self.path, &self.path)
+    }
+}
+
+fn free(point: &Path, shown: &Path) -> anyhow::Result<()> {
+    let mounted = topmost(point).context("cannot read /proc/self/mountinfo")?;
+    if let Some(mount) = mounted {
+        bail!(
+            "{} is already a mountpoint ({} of type {}): unmount that first, or name another directory",
+            shown.display(),
+            mount.source,
+            mount.kind
+        );
+    }
+    Ok(())
+}
+
+/// Checks the mountpoint, making it if it is missing and `make` says so, and keeps it from other starts of b2fuse.
+pub(super) fn reserve(given: &Path, make: bool) -> anyhow::Result<Reserved> {
+    let path = check(given, make)?;
+    Reserved::new(path, given)
+}
+
+/// Its path without symlinks.
+fn check(given: &Path, make: bool) -> anyhow::Result<PathBuf> {
     let shown = given.display();
     match given.metadata() {
         Ok(metadata) if !metadata.is_dir() => {
@@ -96,14 +148,7 @@ pub(super) fn check(given: &Path, make: bool) -> anyhow::Result<PathBuf> {
     let point = given
         .canonicalize()
         .with_context(|| format!("cannot use {shown}"))?;
-    let mounted = topmost(&point).context("cannot read /proc/self/mountinfo")?;
-    if let Some(mount) = mounted {
-        bail!(
-            "{shown} is already a mountpoint ({} of type {}): unmount that first, or name another directory",
-            mount.source,
-            mount.kind
-        );
-    }
+    free(&point, given)?;
     let mut entries = std::fs::read_dir(&point).with_context(|| format!("cannot read {shown}"))?;
     if entries.next().is_some() {
         bail!("{shown} is not empty, the mount would hide what is there: name an empty directory");
@@ -144,6 +189,17 @@ mod tests {
             (mounts[2].device.as_str(), mounts[2].kind.as_str()),
             ("0:52", "tmpfs")
         );
+    }
+
+    #[test]
+    fn one_start_at_a_time_has_a_mountpoint() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = reserve(dir.path(), false).expect("free");
+        let refused = reserve(dir.path(), false).expect_err("taken");
+        assert!(refused.to_string().contains("another b2fuse"), "{refused}");
+        first.still_free().expect("nothing mounted");
+        drop(first);
+        reserve(dir.path(), false).expect("free again");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::point::{self, Mounted};
+use super::point::{self, Mounted, Reserved};
 use crate::fs::{Adapter, Dispatch, Gate};
 use crate::vfs::Vfs;
 
@@ -43,7 +43,18 @@ pub(super) enum Unmounted {
 pub(super) struct Appearance {
     pub(super) bucket: String,
     pub(super) read_only: bool,
-    pub(super) allow_other: bool,
+    pub(super) kernel: KernelOptions,
+}
+
+/// What the kernel is asked for besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KernelOptions {
+    /// Let other users of the machine in.
+    pub allow_other: bool,
+    /// Run no program from the mount.
+    pub no_exec: bool,
+    /// Have fusermount3 unmount it when the process is gone, however that ended.
+    pub auto_unmount: bool,
 }
 
 /// A mounted filesystem. Dropped without `unmount`, it detaches the mount.
@@ -62,28 +73,25 @@ impl Session {
     pub(super) fn mount(
         vfs: &Vfs,
         runtime: &tokio::runtime::Handle,
-        point: &Path,
+        reserved: &Reserved,
         appearance: &Appearance,
     ) -> anyhow::Result<Self> {
+        let point = reserved.path.as_path();
         let dispatch = Dispatch::new(runtime.clone());
         let gate = dispatch.gate();
         let adapter = Adapter::new(vfs.clone(), dispatch);
         let config = fuse_config(appearance);
-        let before = point::topmost(point).ok().flatten();
+        reserved.still_free()?;
         let (connection, fuse) = fuser::Session::new(adapter, point, &config)
             .and_then(|session| Ok((session.as_fd().try_clone_to_owned()?, session.spawn()?)))
             .map_err(|e| explain(&e, point, appearance))?;
         let fuse = ManuallyDrop::new(fuse);
-        let mount = point::topmost(point)
-            .ok()
-            .flatten()
-            .filter(|now| before.as_ref() != Some(now))
-            .ok_or_else(|| {
-                anyhow!(
-                    "{} is mounted, yet not in /proc/self/mountinfo",
-                    point.display()
-                )
-            });
+        let mount = point::topmost(point).ok().flatten().ok_or_else(|| {
+            anyhow!(
+                "{} is mounted, yet not in /proc/self/mountinfo",
+                point.display()
+            )
+        });
         let mount = match mount {
             Ok(mount) => mount,
             Err(e) => {
@@ -218,8 +226,18 @@ fn fuse_config(appearance: &Appearance) -> fuser::Config {
     if appearance.read_only {
         config.mount_options.push(MountOption::RO);
     }
-    if appearance.allow_other {
+    if appearance.kernel.no_exec {
+        config.mount_options.push(MountOption::NoExec);
+    }
+    if appearance.kernel.allow_other {
         config.acl = SessionACL::All;
+    }
+    if appearance.kernel.auto_unmount {
+        config.mount_options.push(MountOption::AutoUnmount);
+        if !appearance.kernel.allow_other {
+            // fuser wants one of the two.
+            config.acl = SessionACL::RootAndOwner;
+        }
     }
     // One thread could not answer what another needs while it copies; more than a few gain nothing.
     config.n_threads = Some(thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)));
@@ -231,7 +249,7 @@ fn explain(error: &io::Error, point: &Path, appearance: &Appearance) -> anyhow::
     let point = point.display();
     let text = error.to_string();
     let device = Path::new("/dev/fuse");
-    if appearance.allow_other && text.contains("user_allow_other") {
+    if appearance.kernel.allow_other && text.contains("user_allow_other") {
         return anyhow!(
             "allow_other: only root may, unless /etc/fuse.conf has the line user_allow_other: add it, or leave allow_other out"
         );
@@ -309,7 +327,7 @@ mod tests {
         let appearance = Appearance {
             bucket: "a,b".into(),
             read_only: true,
-            allow_other: false,
+            kernel: KernelOptions::default(),
         };
         let config = fuse_config(&appearance);
         assert!(

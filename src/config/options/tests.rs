@@ -119,7 +119,7 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             "umask" => "027",
             "uploads" | "downloads" | "uid" | "gid" => "7",
             key if key.contains("hashfiles") || key == "read_only" => "true",
-            "allow_other" | "verify_reads" => "true",
+            "allow_other" | "noexec" | "auto_unmount" | "verify_reads" => "true",
             _ => "word",
         };
         for name in
