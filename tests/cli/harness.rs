@@ -315,6 +315,11 @@ impl Running {
         (status.code(), self.said())
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_some()
+    }
+
     fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {

@@ -2,6 +2,7 @@
 
 #[allow(dead_code, reason = "shared with tests/ending")]
 mod harness;
+mod mountpoint;
 
 use std::fs;
 use std::io::Write;
