@@ -17,6 +17,7 @@ mod body;
 mod call;
 mod calls;
 mod client;
+mod connections;
 mod copy;
 mod counters;
 mod date;

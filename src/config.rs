@@ -98,6 +98,7 @@ pub struct Config {
     /// Parts of one file at once.
     pub parts: usize,
     pub downloads: usize,
+    pub ca_file: Option<PathBuf>,
     /// Bytes.
     pub part_size: u64,
     /// Bytes.
@@ -225,6 +226,7 @@ impl Config {
             uploads: layer.uploads.map_or(UPLOADS, |c| c.0),
             parts: layer.uploads.map_or(PARTS, |c| c.0),
             downloads: layer.downloads.map_or(8, |c| c.0),
+            ca_file: layer.ca_file.map(|file| file.0),
             part_size,
             large_file,
             verify_reads: on(layer.verify_reads, true),
@@ -270,6 +272,7 @@ impl Config {
                 // Read-ahead keeps to `downloads`, but begins the next one while the last bytes of
                 // another come; who waits for bytes must never queue behind it.
                 downloads: 2 * self.downloads + WAITING_READS,
+                ca_file: self.ca_file,
             },
             io: io::Settings {
                 memory: self.memory,

@@ -13,6 +13,7 @@ mod rescuer;
 mod resend;
 mod session;
 mod signals;
+mod sleep;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -123,6 +124,7 @@ async fn run(
         read_only: options.vfs.read_only,
         kernel: options.kernel,
     };
+    runtime.spawn(sleep::watch(vfs.clone()));
     let session = Session::mount(&vfs, runtime, &reserved, &appearance)?;
     let point = reserved.path.clone();
     drop(reserved);

@@ -144,6 +144,12 @@ impl Vfs {
         Ok(vfs)
     }
 
+    /// The machine has slept: what was known of the bucket is old, and the connections may be dead.
+    pub fn after_sleep(&self) {
+        self.tree().doubt_all();
+        self.shared.client.give_up_connections();
+    }
+
     /// What df(1) shows: a petabyte, since B2 has no quota to ask for (API §17.27).
     pub fn statfs(&self) -> StatFs {
         const BLOCK: u32 = 4096;

@@ -115,7 +115,7 @@ async fn authorize_once(
         .client()
         .get(http.authorize_url())
         .header(AUTHORIZATION, basic);
-    let response = http.send(request, http.waits.answer).await?;
+    let response = http.send_twice(request, http.waits.answer).await?;
     let answer: Authorized = http.json(response, 1).await?;
     let api = answer.api_info.storage_api;
     let base = |url: &str| http.url(url).map(|_| url.trim_end_matches('/').to_owned());
@@ -325,6 +325,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             uploads: 1,
             downloads: 1,
+            ..Options::default()
         }
     }
 

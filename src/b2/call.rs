@@ -90,6 +90,23 @@ impl Call {
         self.facts().capabilities
     }
 
+    /// May be made twice at the same time: nothing in the bucket changes by it.
+    pub(super) const fn changes_nothing(self) -> bool {
+        matches!(
+            self,
+            Self::AuthorizeAccount
+                | Self::ListBuckets
+                | Self::ListFileNames
+                | Self::ListFileVersions
+                | Self::ListUnfinishedLargeFiles
+                | Self::ListParts
+                | Self::GetUploadUrl
+                | Self::GetUploadPartUrl
+                | Self::GetFileInfo
+                | Self::DownloadFileById
+        )
+    }
+
     /// Sends content to an upload URL.
     pub(super) const fn is_upload(self) -> bool {
         matches!(self.facts().route, Route::Upload)

@@ -332,7 +332,12 @@ impl Client {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(body.clone());
         let limit = (limit + tries.work).min(tries.remaining());
-        let outcome = match shared.http.send(request, limit).await {
+        let sent = if tries.call.changes_nothing() {
+            shared.http.send_twice(request, limit).await
+        } else {
+            shared.http.send(request, limit).await
+        };
+        let outcome = match sent {
             Ok(response) => shared.http.json(response, rows).await,
             Err(failure) => Err(failure),
         };

@@ -4,6 +4,7 @@
 //! places for concurrent work, counters. Nothing here is locked for longer than a map lookup.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,25 @@ pub struct Options {
     pub uploads: usize,
     /// Concurrent downloads.
     pub downloads: usize,
+    /// A file of PEM certificates: whom to trust, instead of whom the system trusts.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Options {
+    /// The usual limits; endpoint and key are to be named.
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            key_id: String::new(),
+            key: Secret::new(""),
+            bucket_id: None,
+            bucket_name: None,
+            timeout: Duration::from_secs(120),
+            uploads: 8,
+            downloads: 8,
+            ca_file: None,
+        }
+    }
 }
 
 /// What authorize told about the key, and the bucket that was chosen.
@@ -189,6 +209,11 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
+    /// Makes new connections for what is asked from now on: the machine has slept, or its network has changed.
+    pub fn give_up_connections(&self) {
+        self.shared.http.give_up_connections();
+    }
+
     /// Authorizes and finds the bucket: one call with a bucket-bound key, else two.
     pub async fn connect(options: Options) -> Result<Self, Error> {
         let refused = |detail: String| {
@@ -203,8 +228,13 @@ impl Client {
             .map_err(|what| refused(format!("the endpoint is not usable: {what}")))?;
         let (uploads, downloads) = (options.uploads.max(1), options.downloads.max(1));
         let transfers = uploads.max(downloads).max(REMOVALS);
-        let http = Http::new(realm, Waits::new(options.timeout), transfers)
-            .map_err(|failure| refused(super::error::said(&failure)))?;
+        let http = Http::new(
+            realm,
+            Waits::new(options.timeout),
+            transfers,
+            options.ca_file.as_deref(),
+        )
+        .map_err(|failure| refused(super::error::said(&failure)))?;
         let counting = Counting::default();
         let (session, allowed) = authorize(&http, &options, &counting, 1).await?;
         let client = Self {

@@ -169,7 +169,7 @@ impl Download {
                 format!("bytes={}-{}", self.rest.start, self.rest.end - 1),
             );
         let limit = shared.http.waits.stall.min(self.tries.remaining());
-        let response = shared.http.send(request, limit).await?;
+        let response = shared.http.send_twice(request, limit).await?;
         check(&response, &self.rest).map_err(FailedTry::Nonsense)?;
         Ok(response)
     }

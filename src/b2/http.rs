@@ -1,7 +1,7 @@
 //! One HTTP exchange: who may be spoken to, how long for, and what went wrong with it.
 //!
-//! Nothing is tried twice here. One reqwest client serves all requests, without timeouts of its
-//! own: its `read_timeout` counts from the start of a request and would kill any long upload, so
+//! Nothing is tried twice here, but what may be asked twice goes on another connection when one is
+//! silent (`connections`). One reqwest client serves all requests, without timeouts of its own: its `read_timeout` counts from the start of a request and would kill any long upload, so
 //! each wait is bounded where it happens. Redirects are refused, as B2 never sends any (API §1),
 //! and bodies are not decompressed: stored bytes are wanted as they are (API §7).
 //!
@@ -9,13 +9,15 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, RequestBuilder, Response, Url, redirect, retry};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use tokio::time::{Instant, timeout};
 
+use super::connections::{self, Connections, Making};
 use super::date::ServerDate;
 use super::redact::clean;
 use super::retry::{FailedTry, Refusal};
@@ -34,6 +36,8 @@ pub(super) struct Waits {
     pub(super) long_answer: Duration,
     /// Without a byte accepted or received.
     pub(super) stall: Duration,
+    /// For the first byte of an answer, before another connection is tried.
+    first_byte: Duration,
 }
 
 impl Waits {
@@ -45,14 +49,11 @@ impl Waits {
             // Leaves a quarter to find out what became of a call whose answer did not come.
             long_answer: call.mul_f64(0.75),
             stall: Duration::from_secs(30).min(call / 2),
+            first_byte: Duration::from_secs(5).min(call / 4),
         }
     }
 }
 
-/// An idle connection is closed before servers and home routers forget it.
-const IDLE: Duration = Duration::from_secs(50);
-/// 7,000 bytes of file info (API §5.3) make 466 headers at most; hyper stops at 100 by itself.
-const MAX_HEADERS: usize = 512;
 /// Error bodies are a line; more is not worth reading.
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// An answer without rows; that of `b2_authorize_account` or `b2_list_buckets` may name many buckets.
@@ -65,44 +66,32 @@ const LEAST_RATE: u64 = 1 << 10;
 /// The connections.
 #[derive(Debug)]
 pub(super) struct Http {
-    client: Client,
+    connections: Connections,
     realm: Realm,
     pub(super) waits: Waits,
     date: ServerDate,
 }
 
 impl Http {
-    /// `transfers`: how many connections to one host are worth keeping.
-    pub(super) fn new(realm: Realm, waits: Waits, transfers: usize) -> Result<Self, FailedTry> {
-        let build = |roots: Option<Vec<Certificate>>| {
-            let mut builder = Client::builder()
-                .user_agent(concat!("b2fuse/", env!("CARGO_PKG_VERSION")))
-                // Backblaze offers no HTTP/2.
-                .http1_only()
-                .http1_max_headers(MAX_HEADERS)
-                .redirect(redirect::Policy::none())
-                .retry(retry::never())
-                .tcp_nodelay(true)
-                .connect_timeout(waits.connect)
-                .pool_idle_timeout(IDLE)
-                .pool_max_idle_per_host(transfers + 4);
-            if realm.loopback {
-                builder = builder.no_proxy();
-            }
-            if let Some(roots) = roots {
-                builder = builder.tls_certs_only(roots);
-            }
-            builder.build()
+    /// `transfers`: how many connections to one host are worth keeping. `ca_file`: whom to trust, instead of whom the
+    /// system trusts.
+    pub(super) fn new(
+        realm: Realm,
+        waits: Waits,
+        transfers: usize,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, FailedTry> {
+        let making = Making {
+            loopback: realm.loopback,
+            connect: waits.connect,
+            stall: waits.stall,
+            kept: transfers + 4,
+            roots: connections::roots(ca_file).map_err(FailedTry::Nonsense)?,
         };
-        let client = build(None)
-            .or_else(|error| {
-                // A bare container has no certificates; Mozilla's, compiled in, serve as well.
-                log::debug!("no TLS roots of the system: {}", chain(&error));
-                build(Some(bundled_roots()?))
-            })
-            .map_err(|error| FailedTry::Nonsense(chain(&error)))?;
+        let connections =
+            Connections::new(making).map_err(|error| FailedTry::Nonsense(chain(&error)))?;
         Ok(Self {
-            client,
+            connections,
             realm,
             waits,
             date: ServerDate::default(),
@@ -115,8 +104,13 @@ impl Http {
     }
 
     /// The client, to begin a request with.
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    pub(super) fn client(&self) -> Client {
+        self.connections.client()
+    }
+
+    /// The machine has slept, or something else has made all connections doubtful.
+    pub(super) fn give_up_connections(&self) {
+        self.connections.give_up();
     }
 
     /// A URL that B2 has handed out, if it may be used.
@@ -136,6 +130,20 @@ impl Http {
         }
     }
 
+    /// The same for a request that may be made twice: it is, where nothing comes for a while.
+    pub(super) async fn send_twice(
+        &self,
+        request: RequestBuilder,
+        limit: Duration,
+    ) -> Result<Response, FailedTry> {
+        let patience = self.waits.first_byte;
+        let sent = Box::pin(self.connections.send_twice(request, patience));
+        match timeout(limit, sent).await {
+            Ok(sent) => self.head(sent).await,
+            Err(_) => Err(no_answer(limit)),
+        }
+    }
+
     /// B2's clock, as the last answer told it.
     pub(super) fn date(&self) -> Option<u64> {
         self.date.now_ms()
@@ -147,6 +155,7 @@ impl Http {
         sent: reqwest::Result<Response>,
     ) -> Result<Response, FailedTry> {
         let response = sent.map_err(|error| network(&error))?;
+        self.connections.heard();
         self.date.note(response.headers());
         if response.status().is_success() {
             return Ok(response);
@@ -324,13 +333,6 @@ impl Realm {
     }
 }
 
-fn bundled_roots() -> reqwest::Result<Vec<Certificate>> {
-    webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| Certificate::from_der(der))
-        .collect()
-}
-
 fn is_loopback(url: &Url) -> bool {
     // `url::Host` is not exported by reqwest; its text is normalised.
     let host = url.host_str().unwrap_or_default();
@@ -386,7 +388,7 @@ pub(super) fn stalled(what: &str, limit: Duration) -> FailedTry {
 }
 
 /// An error and its causes in one line; reqwest shows the URL only in its own, outermost line.
-fn chain(error: &reqwest::Error) -> String {
+pub(super) fn chain(error: &reqwest::Error) -> String {
     let mut text = if error.is_connect() {
         "cannot connect".to_owned()
     } else if error.is_body() || error.is_decode() {
@@ -408,7 +410,7 @@ mod tests {
 
     use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
-    use super::{Pace, Rate, Realm, Waits, bundled_roots, retry_after};
+    use super::{Pace, Rate, Realm, Waits, retry_after};
 
     #[test]
     fn plain_http_is_for_this_machine_only() {
@@ -455,14 +457,6 @@ mod tests {
             realm.authorize_url(),
             "http://127.0.0.1:5/b2api/v4/b2_authorize_account"
         );
-    }
-
-    #[test]
-    fn the_bundled_roots_make_a_client() {
-        let roots = bundled_roots().expect("certificates");
-        assert!(roots.len() > 50);
-        let client = reqwest::Client::builder().tls_certs_only(roots).build();
-        assert!(client.is_ok());
     }
 
     #[test]

@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use super::values::{
-    Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period,
-    Prefix, RescueDir, Rights, Switch, Umask, Word, WriteBack, Wrong,
+    Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, Memory, PartSize,
+    Period, Prefix, RescueDir, Rights, Switch, Umask, Word, WriteBack, Wrong,
 };
 use super::{Environment, Error};
 
@@ -357,6 +357,15 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
         example "\
 # Compare whole sequential reads with the stored SHA-1.
 #verify_reads: true
+";
+    "ca_file": ca_file: FilePath, TRANSFER,
+        option(long, value_name = "FILE"),
+        default "the system's",
+        help "Trust these certificates (PEM) instead of the system's",
+        meaning "PEM certificates to trust instead of the system's, of a company's proxy say",
+        example "\
+# PEM certificates to trust instead of the system's, of a company's proxy say.
+#ca_file: /etc/ssl/certs/company.pem
 ";
     "timeout": timeout: Period, TRANSFER,
         option(long, value_name = "TIME"),

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir);
+read_from_text!(Size Memory PartSize LargeFile Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir FilePath);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +182,20 @@ impl FromStr for Prefix {
             ));
         }
         Ok(Self(format!("{path}/")))
+    }
+}
+
+/// A file's path; a relative one starts in the working directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePath(pub PathBuf);
+
+impl FromStr for FilePath {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match std::path::absolute(text) {
+            Ok(path) => Ok(Self(path)),
+            Err(_) => wrong("empty: write the file's path or leave it out"),
+        }
     }
 }
 

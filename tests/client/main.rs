@@ -35,6 +35,7 @@ fn options(server: &Server) -> Options {
         timeout: Duration::from_secs(6),
         uploads: 4,
         downloads: 4,
+        ..Options::default()
     }
 }
 

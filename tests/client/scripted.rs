@@ -61,6 +61,7 @@ impl Scripted {
             timeout: Duration::from_secs(3),
             uploads: 2,
             downloads: 2,
+            ..Options::default()
         })
         .await
     }
@@ -378,6 +379,24 @@ async fn a_download_that_stands_still_goes_on_elsewhere() {
 }
 
 #[tokio::test]
+async fn what_changes_nothing_is_asked_again_where_a_connection_is_silent() {
+    let server = Scripted::start(|asked| {
+        let silent = asked.before == 0 && !asked.path.contains("b2_list_buckets");
+        silent.then(|| format!("HTTP/1.1 200 x\r\n{HOLD}"))
+    })
+    .await;
+    let client = server.client().await.expect("connects");
+    list(&client).await.expect("listed");
+    assert_eq!(server.count("b2_authorize_account"), 2);
+    assert_eq!(server.count("b2_list_file_names"), 2);
+    assert_eq!(client.counters().retries, 0, "no call has failed");
+    upload(&client).await.expect("stored");
+    assert_eq!(server.count("b2_get_upload_url"), 2);
+    assert_eq!(server.count("/pod"), 2);
+    assert_eq!(client.counters().retries, 1, "the upload has");
+}
+
+#[tokio::test]
 async fn a_slowed_upload_keeps_its_url_and_a_busy_one_loses_it() {
     for (status, code, urls) in [(429, "too_many_requests", 1), (400, "auth_token_limit", 2)] {
         let server = Scripted::start(move |asked| {
@@ -440,6 +459,7 @@ async fn a_host_that_does_not_exist_is_told_at_once() {
         timeout: Duration::from_secs(3600),
         uploads: 2,
         downloads: 2,
+        ..Options::default()
     });
     let error = tokio::time::timeout(Duration::from_secs(300), error).await;
     // A machine without a resolver cannot know that the name does not exist.

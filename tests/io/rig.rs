@@ -56,6 +56,7 @@ impl Rig {
             timeout,
             uploads: 8,
             downloads: 8,
+            ..b2::Options::default()
         })
         .await
         .expect("the client connects");

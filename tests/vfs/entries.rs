@@ -324,3 +324,26 @@ async fn a_large_directory_is_asked_for_single_names() {
     assert!(calls(&server, "b2_list_file_names") - before <= 8);
     assert_eq!(names(&vfs, d).await.len(), 1100);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_sleep_nothing_is_believed_that_was_known_before() {
+    let server = server();
+    let other = client(&server).await;
+    upload(&other, "d/f", b"before").await;
+    let vfs = mount(&server, settings()).await;
+    let dir = vfs.lookup(Ino::ROOT, os("d")).await.unwrap().attr.ino;
+    assert_eq!(names(&vfs, dir).await, ["f"]);
+    upload(&other, "d/f", b"meanwhile").await;
+    upload(&other, "d/g", b"new").await;
+    assert_eq!(names(&vfs, dir).await, ["f"], "known for ten minutes");
+    vfs.after_sleep();
+    assert_eq!(names(&vfs, dir).await, ["f", "g"]);
+    assert_eq!(get(&vfs, dir, "f").await.unwrap(), b"meanwhile");
+    let lists = calls(&server, "b2_list_file_names");
+    assert_eq!(names(&vfs, dir).await, ["f", "g"]);
+    assert_eq!(
+        calls(&server, "b2_list_file_names"),
+        lists,
+        "known again from then on"
+    );
+}

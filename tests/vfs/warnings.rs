@@ -73,6 +73,7 @@ pub(super) async fn without_deletion(
         timeout,
         uploads: 8,
         downloads: 8,
+        ..b2::Options::default()
     })
     .await
     .unwrap();

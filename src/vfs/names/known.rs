@@ -120,10 +120,10 @@ impl Tree {
             return Known::Here {
                 ino,
                 changed: node.changed,
-                since: since(node, here),
+                since: self.since(node, here),
             };
         }
-        let since = Since::of(here.listed().max(here.absent(name)));
+        let since = self.believed(here.listed().max(here.absent(name)));
         match self.removed(dir, name) {
             Some(at) => Known::Removed { at, since },
             None if since == Since::Never => Known::Unknown,
@@ -146,7 +146,7 @@ impl Tree {
         if !self.reachable(dir) {
             return Since::Always;
         }
-        Since::of(self.dir(dir).ok().and_then(Dir::listed))
+        self.believed(self.dir(dir).ok().and_then(Dir::listed))
     }
 
     /// How much longer B2 need not be asked about a node.
@@ -159,18 +159,28 @@ impl Tree {
         }
         let since = self
             .dir(node.parent)
-            .map_or(Since::Never, |parent| since(node, parent));
+            .map_or(Since::Never, |parent| self.since(node, parent));
         since.left(ttl, now)
     }
-}
 
-/// Since when it is known what a name in a directory stands for.
-fn since(node: &Node, parent: &Dir) -> Since {
-    if node.local() {
-        return Since::Always;
+    /// Since when it is known what a name in a directory stands for.
+    fn since(&self, node: &Node, parent: &Dir) -> Since {
+        if node.local() {
+            return Since::Always;
+        }
+        let checked = node.checked.filter(|_| !node.unsettled);
+        self.believed(parent.listed().max(checked.map(Moment::instant)))
     }
-    let checked = node.checked.filter(|_| !node.unsettled);
-    Since::of(parent.listed().max(checked.map(Moment::instant)))
+
+    /// What B2 said at that moment, unless all of that time is doubted.
+    fn believed(&self, at: Option<Instant>) -> Since {
+        Since::of(at.filter(|at| self.doubted.is_none_or(|until| *at > until)))
+    }
+
+    /// B2 is asked anew for whatever it has said up to now.
+    pub(in crate::vfs) fn doubt_all(&mut self) {
+        self.doubted = Some(Instant::now());
+    }
 }
 
 /// Whether a row shows what was before a version that this mount has stored `lately`: B2's listings are

@@ -60,6 +60,8 @@ pub(in crate::vfs) struct Tree {
     in_use: usize,
     /// How many directories hold anything.
     parents: usize,
+    /// What was known until then is known no longer: the machine has slept.
+    pub(in crate::vfs::names) doubted: Option<Instant>,
 }
 
 impl Tree {
@@ -81,6 +83,7 @@ impl Tree {
             unsettled: Vec::new(),
             in_use: 0,
             parents: 0,
+            doubted: None,
         };
         tree.nodes.insert(
             Ino::ROOT,
