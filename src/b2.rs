@@ -32,6 +32,7 @@ mod name;
 mod pool;
 mod redact;
 mod retry;
+mod rotate;
 mod trouble;
 mod types;
 mod upload;

@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, error::ErrorKind};
 
+use nix::sys::resource::{Resource, setrlimit};
+
 use crate::config::{self, Config, Layer, Period, Size};
 use crate::emulator;
 use crate::mount::{self, background};
@@ -217,15 +219,39 @@ pub fn main() -> ExitCode {
     for warning in &config.warnings {
         ::log::warn!("{warning}");
     }
+    let file = config.file.clone();
     let mut plan = config.into_mount(mountpoint, emulator);
     plan.background = options.in_background;
+    plan.reload = Some(reload(options, file));
     ended(mount::serve(plan))
+}
+
+/// Reads the configuration again, as at the start; but the environment holds no key any more.
+fn reload(options: Options, file: Option<PathBuf>) -> mount::Reload {
+    let emulated = options.emulator.emulator.is_some();
+    mount::Reload::new(move || {
+        let environment = |name: &str| std::env::var_os(name);
+        let config = Config::load(
+            options.layer.clone(),
+            file.as_deref(),
+            &environment,
+            emulated,
+        );
+        match config.map_err(|fault| fault.to_string())?.account {
+            config::Account::Real { key_id, key, .. } => Ok((key_id, key)),
+            config::Account::Emulator => Err("the emulator has its own".to_owned()),
+        }
+    })
 }
 
 /// A core would hold the key and what the files hold; and no other process of this user may look into this one.
 fn keep_out_of_cores() {
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         ::log::warn!("cannot turn core dumps off: {error}");
+    }
+    // What a program that is run from here would leave, and where somebody makes this one dumpable again.
+    if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
+        ::log::debug!("cannot limit core dumps: {error}");
     }
 }
 

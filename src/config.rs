@@ -108,6 +108,8 @@ pub struct Config {
     pub write_back: Option<Duration>,
     pub drain_timeout: mount::DrainTimeout,
     pub rescue: mount::RescueTo,
+    /// The file that was read, without symlinks resolved, absolute.
+    pub file: Option<PathBuf>,
     /// What the user should know although it is no error.
     pub warnings: Vec<String>,
 }
@@ -155,6 +157,7 @@ impl Config {
         };
         let mut config = Self::with_defaults(account, layer)?;
         config.warnings.extend(warnings);
+        config.file = path.and_then(|path| std::path::absolute(path).ok());
         Ok(config)
     }
 
@@ -234,6 +237,7 @@ impl Config {
             write_back: layer.write_back.and_then(|w| w.0),
             drain_timeout: layer.drain_timeout.map_or_else(Default::default, |l| l.0),
             rescue: layer.rescue.map_or_else(Default::default, |r| r.0),
+            file: None,
             warnings: Vec::new(),
         })
     }
@@ -258,6 +262,7 @@ impl Config {
             mountpoint,
             emulator,
             kernel: self.kernel,
+            reload: None,
             background: false,
             drain_timeout: self.drain_timeout,
             rescue: self.rescue,

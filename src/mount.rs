@@ -9,6 +9,7 @@ mod connect;
 mod ending;
 pub mod heap;
 mod point;
+mod reload;
 mod rescuer;
 mod resend;
 mod session;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 pub use ending::DrainTimeout;
+pub use reload::Reload;
 pub use rescuer::RescueTo;
 pub use resend::resend;
 pub use session::KernelOptions;
@@ -45,6 +47,8 @@ pub struct Options {
     pub mountpoint: PathBuf,
     /// What the kernel is asked for.
     pub kernel: KernelOptions,
+    /// How the configuration is read again.
+    pub reload: Option<Reload>,
     /// This process is the child of `background::launch`.
     pub background: bool,
     /// How long the end goes on trying to store what is pending.
@@ -110,12 +114,12 @@ async fn run(
             runtime.spawn(clean_up(io.clone(), options.vfs.prefix.clone()));
         }
         runtime.spawn(heap::keep_small(io.clone()));
-        let vfs = Vfs::new(client, io, options.vfs.clone())
+        let vfs = Vfs::new(client.clone(), io, options.vfs.clone())
             .await
             .with_context(|| format!("cannot list the bucket {bucket}"))?;
-        anyhow::Ok((vfs, bucket))
+        anyhow::Ok((client, vfs, bucket))
     };
-    let (vfs, bucket) = tokio::select! {
+    let (client, vfs, bucket) = tokio::select! {
         opened = opening => opened?,
         name = signals.next() => bail!("{name}: ended before anything was mounted"),
     };
@@ -149,6 +153,10 @@ async fn run(
                 Err(error) => log::error!("SIGUSR1: no numbers: {error}"),
             },
             Wish::Detail => say_more_or_less(),
+            Wish::Reload => {
+                let reload = options.reload.clone();
+                runtime.spawn(reload::reload(reload, client.clone(), vfs.clone()));
+            }
         }
     };
     let point = point.display().to_string();

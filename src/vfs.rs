@@ -146,8 +146,18 @@ impl Vfs {
 
     /// The machine has slept: what was known of the bucket is old, and the connections may be dead.
     pub fn after_sleep(&self) {
-        self.tree().doubt_all();
+        self.ask_anew();
         self.shared.client.give_up_connections();
+    }
+
+    /// What was known of the bucket is asked for anew.
+    pub fn ask_anew(&self) {
+        self.tree().doubt_all();
+    }
+
+    /// What could not be stored is tried again now, not when its time has come.
+    pub fn try_pending_again(&self) {
+        self.shared.queue.try_failed();
     }
 
     /// What df(1) shows: a petabyte, since B2 has no quota to ask for (API §17.27).

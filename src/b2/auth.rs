@@ -24,7 +24,7 @@ use super::http::{Http, secret_header};
 use super::redact::clean;
 use super::retry::FailedTry;
 use super::wire::{AllowedBucket, Authorized, Bucket, Buckets};
-use super::{Account, Client, Error, ErrorKind, Options};
+use super::{Account, Client, Error, ErrorKind, Options, Secret};
 
 /// What one authorize gave.
 #[derive(Debug)]
@@ -41,22 +41,50 @@ pub(super) struct Session {
 /// How long a key that B2 has refused is not shown to it again.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
+/// A key that B2 keeps refusing is spoken of this often.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+/// The end of a key is warned of so long before, in milliseconds.
+const WARNED_BEFORE: u64 = 7 * 24 * 3600 * 1000;
+
+/// An application key.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) id: String,
+    pub(super) secret: Secret,
+}
+
 /// The current session and who may replace it.
 #[derive(Debug)]
 pub(super) struct Sessions {
     current: RwLock<Arc<Session>>,
-    flight: Mutex<Option<(Error, Instant)>>,
+    /// What to authorize with; replaced in a flight only.
+    pub(super) key: RwLock<Arc<Key>>,
+    pub(super) flight: Mutex<Flight>,
     /// How many renewals have failed; the last error is in `flight`.
     failures: AtomicU64,
 }
 
+/// What is known by who authorizes.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    /// How the last one failed.
+    pub(super) failed: Option<(Error, Instant)>,
+    /// When a refused key was spoken of.
+    said: Option<Instant>,
+}
+
 impl Sessions {
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session, key: Key) -> Self {
         Self {
             current: RwLock::new(Arc::new(session)),
-            flight: Mutex::new(None),
+            key: RwLock::new(Arc::new(key)),
+            flight: Mutex::default(),
             failures: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn key(&self) -> Arc<Key> {
+        Arc::clone(&self.key.read())
     }
 
     pub(super) fn current(&self) -> Arc<Session> {
@@ -64,7 +92,7 @@ impl Sessions {
         Arc::clone(&current)
     }
 
-    fn replace(&self, session: Session) {
+    pub(super) fn replace(&self, session: Session) {
         *self.current.write() = Arc::new(session);
     }
 }
@@ -83,15 +111,15 @@ pub(super) type Allowed = Option<Vec<AllowedBucket>>;
 /// One `b2_authorize_account` with its retries; the session still lacks its bucket.
 pub(super) async fn authorize(
     http: &Http,
-    options: &Options,
+    key: &Key,
     counting: &Counting,
     generation: u64,
 ) -> Result<(Session, Allowed), Error> {
-    let mut tries = Tries::new(Call::AuthorizeAccount, &options.key_id, http.waits.call);
+    let mut tries = Tries::new(Call::AuthorizeAccount, &key.id, http.waits.call);
     loop {
         tries.begin(counting);
         let began = Instant::now();
-        let outcome = authorize_once(http, options, generation).await;
+        let outcome = authorize_once(http, key, generation).await;
         tries.log(began, &outcome);
         match outcome {
             Ok(session) => return Ok(session),
@@ -106,10 +134,10 @@ pub(super) async fn authorize(
 
 async fn authorize_once(
     http: &Http,
-    options: &Options,
+    key: &Key,
     generation: u64,
 ) -> Result<(Session, Allowed), FailedTry> {
-    let pair = format!("{}:{}", options.key_id, options.key.expose());
+    let pair = format!("{}:{}", key.id, key.secret.expose());
     let basic = secret_header(&format!("Basic {}", BASE64_STANDARD.encode(pair)))?;
     let request = http
         .client()
@@ -117,6 +145,7 @@ async fn authorize_once(
         .header(AUTHORIZATION, basic);
     let response = http.send_twice(request, http.waits.answer).await?;
     let answer: Authorized = http.json(response, 1).await?;
+    warn_of_its_end(http, &key.id, answer.application_key_expiration_timestamp);
     let api = answer.api_info.storage_api;
     let base = |url: &str| http.url(url).map(|_| url.trim_end_matches('/').to_owned());
     let session = Session {
@@ -190,7 +219,7 @@ impl Client {
         if old.generation != dead {
             return Ok(());
         }
-        if let Some((error, when)) = flight.as_ref() {
+        if let Some((error, when)) = &flight.failed {
             // The one that was waited for has failed: a crowd must not try one after another.
             // And a key that was refused is not offered again with every call.
             let waited_for = sessions.failures.load(Ordering::Acquire) != failures;
@@ -201,7 +230,7 @@ impl Client {
         }
         self.shared.counting.reauthorization();
         let shared = &self.shared;
-        match authorize(&shared.http, &shared.options, &shared.counting, dead + 1).await {
+        match authorize(&shared.http, &sessions.key(), &shared.counting, dead + 1).await {
             Ok((mut session, _)) => {
                 session.account.bucket_id.clone_from(&old.account.bucket_id);
                 session
@@ -209,15 +238,40 @@ impl Client {
                     .bucket_name
                     .clone_from(&old.account.bucket_name);
                 sessions.replace(session);
-                *flight = None;
+                *flight = Flight::default();
                 Ok(())
             }
             Err(error) => {
                 sessions.failures.fetch_add(1, Ordering::Release);
-                *flight = Some((error.clone(), Instant::now()));
+                let now = Instant::now();
+                let due = flight.said.is_none_or(|said| now >= said + SAID_EVERY);
+                if due && error.kind == ErrorKind::BadCredentials {
+                    flight.said = Some(now);
+                    log::error!(
+                        "B2 does not accept the key {} any more; what is not stored yet stays pending: \
+                         write a valid key into the configuration file and send SIGHUP (kill -HUP {})",
+                        sessions.key().id,
+                        std::process::id()
+                    );
+                }
+                flight.failed = Some((error.clone(), now));
                 Err(error)
             }
         }
+    }
+}
+
+/// Says so when a key will not be accepted for much longer.
+fn warn_of_its_end(http: &Http, id: &str, ends_ms: Option<u64>) {
+    let (Some(ends), Some(now)) = (ends_ms, http.date()) else {
+        return;
+    };
+    let left = ends.saturating_sub(now);
+    if left <= WARNED_BEFORE {
+        log::warn!(
+            "the key {id} ends in {} hours: make another one, write it into the configuration file and send SIGHUP",
+            left / 3_600_000
+        );
     }
 }
 

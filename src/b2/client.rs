@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::auth::{Sessions, authorize};
+use super::auth::{Key, Sessions, authorize};
 use super::call::{Call, Places};
 use super::calls::Pulse;
 use super::counters::{Counters, Counting};
@@ -236,11 +236,15 @@ impl Client {
         )
         .map_err(|failure| refused(super::error::said(&failure)))?;
         let counting = Counting::default();
-        let (session, allowed) = authorize(&http, &options, &counting, 1).await?;
+        let key = Key {
+            id: options.key_id.clone(),
+            secret: options.key.clone(),
+        };
+        let (session, allowed) = authorize(&http, &key, &counting, 1).await?;
         let client = Self {
             shared: Arc::new(Shared {
                 http,
-                sessions: Sessions::new(session),
+                sessions: Sessions::new(session, key),
                 urls: Pool::new(uploads),
                 started: Started::default(),
                 guard: Guard::default(),

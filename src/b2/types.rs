@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use super::FileId;
 
@@ -253,14 +254,14 @@ impl From<Bytes> for Payload {
     }
 }
 
-/// A key or token: never shown by `Debug`, never `Display`ed.
+/// A key or token: never shown by `Debug`, never `Display`ed, and overwritten when the last copy goes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Wraps a secret.
     pub fn new(secret: &str) -> Self {
-        Self(Arc::from(secret))
+        Self(Arc::new(Zeroizing::new(secret.to_owned())))
     }
 
     /// The secret itself, for the header that needs it.

@@ -106,20 +106,22 @@ pub(super) struct Part {
     pub(super) upload_timestamp: Option<u64>,
 }
 
-/// `b2_get_upload_url`, `b2_get_upload_part_url`.
-#[derive(Debug, Deserialize)]
+/// `b2_get_upload_url`, `b2_get_upload_part_url`; without `Debug`, which would show the token.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UploadUrl {
     pub(super) upload_url: String,
     pub(super) authorization_token: String,
 }
 
-/// `b2_authorize_account`, v4 (API §2).
-#[derive(Debug, Deserialize)]
+/// `b2_authorize_account`, v4 (API §2); without `Debug`, which would show the token.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Authorized {
     pub(super) account_id: String,
     pub(super) authorization_token: String,
+    #[serde(default)]
+    pub(super) application_key_expiration_timestamp: Option<u64>,
     pub(super) api_info: ApiInfo,
 }
 

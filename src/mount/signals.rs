@@ -1,4 +1,7 @@
-//! Signals: three are wishes to end, two are requests, the others that would kill a process change nothing.
+//! Signals: three are wishes to end, of which SIGHUP is one only when a terminal hangs up, the others are requests or change
+//! nothing.
+
+use std::io::IsTerminal;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,6 +15,8 @@ pub(super) enum Wish {
     Statistics,
     /// SIGUSR2: everything in the log, or no longer.
     Detail,
+    /// SIGHUP, while no terminal hangs up: to read the configuration again.
+    Reload,
 }
 
 /// From `listen` on none of them kills the process.
@@ -21,6 +26,8 @@ pub struct Signals {
     terminate: Signal,
     /// `None` under nohup(1), whose wish it is that a hangup changes nothing.
     hangup: Option<Signal>,
+    /// It was started on a terminal.
+    terminal: bool,
     user1: Signal,
     user2: Signal,
     /// SIGQUIT, a slip of the hand on a terminal, and SIGALRM: unsent bytes are worth more than their default.
@@ -32,6 +39,7 @@ impl Signals {
     pub fn listen() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("cannot listen to signals");
         Ok(Self {
+            terminal: on_a_terminal(),
             hangup: if is_ignored(libc::SIGHUP) {
                 None
             } else {
@@ -56,7 +64,11 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Wish::End("SIGINT"),
             _ = self.terminate.recv() => Wish::End("SIGTERM"),
-            _ = hangup => Wish::End("SIGHUP"),
+            _ = hangup => if self.terminal && !on_a_terminal() {
+                Wish::End("SIGHUP")
+            } else {
+                Wish::Reload
+            },
             _ = self.user1.recv() => Wish::Statistics,
             _ = self.user2.recv() => Wish::Detail,
         }
@@ -70,6 +82,13 @@ impl Signals {
             }
         }
     }
+}
+
+/// Whether one of the standard streams is a terminal that has not hung up.
+fn on_a_terminal() -> bool {
+    std::io::stdin().is_terminal()
+        || std::io::stdout().is_terminal()
+        || std::io::stderr().is_terminal()
 }
 
 /// Whether the process was started with a signal ignored.

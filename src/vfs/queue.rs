@@ -203,6 +203,20 @@ impl Queue {
         });
     }
 
+    /// What has failed and waits for its time is due now.
+    pub(in crate::vfs) fn try_failed(&self) {
+        let now = Instant::now();
+        self.change(|waiting| {
+            for (ino, due) in &mut waiting.due {
+                if due.failures > 0 && due.at > now {
+                    waiting.order.remove(&(due.at, *ino));
+                    due.at = now;
+                    waiting.order.insert((now, *ino));
+                }
+            }
+        });
+    }
+
     /// Whether it was stored since `hurry`.
     pub(in crate::vfs) fn was_stored(&self, ino: Ino) -> bool {
         self.waiting().stored.contains(&ino)
@@ -402,6 +416,19 @@ mod tests {
         assert!(queue.was_stored(Ino(3)));
         queue.hurry();
         assert!(!queue.was_stored(Ino(3)));
+    }
+
+    #[test]
+    fn what_has_failed_can_be_due_at_once() {
+        let queue = Queue::default();
+        queue.retry(Ino(5), 6);
+        queue.push(Ino(6), Duration::from_secs(3600), Urgency::Closed);
+        let later = due(&queue, Ino(6)).0;
+        queue.try_failed();
+        let (at, _, failures) = due(&queue, Ino(5));
+        assert!(at <= Instant::now());
+        assert_eq!(failures, 7, "that it has failed is not forgotten");
+        assert_eq!(due(&queue, Ino(6)).0, later);
     }
 
     #[test]

@@ -55,8 +55,8 @@ impl Account {
         }
     }
 
-    /// A new key of this account, restricted to its bucket.
-    pub(crate) fn restricted(&self, capabilities: &[&str], prefix: Option<&str>) -> Self {
+    /// A call of B2's API, whose request the account's id and the bucket's complete.
+    pub(crate) fn call(&self, name: &str, body: impl FnOnce(&Value, &Value) -> Value) -> Value {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -78,7 +78,7 @@ impl Account {
             let api = answer["apiInfo"]["storageApi"]["apiUrl"]
                 .as_str()
                 .expect("apiUrl");
-            let call = |name: &'static str, body: Value| {
+            let call = |name: &str, body: Value| {
                 let request = http
                     .post(format!("{api}/b2api/v4/{name}"))
                     .header(
@@ -86,6 +86,7 @@ impl Account {
                         answer["authorizationToken"].as_str().expect("a token"),
                     )
                     .json(&body);
+                let name = name.to_owned();
                 async move {
                     let answer = request.send().await.expect("an answer");
                     let ok = answer.status().is_success();
@@ -95,27 +96,31 @@ impl Account {
                 }
             };
             let account = &answer["accountId"];
-            let buckets = call(
-                "b2_list_buckets",
-                json!({"accountId": account, "bucketName": self.bucket}),
-            )
-            .await;
+            let named = json!({"accountId": account, "bucketName": self.bucket});
+            let buckets = call("b2_list_buckets", named).await;
+            call(name, body(account, &buckets["buckets"][0]["bucketId"])).await
+        })
+    }
+
+    /// A new key of this account, restricted to its bucket.
+    pub(crate) fn restricted(&self, capabilities: &[&str], prefix: Option<&str>) -> Self {
+        let key = self.call("b2_create_key", |account, bucket| {
             let mut wanted = json!({
                 "accountId": account,
                 "keyName": "test",
                 "capabilities": capabilities,
-                "bucketIds": [buckets["buckets"][0]["bucketId"]],
+                "bucketIds": [bucket],
             });
             if let Some(prefix) = prefix {
                 wanted["namePrefix"] = prefix.into();
             }
-            let key = call("b2_create_key", wanted).await;
-            Self {
-                key_id: key["applicationKeyId"].as_str().expect("an id").to_owned(),
-                key: key["applicationKey"].as_str().expect("a key").to_owned(),
-                ..self.clone()
-            }
-        })
+            wanted
+        });
+        Self {
+            key_id: key["applicationKeyId"].as_str().expect("an id").to_owned(),
+            key: key["applicationKey"].as_str().expect("a key").to_owned(),
+            ..self.clone()
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "shared with tests/ending")]
 mod harness;
 mod mountpoint;
+mod reload;
 
 use std::fs;
 use std::io::Write;
