@@ -270,6 +270,7 @@ fn misconfigured(fault: &config::Error) -> ExitCode {
 }
 
 fn ended(outcome: anyhow::Result<mount::Outcome>) -> ExitCode {
+    mount::stderr::drain();
     match outcome {
         Ok(mount::Outcome::Stored) => ExitCode::SUCCESS,
         Ok(mount::Outcome::NotStored) => ExitCode::FAILURE,

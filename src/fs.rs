@@ -40,7 +40,7 @@ use self::answer::{
     opened, target,
 };
 use self::slot::Slot;
-use crate::vfs::SetAttr;
+use crate::vfs::{Reader, SetAttr};
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -425,8 +425,14 @@ impl Filesystem for Adapter {
     fn getxattr(&self, by: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let (vfs, name) = (self.vfs.clone(), name.to_owned());
         let answer = answer::attribute(size, vfs.xattr_slack(&name));
+        let owner = by.uid() == 0 || by.uid() == nix::unistd::geteuid().as_raw();
+        let reader = if owner {
+            Reader::Owner
+        } else {
+            Reader::Stranger
+        };
         self.serve(by.pid(), "getxattr", reply, answer, async move {
-            vfs.getxattr(ino(node), &name).await
+            vfs.getxattr_for(ino(node), &name, reader).await
         });
     }
 

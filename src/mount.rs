@@ -15,6 +15,7 @@ mod resend;
 mod session;
 mod signals;
 mod sleep;
+pub mod stderr;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -257,7 +258,8 @@ pub fn tell(text: &str) {
     let _ = out.flush();
 }
 
-/// A line on stderr, likewise.
+/// A line on stderr, behind those that wait there; a reader that has stopped is no reason to wait for long.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = stderr::Lines.write_all(format!("{text}\n").as_bytes());
+    stderr::drain();
 }

@@ -37,6 +37,7 @@ pub use error::Error;
 pub use forget::{StaleEntry, StaleInode};
 pub use ops::leftover::{Leftover, LeftoverId, LeftoverKind};
 pub use ops::persist::Until;
+pub use ops::xattr::Reader;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
     Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HashFiles, Ino, NewNode, Opened, Pending,

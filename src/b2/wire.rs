@@ -183,6 +183,8 @@ pub(super) struct ErrorBody {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{Authorized, ErrorBody, Row, Rows};
     use crate::b2::{Action, ContentSha1, Sha1};
 
@@ -287,5 +289,59 @@ mod tests {
             serde_json::from_str(r#"{"code":"bad_request","message":"","status":"400"}"#)
                 .expect("error");
         assert_eq!(body.code.as_deref(), Some("bad_request"));
+    }
+
+    /// JSON of the shape of B2's answers, in which any member may be missing, null or nonsense.
+    fn any_answer() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            any::<i64>().prop_map(|number| number.to_string()),
+            any::<f64>().prop_map(|number| number.to_string()),
+            any::<String>().prop_map(|text| serde_json::Value::from(text).to_string()),
+            Just("[]".to_owned()),
+            Just("{\"a\":null}".to_owned()),
+            Just("true".to_owned()),
+        ];
+        let member = prop_oneof![
+            Just("action"),
+            Just("contentLength"),
+            Just("contentSha1"),
+            Just("fileId"),
+            Just("fileInfo"),
+            Just("fileName"),
+            Just("uploadTimestamp"),
+            Just("other"),
+        ];
+        let row = proptest::collection::vec((member, leaf.clone()), 0..6).prop_map(|members| {
+            let members: Vec<String> = members
+                .iter()
+                .map(|(name, value)| format!("\"{name}\":{value}"))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        });
+        (proptest::collection::vec(row, 0..4), leaf.clone(), leaf).prop_map(|(rows, name, id)| {
+            format!(
+                "{{\"files\":[{}],\"nextFileName\":{name},\"nextFileId\":{id}}}",
+                rows.join(",")
+            )
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Whatever a server sends: it is read or refused.
+        #[test]
+        fn any_answer_is_read_or_refused(text in any_answer(), cut in 0usize..400) {
+            if let Ok(rows) = serde_json::from_str::<Rows>(&text) {
+                for row in rows.files {
+                    let _ = row.size();
+                    let _ = row.into_version();
+                }
+            }
+            let cut = &text.as_bytes()[..cut.min(text.len())];
+            let _ = serde_json::from_slice::<Rows>(cut);
+            let _ = serde_json::from_slice::<ErrorBody>(cut);
+        }
     }
 }

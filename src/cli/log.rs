@@ -8,6 +8,8 @@ use std::io::Write;
 use clap::{ArgAction, Args};
 use log::{Level, LevelFilter};
 
+use crate::mount::stderr;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Messages")]
 pub(super) struct MessageOptions {
@@ -24,6 +26,7 @@ pub(super) fn start(options: &MessageOptions) {
     let detailed = options.debug || options.verbose > 0;
     let mut builder = env_logger::Builder::new();
     builder
+        .target(env_logger::Target::Pipe(Box::new(stderr::Lines)))
         .filter_level(if options.debug {
             LevelFilter::Info
         } else {
@@ -61,5 +64,6 @@ pub(super) fn start(options: &MessageOptions) {
     }
     std::panic::set_hook(Box::new(|panic| {
         log::error!("fault in b2fuse, please report it: {panic}");
+        stderr::drain();
     }));
 }

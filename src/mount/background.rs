@@ -55,6 +55,7 @@ pub fn begin() -> anyhow::Result<()> {
 /// The child, once mounted: tells the parent and lets go of its terminal and directory. Messages go on
 /// where stderr leads to a file; held on to, a terminal or a pipe would keep others waiting for its end.
 pub(super) fn detach() {
+    super::stderr::drain();
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(&[MOUNTED]);
     let _ = out.flush();

@@ -4,6 +4,7 @@
 mod harness;
 mod mountpoint;
 mod reload;
+mod unread;
 
 use std::fs;
 use std::io::Write;

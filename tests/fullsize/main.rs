@@ -44,21 +44,24 @@ fn within(mount: &Mount, budget: u64) {
 
 #[test]
 fn a_mount_cancels_what_a_killed_one_left_behind_a_week_ago() {
+    const WEEK: u64 = 7 * 24 * 3600 * 1000;
     let emulator = Emulator::start();
+    emulator.faults(&["custom-timestamps"]);
     let bucket = Bucket::open(&emulator);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap().as_millis() as u64;
-    let week = 7 * 24 * 3600 * 1000;
-    let begin = |name: &str, begun: u64| {
-        let info = json!({"b2fuse_upload": begun.to_string()});
-        bucket.start_large_with(name, &info, None)
+    // What its maker's clock said does not count.
+    let begin = |name: &str, at: u64| {
+        bucket.start_large_with(name, &json!({"b2fuse_upload": "1000"}), Some(at))
     };
-    begin("of a killed mount", now - week - 60_000);
-    begin("perhaps of a living mount", now - week + 3_600_000);
-    bucket.start_large("of another program", None);
+    begin("of a killed mount", now - WEEK - 60_000);
+    begin("perhaps of a living mount", now - WEEK + 3_600_000);
+    bucket.start_large_with("of another program", &json!({}), Some(now - 2 * WEEK));
     // What is not under its prefix is not its own to look after.
-    begin("dir/of a killed mount", now - week - 60_000);
-    begin("dir/perhaps of a living mount", now - week + 3_600_000);
+    begin("dir/of a killed mount", now - WEEK - 60_000);
+    begin("dir/perhaps of a living mount", now - WEEK + 3_600_000);
+    let slow = begin("dir/of a mount that needs long", now - 4 * WEEK);
+    bucket.upload_part(&slow, 1, b"a part of today");
     let mount = Mount::with(&emulator, "prefix: dir\n");
     let left = |count: usize| {
         // The mount takes a minute before it looks.
@@ -72,12 +75,13 @@ fn a_mount_cancels_what_a_killed_one_left_behind_a_week_ago() {
         left.map(|version| version.name).collect::<Vec<_>>()
     };
     let expected = [
+        "dir/of a mount that needs long",
         "dir/perhaps of a living mount",
         "of a killed mount",
         "of another program",
         "perhaps of a living mount",
     ];
-    assert_eq!(left(4), expected);
+    assert_eq!(left(5), expected);
     assert_eq!(emulator.calls("b2_cancel_large_file"), 1);
     drop(mount);
 }

@@ -61,7 +61,9 @@ fn the_roots_attribute_counts_what_b2_counts() {
 #[test]
 fn what_is_not_stored_is_named() {
     let emulator = Emulator::start();
-    let mount = Mount::new(&emulator);
+    let mount = Mount::with(&emulator, "list_hashfiles: false\nallow_other: true\n");
+    let around = mount.path().parent().expect("a temporary directory");
+    fs::set_permissions(around, fs::Permissions::from_mode(0o755)).unwrap();
     put(&mount.path().join("goes"), b"1");
     emulator.faults(&["hide_file:stall=2", "upload_file:403"]);
     fs::remove_file(mount.path().join("goes")).unwrap();
@@ -77,6 +79,15 @@ fn what_is_not_stored_is_named() {
     assert_eq!(numbers["not_stored"]["first"][0]["path"], "stays");
     let reason = numbers["not_stored"]["first"][0]["reason"].to_string();
     assert!(reason.contains("cap_exceeded"), "{reason}");
+    // Others are told how many, and no paths.
+    let mut stranger = program("setpriv");
+    stranger.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    stranger.args(["getfattr", "--only-values", "-n", "user.b2fuse.stats"]);
+    let told = run(stranger.arg(mount.path()));
+    assert!(
+        told.contains("\"not_stored\":{\"count\":1,\"first\":[]}"),
+        "{told}"
+    );
     emulator.faults(&[]);
 }
 

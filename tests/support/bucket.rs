@@ -171,25 +171,26 @@ impl Bucket {
 
     /// Starts a large file and, if asked, sends its first part; leaves it unfinished.
     pub(crate) fn start_large(&self, name: &str, part: Option<&[u8]>) -> String {
-        self.start_large_with(name, &json!({}), part)
-    }
-
-    /// The same with this file info.
-    pub(crate) fn start_large_with(&self, name: &str, info: &Value, part: Option<&[u8]>) -> String {
-        let started = self.call(
-            "b2_start_large_file",
-            &json!({
-                "bucketId": self.id,
-                "fileName": name,
-                "contentType": "b2/x-auto",
-                "fileInfo": info,
-            }),
-        );
-        let id = started["fileId"].as_str().expect("an id").to_owned();
+        let id = self.start_large_with(name, &json!({}), None);
         if let Some(part) = part {
             self.upload_part(&id, 1, part);
         }
         id
+    }
+
+    /// Starts one with this file info, at that time in milliseconds (which takes the switch `custom-timestamps`).
+    pub(crate) fn start_large_with(&self, name: &str, info: &Value, at: Option<u64>) -> String {
+        let mut request = json!({
+            "bucketId": self.id,
+            "fileName": name,
+            "contentType": "b2/x-auto",
+            "fileInfo": info,
+        });
+        if let Some(at) = at {
+            request["customUploadTimestamp"] = at.to_string().into();
+        }
+        let started = self.call("b2_start_large_file", &request);
+        started["fileId"].as_str().expect("an id").to_owned()
     }
 
     pub(crate) fn upload_part(&self, id: &str, number: u32, part: &[u8]) -> String {

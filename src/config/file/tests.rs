@@ -1,5 +1,7 @@
 //! Files that are found, refused and explained.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn fault(text: &str) -> String {
@@ -227,5 +229,37 @@ fn a_group_may_write_that_is_the_owners_alone() {
             others,
             "{mode:o} {group}"
         );
+    }
+}
+
+/// Pieces of configuration files, of which most do not fit together.
+fn any_text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        3 => Just("applicationKey: ".to_owned()),
+        3 => Just(SECRET.to_owned()),
+        2 => Just("\n".to_owned()),
+        2 => Just("memory: ".to_owned()),
+        1 => Just("accountId: ".to_owned()),
+        1 => Just("applicationKeys: ".to_owned()),
+        2 => "[-\\[\\]{}:,#&*!|>'\"%@`? \\t\\n]{1,4}",
+        1 => "[a-z0-9]{1,6}",
+        1 => any::<String>(),
+    ];
+    proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+const SECRET: &str = "K001verysecretword";
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever is in the file: it is read or refused, and no message holds the key.
+    #[test]
+    fn no_message_holds_the_key(text in any_text()) {
+        if let Err(fault) = parse(Path::new("c.yaml"), &text) {
+            let said = fault.to_string();
+            let key = SECRET.to_lowercase();
+            prop_assert!(!said.to_lowercase().contains(&key), "{said}\n{text}");
+        }
     }
 }

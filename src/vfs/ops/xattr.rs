@@ -158,6 +158,15 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// Who reads the statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Whoever has mounted it, or root.
+    Owner,
+    /// Anybody else.
+    Stranger,
+}
+
 fn find(node: &Node, name: &[u8]) -> Option<(String, Vec<u8>)> {
     let info = node.carried_info()?;
     info.iter().find_map(|(key, text)| {
@@ -176,9 +185,24 @@ impl Vfs {
     /// The value of an extended attribute. Errors: `NoData` where there is none of that name,
     /// `NotSupported` outside of `user.`, getxattr(2).
     pub async fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>, Error> {
+        self.getxattr_for(ino, name, Reader::Owner).await
+    }
+
+    /// The same for somebody who may not see everything.
+    pub async fn getxattr_for(
+        &self,
+        ino: Ino,
+        name: &OsStr,
+        reader: Reader,
+    ) -> Result<Vec<u8>, Error> {
         let asked = Asked::of(name)?;
         if ino == Ino::ROOT && name == STATS {
-            return serde_json::to_vec(&self.stats()).map_err(|error| {
+            let mut stats = self.stats();
+            if reader == Reader::Stranger {
+                // Paths of files that the reader might not be let see.
+                stats.not_stored.first.clear();
+            }
+            return serde_json::to_vec(&stats).map_err(|error| {
                 Error::Io(format!("the numbers cannot be written as JSON: {error}"))
             });
         }
