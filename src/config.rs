@@ -260,6 +260,7 @@ impl Config {
                 // Read-ahead keeps to `downloads`, but begins the next one while the last bytes of
                 // another come; who waits for bytes must never queue behind it.
                 downloads: 2 * self.downloads + WAITING_READS,
+                limits: b2::Limits::default(),
             },
             io: io::Settings {
                 memory: self.memory,

@@ -21,6 +21,7 @@ use super::call::Call;
 use super::calls::Tries;
 use super::counters::Counting;
 use super::http::{Http, secret_header};
+use super::limiter::Limiter;
 use super::redact::clean;
 use super::retry::FailedTry;
 use super::wire::{AllowedBucket, Authorized, Bucket, Buckets};
@@ -85,13 +86,16 @@ pub(super) async fn authorize(
     http: &Http,
     options: &Options,
     counting: &Counting,
+    limiter: &Limiter,
     generation: u64,
 ) -> Result<(Session, Allowed), Error> {
     let mut tries = Tries::new(Call::AuthorizeAccount, &options.key_id, http.waits.call);
     loop {
+        let turn = limiter.turn(&mut tries).await?;
         tries.begin(counting);
         let began = Instant::now();
         let outcome = authorize_once(http, options, generation).await;
+        turn.end(&tries, &outcome);
         tries.log(began, &outcome);
         match outcome {
             Ok(session) => return Ok(session),
@@ -201,7 +205,14 @@ impl Client {
         }
         self.shared.counting.reauthorization();
         let shared = &self.shared;
-        match authorize(&shared.http, &shared.options, &shared.counting, dead + 1).await {
+        let renewed = authorize(
+            &shared.http,
+            &shared.options,
+            &shared.counting,
+            &shared.limiter,
+            dead + 1,
+        );
+        match renewed.await {
             Ok((mut session, _)) => {
                 session.account.bucket_id.clone_from(&old.account.bucket_id);
                 session
@@ -313,7 +324,7 @@ mod tests {
 
     use super::{Choice, choose, find};
     use crate::b2::wire::{AllowedBucket, Bucket};
-    use crate::b2::{ErrorKind, Options, Secret};
+    use crate::b2::{ErrorKind, Limits, Options, Secret};
 
     fn options(id: Option<&str>, name: Option<&str>) -> Options {
         Options {
@@ -325,6 +336,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             uploads: 1,
             downloads: 1,
+            limits: Limits::default(),
         }
     }
 

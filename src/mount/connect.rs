@@ -204,6 +204,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             uploads: 1,
             downloads: 1,
+            limits: b2::Limits::default(),
         };
         for (kind, said) in [
             (

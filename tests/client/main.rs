@@ -8,13 +8,14 @@ mod content;
 mod faults;
 mod keys;
 mod liars;
+mod limits;
 mod scripted;
 
 use std::time::Duration;
 
 use b2fuse::b2::{
-    Client, CopyMetadata, FileId, FileInfo, FileName, FileVersion, ListVersions, NewFile, Options,
-    Payload, Secret, Sha1,
+    Client, CopyMetadata, FileId, FileInfo, FileName, FileVersion, Limits, ListVersions, NewFile,
+    Options, Payload, Secret, Sha1,
 };
 use b2fuse::emulator::{self, Server};
 use bytes::Bytes;
@@ -35,6 +36,7 @@ fn options(server: &Server) -> Options {
         timeout: Duration::from_secs(6),
         uploads: 4,
         downloads: 4,
+        limits: Limits::default(),
     }
 }
 

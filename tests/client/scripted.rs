@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use b2fuse::b2::{
-    Client, Error, ErrorKind, FileId, FileInfo, FileName, FileVersion, ListNames, NamesPage,
-    NewFile, Options, Payload, Secret,
+    Client, Error, ErrorKind, FileId, FileInfo, FileName, FileVersion, Limits, ListNames,
+    NamesPage, NewFile, Options, Payload, Secret,
 };
 
 /// A request as the script sees it: `GET /path?query` and the number of such paths before it.
@@ -61,6 +61,7 @@ impl Scripted {
             timeout: Duration::from_secs(3),
             uploads: 2,
             downloads: 2,
+            limits: Limits::default(),
         })
         .await
     }
@@ -440,6 +441,7 @@ async fn a_host_that_does_not_exist_is_told_at_once() {
         timeout: Duration::from_secs(3600),
         uploads: 2,
         downloads: 2,
+        limits: Limits::default(),
     });
     let error = tokio::time::timeout(Duration::from_secs(300), error).await;
     // A machine without a resolver cannot know that the name does not exist.

@@ -56,6 +56,7 @@ impl Rig {
             timeout,
             uploads: 8,
             downloads: 8,
+            limits: b2::Limits::default(),
         })
         .await
         .expect("the client connects");

@@ -34,6 +34,7 @@ pub(crate) async fn new_core(emulator: &Emulator, making: Making) -> Vfs {
         timeout: making.patience,
         uploads: making.at_once,
         downloads: making.at_once,
+        limits: b2::Limits::default(),
     })
     .await
     .expect("the emulator lets us in");

@@ -36,6 +36,7 @@ pub(super) async fn impatient(server: &Server, settings: Settings) -> Vfs {
         timeout: Duration::from_millis(800),
         uploads: 8,
         downloads: 8,
+        limits: b2::Limits::default(),
     })
     .await
     .unwrap();

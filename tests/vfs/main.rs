@@ -68,6 +68,7 @@ async fn client(server: &Server) -> Client {
         timeout: Duration::from_secs(20),
         uploads: 8,
         downloads: 8,
+        limits: b2::Limits::default(),
     })
     .await
     .unwrap()

@@ -149,6 +149,7 @@ async fn a_key_that_may_not_hide_is_told_at_once() {
         timeout: Duration::from_secs(20),
         uploads: 8,
         downloads: 8,
+        limits: b2::Limits::default(),
     })
     .await
     .unwrap();

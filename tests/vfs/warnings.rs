@@ -73,6 +73,7 @@ pub(super) async fn without_deletion(
         timeout,
         uploads: 8,
         downloads: 8,
+        limits: b2::Limits::default(),
     })
     .await
     .unwrap();
