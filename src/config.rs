@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub use options::Layer;
 pub use values::{
-    Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period,
-    Prefix, RescueDir, Rights, Size, Switch, Umask, Word, WriteBack, Wrong,
+    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize,
+    Period, Prefix, RequestRate, RescueDir, Rights, Size, Switch, Umask, Word, WriteBack, Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -98,6 +98,7 @@ pub struct Config {
     /// Parts of one file at once.
     pub parts: usize,
     pub downloads: usize,
+    pub limits: b2::Limits,
     /// Bytes.
     pub part_size: u64,
     /// Bytes.
@@ -215,6 +216,11 @@ impl Config {
             uploads: layer.uploads.map_or(UPLOADS, |c| c.0),
             parts: layer.uploads.map_or(PARTS, |c| c.0),
             downloads: layer.downloads.map_or(8, |c| c.0),
+            limits: b2::Limits {
+                requests_per_second: layer.requests_per_second.and_then(|rate| rate.0),
+                bandwidth_up: layer.bandwidth_up.and_then(|rate| rate.0),
+                bandwidth_down: layer.bandwidth_down.and_then(|rate| rate.0),
+            },
             part_size,
             large_file,
             verify_reads: on(layer.verify_reads, true),
@@ -260,7 +266,7 @@ impl Config {
                 // Read-ahead keeps to `downloads`, but begins the next one while the last bytes of
                 // another come; who waits for bytes must never queue behind it.
                 downloads: 2 * self.downloads + WAITING_READS,
-                limits: b2::Limits::default(),
+                limits: self.limits,
             },
             io: io::Settings {
                 memory: self.memory,
