@@ -5,9 +5,9 @@
 //! called from any task. No method waits without bound: a call ends with an answer or an
 //! [`Error`] at most `Options::timeout` after its last progress.
 //!
-//! `calls` is the loop around each call, `retry` its rules, `http` one exchange, `auth` the token
-//! and the bucket; the calls themselves are in `list`, `upload` (with `body` and `pool`),
-//! `large`, `copy`, `download` and `versions`. `guard` judges pages of listings, `redact` what goes into
+//! `calls` is the loop around each call, `retry` its rules, `limiter` (by the rules of `congestion`) how many run at once,
+//! `http` one exchange, `auth` the token and the bucket; the calls themselves are in `list`, `upload` (with `body` and `pool`),
+//! `large`, `copy`, `download` and `versions`. `throttle` limits bytes a second, `guard` judges pages of listings, `redact` what goes into
 //! messages, `trouble` says when calls do not get through.
 //!
 //! Callers: `io` (content), `vfs` (names), `mount` (connect). Facts are cited as (API §n).
@@ -17,6 +17,7 @@ mod body;
 mod call;
 mod calls;
 mod client;
+mod congestion;
 mod connections;
 mod copy;
 mod counters;
@@ -27,12 +28,14 @@ mod guard;
 mod http;
 mod id;
 mod large;
+mod limiter;
 mod list;
 mod name;
 mod pool;
 mod redact;
 mod retry;
 mod rotate;
+mod throttle;
 mod trouble;
 mod types;
 mod upload;
@@ -40,7 +43,7 @@ mod versions;
 mod wire;
 
 pub use client::{
-    Account, Client, CopyMetadata, ListNames, ListVersions, NamesPage, Options, PartDone,
+    Account, Client, CopyMetadata, Limits, ListNames, ListVersions, NamesPage, Options, PartDone,
     VersionsPage,
 };
 pub use counters::Counters;

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub use options::Layer;
 pub use values::{
-    Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize, Period,
-    Prefix, RescueDir, Rights, Size, Switch, Umask, Word, WriteBack, Wrong,
+    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize,
+    Period, Prefix, RequestRate, RescueDir, Rights, Size, Switch, Umask, Word, WriteBack, Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -99,6 +99,7 @@ pub struct Config {
     pub parts: usize,
     pub downloads: usize,
     pub ca_file: Option<PathBuf>,
+    pub limits: b2::Limits,
     /// Bytes.
     pub part_size: u64,
     /// Bytes.
@@ -230,6 +231,11 @@ impl Config {
             parts: layer.uploads.map_or(PARTS, |c| c.0),
             downloads: layer.downloads.map_or(8, |c| c.0),
             ca_file: layer.ca_file.map(|file| file.0),
+            limits: b2::Limits {
+                requests_per_second: layer.requests_per_second.and_then(|rate| rate.0),
+                bandwidth_up: layer.bandwidth_up.and_then(|rate| rate.0),
+                bandwidth_down: layer.bandwidth_down.and_then(|rate| rate.0),
+            },
             part_size,
             large_file,
             verify_reads: on(layer.verify_reads, true),
@@ -278,6 +284,7 @@ impl Config {
                 // another come; who waits for bytes must never queue behind it.
                 downloads: 2 * self.downloads + WAITING_READS,
                 ca_file: self.ca_file,
+                limits: self.limits,
             },
             io: io::Settings {
                 memory: self.memory,

@@ -41,7 +41,8 @@
 //! `bad_json`),
 //! `custom-timestamps` (the account may set upload times), `token-life=SECONDS`, `maximum-copy=BYTES`,
 //! `recommended-part=BYTES` (what authorizations recommend), `minimum-part=BYTES` (what they say every part but the last must
-//! have, and a finish wants).
+//! have, and a finish wants), `rate-limit=NUMBER` and `at-once=NUMBER` (so many requests of all kinds are taken in a second, or
+//! at once; the others are refused with 429).
 //!
 //! # Control
 //! At the API address: `GET /emulator/counters`, `GET /emulator/held` (a list of `{"call", "by"}`: the requests that `stall`,

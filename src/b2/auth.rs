@@ -21,6 +21,7 @@ use super::call::Call;
 use super::calls::Tries;
 use super::counters::Counting;
 use super::http::{Http, secret_header};
+use super::limiter::Limiter;
 use super::redact::clean;
 use super::retry::FailedTry;
 use super::wire::{AllowedBucket, Authorized, Bucket, Buckets};
@@ -113,13 +114,16 @@ pub(super) async fn authorize(
     http: &Http,
     key: &Key,
     counting: &Counting,
+    limiter: &Limiter,
     generation: u64,
 ) -> Result<(Session, Allowed), Error> {
     let mut tries = Tries::new(Call::AuthorizeAccount, &key.id, http.waits.call);
     loop {
+        let turn = limiter.turn(&mut tries).await?;
         tries.begin(counting);
         let began = Instant::now();
         let outcome = authorize_once(http, key, generation).await;
+        turn.end(&tries, &outcome);
         tries.log(began, &outcome);
         match outcome {
             Ok(session) => return Ok(session),
@@ -230,7 +234,15 @@ impl Client {
         }
         self.shared.counting.reauthorization();
         let shared = &self.shared;
-        match authorize(&shared.http, &sessions.key(), &shared.counting, dead + 1).await {
+        let key = sessions.key();
+        let renewed = authorize(
+            &shared.http,
+            &key,
+            &shared.counting,
+            &shared.limiter,
+            dead + 1,
+        );
+        match renewed.await {
             Ok((mut session, _)) => {
                 session.account.bucket_id.clone_from(&old.account.bucket_id);
                 session

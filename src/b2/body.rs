@@ -2,7 +2,8 @@
 //!
 //! B2 refuses chunked uploads (API §5.2), and hyper sends a `Content-Length` when `size_hint` is
 //! exact. Pieces are cut, not copied, into frames small enough that a slow but living line takes
-//! one well within the stall limit. The other end, [`Sent`], tells how far it is.
+//! one well within the stall limit, and handed out no faster than our own limit allows. The other end, [`Sent`], tells how
+//! far it is.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use sha1::Digest as _;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::calls::Pulse;
+use super::throttle::Throttle;
 use super::{Payload, Sha1};
 
 /// What is handed to the connection at once. At 30 s of stall this asks for 4 KiB/s.
@@ -31,6 +33,16 @@ const HASH_BEFORE: u64 = 1 << 20;
 
 /// The word that announces the SHA-1 after the content.
 const AT_END: &str = "hex_digits_at_end";
+
+/// What all bodies on their way share.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) pulse: Pulse,
+    pub(super) throttle: Arc<Throttle>,
+    /// Counts what is sent as it leaves: at a low rate it may be long until a body is whole, and others wait for as long
+    /// as it moves.
+    pub(super) bytes: Arc<AtomicU64>,
+}
 
 /// Content to be sent, as often as needed; remembers its SHA-1 once known.
 #[derive(Debug)]
@@ -66,7 +78,7 @@ impl Content {
 
     /// A body for one try, its progress, and the value of `X-Bz-Content-Sha1`. With a pause, nothing
     /// of it is handed out for so long.
-    pub(super) fn body(&self, pulse: &Pulse, pause: Duration) -> (Body, Arc<Sent>, String) {
+    pub(super) fn body(&self, line: &Line, pause: Duration) -> (Body, Arc<Sent>, String) {
         let sent = Arc::new(Sent::default());
         let trailer = if self.sha1.is_none() { 40 } else { 0 };
         let body = Body {
@@ -76,7 +88,8 @@ impl Content {
             hash: self.sha1.is_none().then(sha1::Sha1::new),
             left: self.payload.len() + trailer,
             sent: Arc::clone(&sent),
-            pulse: pulse.clone(),
+            line: line.clone(),
+            allowed: None,
             start: Instant::now(),
             pause: (!pause.is_zero()).then(|| Box::pin(sleep(pause))),
             looked: true,
@@ -97,6 +110,9 @@ pub(super) struct Sent {
     /// Milliseconds from the body's start to its last frame.
     millis: AtomicU64,
     whole: AtomicBool,
+    /// Our own limit holds the next frame up now, and has held up others for so many milliseconds.
+    throttled: AtomicBool,
+    throttled_millis: AtomicU64,
     sha1: OnceLock<Sha1>,
 }
 
@@ -119,10 +135,22 @@ impl Sent {
     pub(super) fn last_millis(&self) -> u64 {
         self.millis.load(Relaxed)
     }
+
+    /// Whether it is not the other end that is waited for, but our own limit.
+    pub(super) fn throttled(&self) -> bool {
+        self.throttled.load(Relaxed)
+    }
+
+    /// Milliseconds for which our own limit has held it up so far.
+    pub(super) fn throttled_millis(&self) -> u64 {
+        self.throttled_millis.load(Relaxed)
+    }
 }
 
+/// A wait whose outcome is how many bytes may be sent.
+type Allowed = Pin<Box<dyn Future<Output = usize> + Send + Sync>>;
+
 /// One sending of a [`Content`].
-#[derive(Debug)]
 pub(super) struct Body {
     payload: Payload,
     /// The number of the piece that comes next, and what is left of the one before.
@@ -131,7 +159,9 @@ pub(super) struct Body {
     hash: Option<sha1::Sha1>,
     left: u64,
     sent: Arc<Sent>,
-    pulse: Pulse,
+    line: Line,
+    /// The wait for our own limit that gives the length of the next frame, and since when.
+    allowed: Option<(Allowed, Instant)>,
     start: Instant,
     pause: Option<Pin<Box<Sleep>>>,
     /// The connection was given a chance to look for an answer since the last frame.
@@ -139,21 +169,52 @@ pub(super) struct Body {
 }
 
 impl Body {
-    fn next(&mut self) -> Option<Bytes> {
-        if self.piece.is_empty() {
-            let Some(piece) = self.payload.pieces().get(self.next) else {
-                let sha1 = Sha1(self.hash.take()?.finalize().into());
-                let _ = self.sent.sha1.set(sha1);
-                return Some(Bytes::from(sha1.to_string()));
-            };
+    /// The length of the next frame of content, once our own limit lets it go; 0 after the last.
+    fn poll_length(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        if self.piece.is_empty()
+            && let Some(piece) = self.payload.pieces().get(self.next)
+        {
             self.piece = piece.clone();
             self.next += 1;
         }
-        let frame = self.piece.split_to(self.piece.len().min(FRAME));
+        let length = self.piece.len().min(FRAME);
+        if self.allowed.is_none() {
+            let Some(most) = self.line.throttle.piece().filter(|_| length > 0) else {
+                return Poll::Ready(length);
+            };
+            let (throttle, length) = (Arc::clone(&self.line.throttle), length.min(most));
+            let wait = async move {
+                throttle.take(length).await;
+                length
+            };
+            self.allowed = Some((Box::pin(wait), Instant::now()));
+        }
+        let Some((wait, since)) = &mut self.allowed else {
+            return Poll::Ready(length);
+        };
+        let Poll::Ready(length) = wait.as_mut().poll(context) else {
+            self.sent.throttled.store(true, Relaxed);
+            return Poll::Pending;
+        };
+        let waited = since.elapsed().as_millis() as u64;
+        self.sent.throttled_millis.fetch_add(waited, Relaxed);
+        self.sent.throttled.store(false, Relaxed);
+        self.allowed = None;
+        Poll::Ready(length)
+    }
+
+    fn next(&mut self, length: usize) -> Option<Bytes> {
+        if length == 0 {
+            let sha1 = Sha1(self.hash.take()?.finalize().into());
+            let _ = self.sent.sha1.set(sha1);
+            return Some(Bytes::from(sha1.to_string()));
+        }
+        let frame = self.piece.split_to(length);
         if let Some(hash) = &mut self.hash {
             hash.update(&frame);
         }
         self.sent.bytes.fetch_add(frame.len() as u64, Relaxed);
+        self.line.bytes.fetch_add(frame.len() as u64, Relaxed);
         Some(frame)
     }
 }
@@ -178,8 +239,9 @@ impl http_body::Body for Body {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let length = ready!(body.poll_length(context));
         body.looked = false;
-        let Some(frame) = body.next() else {
+        let Some(frame) = body.next(length) else {
             return Poll::Ready(None);
         };
         body.left -= frame.len() as u64;
@@ -188,7 +250,7 @@ impl http_body::Body for Body {
         }
         let millis = body.start.elapsed().as_millis() as u64;
         body.sent.millis.store(millis, Relaxed);
-        body.pulse.beat();
+        body.line.pulse.beat();
         Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 
@@ -203,15 +265,26 @@ impl http_body::Body for Body {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use bytes::Bytes;
     use http_body::Body as _;
     use http_body_util::BodyExt as _;
 
-    use super::{AT_END, Content, FRAME, HASH_BEFORE};
+    use super::{AT_END, Body, Content, FRAME, HASH_BEFORE, Line, Sent};
     use crate::b2::calls::Pulse;
+    use crate::b2::throttle::Throttle;
     use crate::b2::{Payload, Sha1};
+
+    fn sending(content: &Content) -> (Body, Arc<Sent>, String) {
+        let line = Line {
+            pulse: Pulse::new(),
+            throttle: Arc::new(Throttle::new(None)),
+            bytes: Arc::default(),
+        };
+        content.body(&line, Duration::ZERO)
+    }
 
     fn payload(pieces: &[usize]) -> (Payload, Vec<u8>) {
         let mut payload = Payload::default();
@@ -234,7 +307,7 @@ mod tests {
         for pieces in [&[][..], &[1], &[3, 5, 1000]] {
             let (payload, all) = payload(pieces);
             let content = Content::new(payload);
-            let (body, sent, header) = content.body(&Pulse::new(), Duration::ZERO);
+            let (body, sent, header) = sending(&content);
             assert_eq!(body.size_hint().exact(), Some(all.len() as u64));
             assert_eq!(header, sha1(&all).to_string());
             assert_eq!(sent.whole(), all.is_empty());
@@ -250,7 +323,7 @@ mod tests {
         let (payload, all) = payload(&[HASH_BEFORE as usize, FRAME + 1, 7]);
         let mut content = Content::new(payload);
         assert_eq!(content.sha1(), None);
-        let (body, sent, header) = content.body(&Pulse::new(), Duration::ZERO);
+        let (body, sent, header) = sending(&content);
         assert_eq!(header, AT_END);
         assert_eq!(body.size_hint().exact(), Some(all.len() as u64 + 40));
         let out = body.collect().await.expect("infallible").to_bytes();
@@ -260,7 +333,7 @@ mod tests {
         content.learn(&sent);
         assert_eq!(content.sha1(), Some(sha1(&all)));
         // Sent again, the hash goes ahead.
-        let (body, _, header) = content.body(&Pulse::new(), Duration::ZERO);
+        let (body, _, header) = sending(&content);
         assert_eq!(header, sha1(&all).to_string());
         assert_eq!(body.size_hint().exact(), Some(all.len() as u64));
     }
@@ -269,7 +342,7 @@ mod tests {
     async fn a_broken_sending_is_not_whole() {
         let (payload, _) = payload(&[HASH_BEFORE as usize + 1]);
         let mut content = Content::new(payload);
-        let (mut body, sent, _) = content.body(&Pulse::new(), Duration::ZERO);
+        let (mut body, sent, _) = sending(&content);
         let frame = body.frame().await.expect("a frame").expect("infallible");
         assert_eq!(frame.into_data().expect("data").len(), FRAME);
         drop(body);

@@ -1,6 +1,6 @@
-//! The loop around a call: permit, try, verdict, wait, again.
+//! The loop around a call: permit, turn, try, verdict, wait, again.
 //!
-//! [`Tries`] is the clock and the record of one call; the retry rules are `retry`'s. A permit is
+//! [`Tries`] is the clock and the record of one call; the retry rules are `retry`'s, the turn is `limiter`'s. A permit is
 //! held for one try only, never while waiting, so that calls that cannot get through do not keep
 //! others out. Waiting for a permit ends with an error only when nothing has moved anywhere in
 //! this client for as long as a call may last.
@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::call::{Call, Places};
+use super::congestion::Outcome;
 use super::counters::Counting;
 use super::error::said;
 use super::retry::{Decision, FailedTry, Ladder};
@@ -92,9 +93,14 @@ impl Tries {
             .progress(moment.saturating_duration_since(self.start));
     }
 
-    /// Nobody asked for anything for so long.
-    pub(super) fn waited_for_caller(&mut self, time: Duration) {
+    /// Nobody was asked for anything for so long: the caller took its time, or a limit of ours held the call up.
+    pub(super) fn queued(&mut self, time: Duration) {
         self.ladder.queued(time);
+    }
+
+    /// What a try that has ended says of the load on the server.
+    pub(super) fn outcome<T>(&self, outcome: &Result<T, FailedTry>) -> Outcome {
+        Outcome::of(self.call, self.attempts, outcome)
     }
 
     /// To be called as a try begins.
@@ -316,6 +322,7 @@ impl Client {
             _ => waits.answer,
         };
         let _permit = self.admit(tries).await?;
+        let turn = shared.limiter.turn(tries).await?;
         let session = self.session();
         tries.generation = session.generation;
         tries.begin(&shared.counting);
@@ -341,6 +348,7 @@ impl Client {
             Ok(response) => shared.http.json(response, rows).await,
             Err(failure) => Err(failure),
         };
+        turn.end(tries, &outcome);
         if outcome.is_ok() {
             shared.pulse.beat();
         }

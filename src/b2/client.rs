@@ -1,9 +1,10 @@
 //! The client's parts and its interface values; the calls stand in the rooms beside.
 //!
 //! A [`Client`] is one [`Arc`] of what all calls share: connections, session, idle upload URLs,
-//! places for concurrent work, counters. Nothing here is locked for longer than a map lookup.
+//! places for concurrent work, limits, counters. Nothing here is locked for longer than a map lookup.
 
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,16 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::auth::{Key, Sessions, authorize};
+use super::body::Line;
 use super::call::{Call, Places};
 use super::calls::Pulse;
 use super::counters::{Counters, Counting};
 use super::guard::Guard;
 use super::http::{Http, Realm, Waits};
 use super::large::Started;
+use super::limiter::Limiter;
 use super::pool::Pool;
+use super::throttle::Throttle;
 use super::{Error, ErrorKind, FileId, FileInfo, FileVersion, Secret, Sha1};
 
 /// JSON calls at once: well below the 500 requests a second that B2 grants (API §13), and about
@@ -49,6 +53,8 @@ pub struct Options {
     pub uploads: usize,
     /// Concurrent downloads.
     pub downloads: usize,
+    /// What the user allows, whatever B2 grants.
+    pub limits: Limits,
     /// A file of PEM certificates: whom to trust, instead of whom the system trusts.
     pub ca_file: Option<PathBuf>,
 }
@@ -65,9 +71,21 @@ impl Default for Options {
             timeout: Duration::from_secs(120),
             uploads: 8,
             downloads: 8,
+            limits: Limits::default(),
             ca_file: None,
         }
     }
+}
+
+/// Limits that the user sets; none by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls of all kinds begun in a second, repeated tries included.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// Bytes of content sent in a second, all uploads together.
+    pub bandwidth_up: Option<NonZeroU64>,
+    /// Bytes of content received in a second, all downloads together.
+    pub bandwidth_down: Option<NonZeroU64>,
 }
 
 /// What authorize told about the key, and the bucket that was chosen.
@@ -179,6 +197,9 @@ pub(super) struct Shared {
     pub(super) urls: Pool,
     pub(super) started: Started,
     pub(super) guard: Guard,
+    pub(super) limiter: Limiter,
+    pub(super) up: Line,
+    pub(super) down: Arc<Throttle>,
     short_calls: Arc<Semaphore>,
     long_calls: Arc<Semaphore>,
     removals: Arc<Semaphore>,
@@ -236,11 +257,15 @@ impl Client {
         )
         .map_err(|failure| refused(super::error::said(&failure)))?;
         let counting = Counting::default();
+        let places = SHORT_CALLS + LONG_CALLS + REMOVALS + uploads + downloads;
+        let cap = options.limits.requests_per_second;
+        let limiter = Limiter::new(places, cap, options.timeout);
         let key = Key {
             id: options.key_id.clone(),
             secret: options.key.clone(),
         };
-        let (session, allowed) = authorize(&http, &key, &counting, 1).await?;
+        let (session, allowed) = authorize(&http, &key, &counting, &limiter, 1).await?;
+        let pulse = Pulse::new();
         let client = Self {
             shared: Arc::new(Shared {
                 http,
@@ -248,12 +273,19 @@ impl Client {
                 urls: Pool::new(uploads),
                 started: Started::default(),
                 guard: Guard::default(),
+                limiter,
+                up: Line {
+                    pulse: pulse.clone(),
+                    throttle: Arc::new(Throttle::new(options.limits.bandwidth_up)),
+                    bytes: Arc::clone(&counting.sent),
+                },
+                down: Arc::new(Throttle::new(options.limits.bandwidth_down)),
                 short_calls: Arc::new(Semaphore::new(SHORT_CALLS)),
                 long_calls: Arc::new(Semaphore::new(LONG_CALLS)),
                 removals: Arc::new(Semaphore::new(REMOVALS)),
                 uploads: Arc::new(Semaphore::new(uploads)),
                 downloads: Arc::new(Semaphore::new(downloads)),
-                pulse: Pulse::new(),
+                pulse,
                 counting,
                 options,
             }),
@@ -275,6 +307,12 @@ impl Client {
     /// Whether the key has a capability, by the last authorize.
     pub fn may(&self, capability: &str) -> bool {
         self.session().account.may(capability)
+    }
+
+    /// Other limits on the bytes of content a second from now on, also for what is under way; `None` for no limit.
+    pub fn set_bandwidth(&self, up: Option<NonZeroU64>, down: Option<NonZeroU64>) {
+        self.shared.up.throttle.set(up);
+        self.shared.down.set(down);
     }
 
     /// What has been asked of B2 so far.

@@ -17,7 +17,8 @@ pub(super) struct Counting {
     calls: [AtomicU64; Call::ALL.len()],
     /// Listings of more than 1,000 rows are billed per 1,000 (API §4.1): those beyond the first.
     more_pages: AtomicU64,
-    sent: AtomicU64,
+    /// Added to by the bodies themselves.
+    pub(super) sent: Arc<AtomicU64>,
     received: AtomicU64,
     retries: AtomicU64,
     reauthorizations: AtomicU64,
@@ -34,10 +35,6 @@ impl Counting {
         if rows > 1000 {
             self.more_pages.fetch_add((rows as u64 - 1) / 1000, Relaxed);
         }
-    }
-
-    pub(super) fn sent(&self, bytes: u64) {
-        self.sent.fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn received(&self, bytes: u64) {

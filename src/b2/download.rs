@@ -1,8 +1,8 @@
 //! Reading a range of one version, by id, so that it never mixes versions (API §7).
 //!
 //! A [`Download`] goes on at the byte it has reached when the connection breaks or stands still;
-//! its bounds count anew with each byte. It hands out hyper's own chunks, exactly the bytes of
-//! the range, and holds its place among the downloads until it has ended or is dropped.
+//! its bounds count anew with each byte. It hands out hyper's own chunks, or as much of them as our own limit allows at once,
+//! exactly the bytes of the range, and holds its place among the downloads until it has ended or is dropped.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -28,10 +28,12 @@ pub struct Download {
     /// What has not been handed out yet.
     rest: Range<u64>,
     running: Option<Response>,
+    /// What has come and not been handed out yet, which our own limit holds up.
+    came: Bytes,
     rate: Rate,
     /// What came, and the time that was waited for it, since there was progress last.
     moved: (u64, Duration),
-    /// When something was handed out last; the time that the caller takes is not B2's.
+    /// Since when B2 is not waited for: the time that our own limit and the caller take is not B2's.
     handed_out: Option<Instant>,
     tries: Tries,
     place: Option<OwnedSemaphorePermit>,
@@ -46,6 +48,7 @@ impl Client {
             id: id.clone(),
             rest: range,
             running: None,
+            came: Bytes::new(),
             rate: Rate::new(self.shared.http.waits.stall),
             moved: (0, Duration::ZERO),
             handed_out: Some(Instant::now()),
@@ -70,8 +73,11 @@ impl Download {
             self.place = None;
             return Ok(None);
         }
+        if !self.came.is_empty() {
+            return Ok(Some(self.hand_out().await));
+        }
         if let Some(at) = self.handed_out.take() {
-            self.tries.waited_for_caller(at.elapsed());
+            self.tries.queued(at.elapsed());
         }
         let limit = self.client.shared.http.waits.stall;
         loop {
@@ -82,7 +88,7 @@ impl Download {
             let began = Instant::now();
             let came = timeout(limit, response.chunk()).await;
             let failure = match came {
-                Ok(Ok(Some(chunk))) => {
+                Ok(Ok(Some(mut chunk))) => {
                     self.moved.1 += began.elapsed();
                     let slow = self.rate.came(chunk.len() as u64, began.elapsed());
                     if !chunk.is_empty() {
@@ -93,7 +99,11 @@ impl Download {
                             self.client.again(&mut self.tries, &failure).await?;
                             continue;
                         }
-                        return Ok(Some(self.hand_out(chunk)));
+                        // Never more than was asked for, whatever is sent.
+                        chunk.truncate(usize::try_from(self.left()).unwrap_or(usize::MAX));
+                        self.came = chunk;
+                        self.handed_out = Some(Instant::now());
+                        return Ok(Some(self.hand_out().await));
                     }
                     continue;
                 }
@@ -113,16 +123,22 @@ impl Download {
         self.rest.end - self.rest.start
     }
 
-    fn hand_out(&mut self, mut chunk: Bytes) -> Bytes {
-        // Never more than was asked for, whatever is sent.
-        if chunk.len() as u64 > self.left() {
-            chunk.truncate(self.left() as usize);
+    /// As much of what has come as our own limit allows, once it does.
+    async fn hand_out(&mut self) -> Bytes {
+        let mut length = self.came.len();
+        let down = &self.client.shared.down;
+        if let Some(most) = down.piece() {
+            length = length.min(most);
+            down.take(length).await;
         }
+        let chunk = self.came.split_to(length);
         self.rest.start += chunk.len() as u64;
         let shared = &self.client.shared;
         shared.counting.received(chunk.len() as u64);
         shared.pulse.beat();
-        self.handed_out = Some(Instant::now());
+        if let Some(at) = self.handed_out.replace(Instant::now()) {
+            self.tries.queued(at.elapsed());
+        }
         self.moved.0 += chunk.len() as u64;
         // What creeps is no progress, or a call would never end.
         if fast_enough(self.moved.0, self.moved.1) {
@@ -140,8 +156,11 @@ impl Download {
     async fn open(&mut self) -> Result<Response, Error> {
         loop {
             let client = self.client.clone();
+            // Given back with the head: who reads the body may be slow, or make other calls meanwhile.
+            let turn = client.shared.limiter.turn(&mut self.tries).await?;
             let began = Instant::now();
             let outcome = self.open_once(&client).await;
+            turn.end(&self.tries, &outcome);
             self.tries.log(began, &outcome);
             match outcome {
                 Ok(response) => return Ok(response),

@@ -18,7 +18,14 @@ impl Client {
         let mut flight = sessions.flight.lock().await;
         let old = self.session();
         let generation = old.generation + 1;
-        let authorized = authorize(&self.shared.http, &key, &self.shared.counting, generation);
+        let shared = &self.shared;
+        let authorized = authorize(
+            &shared.http,
+            &key,
+            &shared.counting,
+            &shared.limiter,
+            generation,
+        );
         let (mut session, allowed) = authorized.await.map_err(|error| error.to_string())?;
         fits(&old.account, &session.account, &allowed)?;
         let account = &mut session.account;

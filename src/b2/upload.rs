@@ -4,7 +4,7 @@
 //! may last (API §12). Nothing limits the time of an upload as long as bytes move. A reply that was lost is
 //! looked for in the bucket before the content is sent a second time.
 //!
-//! Lock order: an upload permit, then a permit for a JSON call; never the other way round.
+//! Lock order: an upload permit, then a permit for a JSON call, then a turn of the limiter; never the other way round.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -112,10 +112,18 @@ impl Client {
                 Some(url) => url,
                 None => self.upload_url(target, tries).await?,
             };
+            let turn = match shared.limiter.turn(tries).await {
+                Ok(turn) => turn,
+                Err(error) => {
+                    shared.urls.put(target, url);
+                    return Err(error);
+                }
+            };
             let began = Instant::now();
             let outcome = self
                 .upload_once(tries, &url, headers, content, file, pause)
                 .await;
+            turn.end(tries, &outcome);
             tries.log(began, &outcome);
             let failure = match outcome {
                 Ok((row, sha1)) => {
@@ -175,7 +183,7 @@ impl Client {
     ) -> Result<(Row, Sha1), FailedTry> {
         let shared = &self.shared;
         tries.begin(&shared.counting);
-        let (body, sent, sha1) = content.body(&shared.pulse, pause);
+        let (body, sent, sha1) = content.body(&shared.up, pause);
         let length = http_body::Body::size_hint(&body).lower();
         let sha1 = HeaderValue::from_str(&sha1).expect("hex digits and words fit a header");
         let request = shared
@@ -194,8 +202,9 @@ impl Client {
             .await;
         if sent.proves_progress() {
             tries.sent_for(Duration::from_millis(sent.last_millis()));
+        } else {
+            tries.queued(Duration::from_millis(sent.throttled_millis()));
         }
-        shared.counting.sent(sent.bytes());
         content.learn(&sent);
         let row: Row = shared.http.json(outcome?, 1).await?;
         if let Some(file) = file
@@ -224,7 +233,7 @@ impl Client {
         Ok((row, ours))
     }
 
-    /// Waits for an upload's answer: as long as bytes are accepted, then a while for the answer;
+    /// Waits for an upload's answer: as long as bytes are accepted, or held up by our own limit, then a while for the answer;
     /// not longer than `remaining` where nothing shows that somebody is reading.
     async fn watch(
         &self,
@@ -257,7 +266,9 @@ impl Client {
                 });
             }
             let last = began + Duration::from_millis(sent.last_millis());
-            if last > seen {
+            if sent.throttled() {
+                seen = Instant::now();
+            } else if last > seen {
                 seen = last;
             } else if whole {
                 return Err(no_answer(limit));

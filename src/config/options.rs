@@ -6,8 +6,9 @@
 use serde::Deserialize;
 
 use super::values::{
-    Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, Memory, PartSize,
-    Period, Prefix, RescueDir, Rights, Switch, Umask, Word, WriteBack, Wrong,
+    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, Memory,
+    PartSize, Period, Prefix, RequestRate, RescueDir, Rights, Switch, Umask, Word, WriteBack,
+    Wrong,
 };
 use super::{Environment, Error};
 
@@ -348,6 +349,32 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
         meaning "size of these parts *",
         example "\
 #part_size: 16MiB
+";
+    "bandwidth_up": bandwidth_up: Bandwidth, TRANSFER,
+        option(long, alias = "bandwidth_up", value_name = "SIZE"),
+        default "off",
+        help "Send at most this many bytes a second, 2MiB say",
+        meaning "send at most so many bytes of content a second, all uploads together, `2MiB` say: [limits](#limits)",
+        example "\
+# At most so many bytes of content a second, all uploads or all downloads together: 2MiB say, or off.
+#bandwidth_up: off
+";
+    "bandwidth_down": bandwidth_down: Bandwidth, TRANSFER,
+        option(long, alias = "bandwidth_down", value_name = "SIZE"),
+        default "off",
+        help "Receive at most this many bytes a second, 2MiB say",
+        meaning "the same for what is received",
+        example "\
+#bandwidth_down: off
+";
+    "requests_per_second": requests_per_second: RequestRate, TRANSFER,
+        option(long, alias = "requests_per_second", value_name = "COUNT"),
+        default "off",
+        help "Begin at most this many calls to B2 a second",
+        meaning "begin at most so many calls to B2 a second, of all kinds, 1 to 10000; `off`: as many as B2 does not refuse: [limits](#limits)",
+        example "\
+# At most so many calls to B2 a second, 1 to 10000. off: as many as B2 does not refuse.
+#requests_per_second: off
 ";
     "verify_reads": verify_reads: Switch, TRANSFER,
         option(long, alias = "verify_reads", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),

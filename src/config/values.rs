@@ -18,7 +18,7 @@ use crate::vfs;
 
 mod measures;
 
-pub use measures::{LargeFile, Memory, PartSize, Period, Size};
+pub use measures::{Bandwidth, LargeFile, Memory, PartSize, Period, RequestRate, Size};
 
 /// What a wrong value should have been, in words that follow the value's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +63,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir FilePath);
+read_from_text!(Size Memory PartSize LargeFile Bandwidth RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir FilePath);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use self::wire::Wire;
 use crate::emulator::control;
@@ -71,8 +72,13 @@ async fn handle(
     let call = route.call;
     let _running = shared.meter.begin(call);
     let mut request = Request::new(shared.clone(), route, head, body, line.clone());
-    let outcome = dispatch::answer(&mut request).await;
-    let early = shared.faults.switches().early_refusals && call.role() == Role::Pod;
+    let switches = shared.faults.switches();
+    let taken = shared.load.begin(&switches, Instant::now());
+    let outcome = match &taken {
+        Ok(_) => dispatch::answer(&mut request).await,
+        Err(refused) => Err(Failure::Api(refused.clone())),
+    };
+    let early = switches.early_refusals && call.role() == Role::Pod;
     if !early && matches!(outcome, Err(Failure::Api(_) | Failure::Html(_))) {
         request.drain(DRAINED).await;
     }

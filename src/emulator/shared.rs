@@ -7,6 +7,7 @@ pub(super) mod call;
 pub(super) mod counters;
 pub(super) mod faults;
 pub(super) mod held;
+pub(super) mod load;
 pub(super) mod tokens;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -20,6 +21,7 @@ use crate::emulator::content::store::Store;
 use crate::emulator::shared::counters::Meter;
 use crate::emulator::shared::faults::Faults;
 use crate::emulator::shared::held::Holding;
+use crate::emulator::shared::load::Load;
 use crate::emulator::shared::tokens::Tokens;
 
 /// Base URLs of the listeners.
@@ -46,6 +48,7 @@ pub(super) struct Shared {
     pub(super) tokens: Tokens,
     pub(super) faults: Faults,
     pub(super) held: Holding,
+    pub(super) load: Load,
     pub(super) meter: Meter,
     pub(super) patterns: Patterns,
     pub(super) latency: Duration,
@@ -69,6 +72,7 @@ impl Shared {
             tokens: Tokens::default(),
             faults,
             held: Holding::default(),
+            load: Load::default(),
             meter: Meter::default(),
             store,
             patterns: Patterns::default(),

@@ -8,6 +8,7 @@ mod content;
 mod faults;
 mod keys;
 mod liars;
+mod limits;
 mod scripted;
 
 use std::time::Duration;

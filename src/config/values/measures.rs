@@ -1,5 +1,6 @@
 //! Sizes and times: numbers with units.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -101,6 +102,53 @@ bounded_size!(
     |bytes| (!(PART_MIN..=UPLOAD_MAX).contains(&bytes)).then_some("5MB to 5GB, B2's bounds")
 );
 
+/// Bytes of content a second; `None` for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bandwidth(pub Option<NonZeroU64>);
+
+/// With less, no program would wait for a file.
+const BANDWIDTH_MIN: u64 = 16 << 10;
+
+impl FromStr for Bandwidth {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        if matches!(text, "off" | "false" | "no") {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(Size(bytes)) if bytes < BANDWIDTH_MIN => wrong(format!(
+                "{text} is out of range: write off, or 16KiB or more"
+            )),
+            Ok(Size(bytes)) => Ok(Self(NonZeroU64::new(bytes))),
+            Err(_) => wrong(format!(
+                "{text:?} is not a size: write off, or the bytes that may pass in a second, 2MiB say"
+            )),
+        }
+    }
+}
+
+/// Calls a second; `None` for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestRate(pub Option<NonZeroU32>);
+
+/// More, no account is granted (API §13).
+const REQUESTS_MAX: u32 = 10_000;
+
+impl FromStr for RequestRate {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        if matches!(text, "off" | "false" | "no") {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(rate @ 1..=REQUESTS_MAX) => Ok(Self(NonZeroU32::new(rate))),
+            _ => wrong(format!(
+                "{text:?} is out of range: write off, or 1 to {REQUESTS_MAX}"
+            )),
+        }
+    }
+}
+
 /// A time: `30s`, `500ms`, `2m`, `1h`, or a plain number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period(pub Duration);
@@ -167,6 +215,29 @@ mod tests {
         assert_eq!(read("1h"), Some(3_600_000));
         for bad in ["", "s", "-3s", "1 fortnight"] {
             assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_are_off_or_a_number() {
+        let bandwidth = |text: &str| text.parse::<Bandwidth>().map(|b| b.0.map(NonZeroU64::get));
+        assert_eq!(bandwidth("off"), Ok(None));
+        assert_eq!(bandwidth("2MiB"), Ok(Some(2 << 20)));
+        assert_eq!(bandwidth("16K"), Ok(Some(16 << 10)));
+        for bad in ["0", "1", "16KB", "2 MiB/s", "fast", "-1", ""] {
+            let wrong = bandwidth(bad).expect_err(bad).to_string();
+            assert!(wrong.contains("write off, or"), "{wrong}");
+        }
+        let rate = |text: &str| {
+            text.parse::<RequestRate>()
+                .map(|r| r.0.map(NonZeroU32::get))
+        };
+        assert_eq!(rate("off"), Ok(None));
+        assert_eq!(rate("1"), Ok(Some(1)));
+        assert_eq!(rate("10000"), Ok(Some(10_000)));
+        for bad in ["0", "10001", "-1", "1.5", "many", ""] {
+            let wrong = rate(bad).expect_err(bad).to_string();
+            assert!(wrong.contains("write off, or"), "{wrong}");
         }
     }
 }

@@ -123,6 +123,10 @@ pub(in crate::emulator) struct Switches {
     pub(in crate::emulator) maximum_copy: u64,
     pub(in crate::emulator) recommended_part: u64,
     pub(in crate::emulator) minimum_part: u64,
+    /// Requests that are taken in a second; the others are refused.
+    pub(in crate::emulator) rate_limit: Option<usize>,
+    /// Requests that are taken at once.
+    pub(in crate::emulator) at_once: Option<usize>,
 }
 
 impl Default for Switches {
@@ -141,6 +145,8 @@ impl Default for Switches {
             maximum_copy: rules::MAXIMUM_UPLOAD,
             recommended_part: rules::RECOMMENDED_PART,
             minimum_part: rules::MINIMUM_PART,
+            rate_limit: None,
+            at_once: None,
         }
     }
 }
@@ -241,6 +247,8 @@ fn parse_switch(word: &str, switches: &mut Switches) -> Result<bool, String> {
         "maximum-copy" => switches.maximum_copy = number()?,
         "recommended-part" => switches.recommended_part = number()?,
         "minimum-part" => switches.minimum_part = number()?,
+        "rate-limit" => switches.rate_limit = Some(number()? as usize),
+        "at-once" => switches.at_once = Some(number()? as usize),
         _ => return Ok(false),
     }
     Ok(true)
