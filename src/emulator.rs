@@ -46,7 +46,7 @@
 //! # Control
 //! At the API address: `GET /emulator/counters`, `GET /emulator/held` (a list of `{"call", "by"}`: the requests that `stall`,
 //! `late` or `hang` keeps waiting now), `POST /emulator/reset`, `POST /emulator/faults` (a JSON list of words
-//! that replaces all), `POST /emulator/seed` (`{"bucketName", "files": [{"name", "size", "uploadTimestamp"?, "info"?}]}`),
+//! that replaces all), `POST /emulator/seed` (`{"bucketName", "files": [{"name", "size", "uploadTimestamp"?, "info"?, "customerKeyMd5"?}]}`),
 //! `POST /emulator/expire-tokens`, `POST /emulator/tally` (`{"bucketName", "prefix"?}`: how many names the bucket shows, how
 //! many of them are empty, and the bytes of all). None of these is counted, delayed or struck by faults. The content of seeded objects is [`seeded_content`].
 

@@ -7,6 +7,7 @@
 mod account;
 mod api;
 mod copy;
+mod customer_keys;
 mod disk;
 mod download;
 mod faults;

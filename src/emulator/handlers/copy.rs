@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::entry::{Entry, Viewer};
-use super::fields::{encryption_field, info_field};
+use super::fields::{customer_key_field, encryption_field, info_field};
 use super::upload::part_reply;
 use crate::emulator::account::Part;
 use crate::emulator::account::version::{Action, Version};
@@ -52,6 +52,8 @@ fn source(request: &Request, params: &Params) -> Result<(Arc<Version>, Content)>
         .filter(|version| version.action == Action::Upload)
         .ok_or_else(|| ApiError::not_found("File not present"))?;
     request.check("readFiles", Some(&source.bucket), Some(&source.name))?;
+    let key = customer_key_field(params, "sourceServerSideEncryption")?;
+    source.encryption.check_reader(key.as_deref())?;
     let size = source.content.len();
     let content = match range_field(params, size)? {
         Some(range) if range != (0..size) => source.content.slice(&range),
@@ -151,6 +153,8 @@ pub(in crate::emulator) async fn part(request: &Request, params: &Params) -> Res
     let (_, content) = source(request, params)?;
     let file = request.shared.account().started(id)?;
     request.allow(Some(&file.bucket), Some(&file.name))?;
+    let key = customer_key_field(params, "destinationServerSideEncryption")?;
+    file.encryption.check_part(key.as_deref())?;
     if content.len() == 0 {
         return Err(ApiError::bad_request("A part has at least one byte"));
     }

@@ -8,6 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
 use super::entry::Viewer;
+use super::fields::customer_key_headers;
 use crate::emulator::account::version::{Action, Version};
 use crate::emulator::encryption::Encryption;
 use crate::emulator::error::{ApiError, Failure, Result};
@@ -173,24 +174,13 @@ fn wanted_range(header: Option<&str>, size: u64) -> Result<Option<Range<u64>>> {
     Ok((range != (0..size)).then_some(range))
 }
 
-fn check_customer_key(request: &Request, version: &Version) -> Result<()> {
-    let given = request.header("x-bz-server-side-encryption-customer-key-md5");
-    match &version.encryption {
-        Encryption::Customer(md5) if given != Some(md5) => Err(ApiError::new(
-            403,
-            "access_denied",
-            "The file needs its customer key",
-        )),
-        _ => Ok(()),
-    }
-}
-
 fn send(
     request: &Request,
     version: &Arc<Version>,
     overrides: &HashMap<&'static str, String>,
 ) -> Result<Reply> {
-    check_customer_key(request, version)?;
+    let key = customer_key_headers(request)?;
+    version.encryption.check_reader(key.as_deref())?;
     let size = version.content.len();
     let range = wanted_range(request.header("range"), size)?;
     let content = match &range {
