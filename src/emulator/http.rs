@@ -73,7 +73,9 @@ async fn handle(
     let mut request = Request::new(shared.clone(), route, head, body, line.clone());
     let outcome = dispatch::answer(&mut request).await;
     let early = shared.faults.switches().early_refusals && call.role() == Role::Pod;
-    if !early && matches!(outcome, Err(Failure::Api(_) | Failure::Html(_))) {
+    // Reading the body would ask for it with a `100 Continue`.
+    let asks_first = request.header("expect").is_some();
+    if !early && !asks_first && matches!(outcome, Err(Failure::Api(_) | Failure::Html(_))) {
         request.drain(DRAINED).await;
     }
     if !shared.latency.is_zero() {

@@ -10,6 +10,7 @@ mod copy;
 mod customer_keys;
 mod disk;
 mod download;
+mod expect;
 mod faults;
 mod files;
 mod keys;

@@ -44,6 +44,7 @@ pub(in crate::emulator) fn seed(
         .bucket_by_name(bucket)
         .map(|bucket| bucket.settings.clone())
         .ok_or_else(|| ApiError::bad_bucket_id(bucket))?;
+    let step = shared.faults.switches().stamp_step;
     let mut types: HashMap<String, Arc<str>> = HashMap::new();
     let mut made = 0;
     for seed in seeds {
@@ -73,7 +74,7 @@ pub(in crate::emulator) fn seed(
             action: Action::Upload,
             stamp: match seed.upload_timestamp {
                 Some(stamp) => stamp,
-                None => account.stamp(),
+                None => account.stamp(step),
             },
             content_type,
             info: (!info.is_empty()).then(|| Box::new(info)),

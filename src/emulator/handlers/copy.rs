@@ -27,6 +27,10 @@ fn range_field(params: &Params, size: u64) -> Result<Option<Range<u64>>> {
         .strip_prefix("bytes=")
         .and_then(|rest| rest.split_once('-'))
         .ok_or_else(bad)?;
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !plain(from) || !plain(to) {
+        return Err(bad());
+    }
     let from: u64 = from.parse().map_err(|_| bad())?;
     let to: u64 = to.parse().map_err(|_| bad())?;
     if from > to {
@@ -114,6 +118,7 @@ pub(in crate::emulator) async fn file(request: &Request, params: &Params) -> Res
             )));
         }
     };
+    request.check_info_keys(&info)?;
     let encryption = encryption_field(params, "destinationServerSideEncryption", &settings)?;
     check_header_size(name, &info, &encryption, settings.lock_enabled)?;
     let lock = super::locks::from_params(request, &settings, params)?;
@@ -138,7 +143,7 @@ pub(in crate::emulator) async fn file(request: &Request, params: &Params) -> Res
     let copy = {
         let mut account = request.shared.account();
         copy.number = account.small_number();
-        copy.stamp = account.stamp();
+        copy.stamp = request.stamp(&mut account);
         account.put_version(copy)?
     };
     reply(&Entry::of(&copy, &Viewer::of(request)).copied())
@@ -163,7 +168,7 @@ pub(in crate::emulator) async fn part(request: &Request, params: &Params) -> Res
     let part = Part {
         content,
         hashes,
-        stamp: account.stamp(),
+        stamp: request.stamp(&mut account),
     };
     let body = part_reply(id, number, &part, &file.encryption)?;
     account.put_part(file.number, number, part)?;

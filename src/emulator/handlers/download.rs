@@ -145,6 +145,12 @@ fn overrides(params: &Params, caller: &Caller) -> Result<HashMap<&'static str, S
     Ok(found)
 }
 
+/// Digits only: a sign makes a range malformed.
+fn digits(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
+}
+
 /// The one range of the header; `None`: the whole file, also when the header is malformed.
 fn wanted_range(header: Option<&str>, size: u64) -> Result<Option<Range<u64>>> {
     let Some((from, to)) = header
@@ -153,13 +159,13 @@ fn wanted_range(header: Option<&str>, size: u64) -> Result<Option<Range<u64>>> {
     else {
         return Ok(None);
     };
-    let Ok(from) = from.parse::<u64>() else {
+    let Some(from) = digits(from) else {
         return Ok(None);
     };
     let end = match to {
         "" => u64::MAX,
-        to => match to.parse::<u64>() {
-            Ok(to) if to >= from => to.saturating_add(1),
+        to => match digits(to) {
+            Some(to) if to >= from => to.saturating_add(1),
             _ => return Ok(None),
         },
     };
@@ -298,6 +304,8 @@ mod tests {
         assert_eq!(range("bytes=0-9"), Some(None));
         assert_eq!(range("bytes=8-5"), Some(None));
         assert_eq!(range("bytes=-3"), Some(None));
+        assert_eq!(range("bytes=+1-2"), Some(None));
+        assert_eq!(range("bytes=1-+2"), Some(None));
         assert_eq!(range("bytes=1-2,4-5"), Some(None));
         assert_eq!(range("bytes=10-"), None);
         assert_eq!(wanted_range(Some("bytes=0-0"), 0).ok(), None);

@@ -136,6 +136,7 @@ pub(in crate::emulator) async fn file(
     request.check_name(&name)?;
     refuse_headers(request)?;
     let info = info_headers(request)?;
+    request.check_info_keys(&info)?;
     let content_type = resolve_content_type(need_header(request, "Content-Type")?, &name)?;
     let promise = Promise::of(request)?;
     let settings = shared.account().bucket(&bucket)?.settings.clone();
@@ -146,7 +147,7 @@ pub(in crate::emulator) async fn file(
     let (stamp, number) = {
         // The stamp is that of the beginning (API §4.3).
         let mut account = shared.account();
-        (account.stamp(), account.small_number())
+        (request.stamp(&mut account), account.small_number())
     };
     let received = receive(request, promise).await?;
     let version = Version {
@@ -189,7 +190,10 @@ pub(in crate::emulator) async fn part(
     let promise = Promise::of(request)?;
     let (stamp, encryption) = {
         let mut account = shared.account();
-        (account.stamp(), account.started(&id)?.encryption.clone())
+        (
+            request.stamp(&mut account),
+            account.started(&id)?.encryption.clone(),
+        )
     };
     encryption.check_part(customer_key_headers(request)?.as_deref())?;
     let received = receive(request, promise).await?;
