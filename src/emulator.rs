@@ -39,6 +39,9 @@
 //! its next page), `strict-urls` (an upload URL is dead after any failure but 429), `early-refusals` (refused uploads are
 //! answered and their connection closed while the body is still coming), `json-names` (a bad name in a JSON call is
 //! `bad_json`),
+//! `unauthorized-keys` (a wrong key is `unauthorized`, not `bad_auth_token`), `replicated` (rows tell `replicationStatus`),
+//! `info-keys=NUMBER` (most keys of file info; older rules say ten), `stamp-step=MILLISECONDS` (upload times are multiples of
+//! it: versions may have the same one),
 //! `custom-timestamps` (the account may set upload times), `token-life=SECONDS`, `maximum-copy=BYTES`,
 //! `recommended-part=BYTES` (what authorizations recommend), `minimum-part=BYTES` (what they say every part but the last must
 //! have, and a finish wants), `rate-limit=NUMBER` and `at-once=NUMBER` (so many requests of all kinds are taken in a second, or
@@ -47,7 +50,7 @@
 //! # Control
 //! At the API address: `GET /emulator/counters`, `GET /emulator/held` (a list of `{"call", "by"}`: the requests that `stall`,
 //! `late` or `hang` keeps waiting now), `POST /emulator/reset`, `POST /emulator/faults` (a JSON list of words
-//! that replaces all), `POST /emulator/seed` (`{"bucketName", "files": [{"name", "size", "uploadTimestamp"?, "info"?}]}`),
+//! that replaces all), `POST /emulator/seed` (`{"bucketName", "files": [{"name", "size", "uploadTimestamp"?, "info"?, "customerKeyMd5"?}]}`),
 //! `POST /emulator/expire-tokens`, `POST /emulator/tally` (`{"bucketName", "prefix"?}`: how many names the bucket shows, how
 //! many of them are empty, and the bytes of all). None of these is counted, delayed or struck by faults. The content of seeded objects is [`seeded_content`].
 

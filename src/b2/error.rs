@@ -14,7 +14,7 @@ use super::{Account, FileId, FileInfo, Sha1};
 pub enum ErrorKind {
     /// 404, `no_such_file`, `file_not_present`.
     NotFound,
-    /// 401 `unauthorized`, 403 `access_denied`: the key may not do this.
+    /// 401 `unauthorized`, 403 `access_denied`, 400 for want of a customer's key: the key may not do this.
     AccessDenied,
     /// 401 from authorize: wrong key.
     BadCredentials,
@@ -158,6 +158,7 @@ fn kind(call: Call, failure: &FailedTry) -> ErrorKind {
         }
         (400, "auth_token_limit") | (408 | 429 | 500.., _) => ErrorKind::Unavailable,
         (400, "part_sha1_mismatch") => ErrorKind::Corrupt,
+        (400, "bad_request") if refusal.lacks_a_customer_key() => ErrorKind::AccessDenied,
         (400, _) if refusal.is_checksum() && call.is_upload() => ErrorKind::Corrupt,
         (400, "bad_request" | "bad_json") if call.makes_a_version() && refusal.name_too_long() => {
             ErrorKind::NameTooLong
@@ -386,6 +387,21 @@ mod tests {
                 assert_eq!(kind(call, &failure), want, "{message}");
             }
             assert_eq!(kind(Call::ListFileNames, &failure), ErrorKind::Protocol);
+        }
+    }
+
+    #[test]
+    fn the_want_of_a_customers_key_is_told_by_its_text() {
+        let failure = FailedTry::Refused(Refusal {
+            status: 400,
+            code: "bad_request".to_owned(),
+            message: "The object was stored using a form of Server Side Encryption. The correct \
+                      parameters must be provided to retrieve the object."
+                .to_owned(),
+            ..Refusal::default()
+        });
+        for call in [Call::DownloadFileById, Call::CopyFile, Call::CopyPart] {
+            assert_eq!(kind(call, &failure), ErrorKind::AccessDenied);
         }
     }
 

@@ -129,6 +129,12 @@ impl Refusal {
                 .any(|words| message.contains(words))
     }
 
+    /// B2 does not read a version that is encrypted with a customer's key; told by its text only (API §7).
+    pub(super) fn lacks_a_customer_key(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        self.status == 400 && message.contains("server side encryption")
+    }
+
     /// B2 received other bytes than their SHA-1 says; told by its text only (API §5.2).
     pub(super) fn is_checksum(&self) -> bool {
         let message = self.message.to_ascii_lowercase();

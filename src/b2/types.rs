@@ -165,6 +165,9 @@ pub struct FileVersion {
     pub info: FileInfo,
     /// `uploadTimestamp`: milliseconds since 1970 at which the upload began, B2's clock.
     pub uploaded_ms: u64,
+    /// Encrypted with a customer's key (SSE-C): without it, which this client does not have, B2 neither sends nor copies
+    /// the content (API §7).
+    pub customer_key: bool,
     /// The answer to a call that was tried more than once: earlier tries may have made the same version again.
     pub twins: bool,
 }

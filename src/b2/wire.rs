@@ -23,7 +23,15 @@ pub(super) struct Row {
     #[serde(deserialize_with = "bounded::info")]
     file_info: Option<BTreeMap<String, Option<String>>>,
     file_name: String,
+    server_side_encryption: Option<Encryption>,
     upload_timestamp: Option<i64>,
+}
+
+/// How a version is encrypted where it lies; unknown modes may come (API §4.3).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Encryption {
+    mode: Option<String>,
 }
 
 impl Row {
@@ -66,6 +74,9 @@ impl Row {
                 .filter_map(|(key, value)| Some((key, value?)))
                 .collect(),
             uploaded_ms: self.upload_timestamp.unwrap_or(0).max(0) as u64,
+            customer_key: self
+                .server_side_encryption
+                .is_some_and(|encryption| encryption.mode.as_deref() == Some("SSE-C")),
             twins: false,
         }
     }
@@ -249,6 +260,21 @@ mod tests {
             (large.action, large.sha1),
             (Action::Start, ContentSha1::None)
         );
+    }
+
+    #[test]
+    fn a_customers_key_is_known_by_the_mode() {
+        for (encryption, customer_key) in [
+            (r#"{"algorithm":"AES256","mode":"SSE-C"}"#, true),
+            (r#"{"algorithm":"AES256","mode":"SSE-B2"}"#, false),
+            (r#"{"algorithm":null,"mode":null}"#, false),
+            ("null", false),
+        ] {
+            let json = format!(
+                r#"{{"action":"upload","fileName":"n","serverSideEncryption":{encryption}}}"#
+            );
+            assert_eq!(version(&json).customer_key, customer_key, "{encryption}");
+        }
     }
 
     #[test]

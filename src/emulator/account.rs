@@ -91,9 +91,11 @@ impl Account {
         }
     }
 
-    /// Now, but later than every stamp before, so that the order of versions is that of the calls.
-    pub(super) fn stamp(&mut self) -> u64 {
-        self.last_stamp = now_millis().max(self.last_stamp + 1);
+    /// Now, but later than every stamp before, so that the order of versions is that of the calls; or, in steps of more
+    /// than a millisecond, not earlier: then the greater number tells which is newer.
+    pub(super) fn stamp(&mut self, step: u64) -> u64 {
+        self.last_stamp = now_millis().max(self.last_stamp + u64::from(step == 1));
+        self.last_stamp -= self.last_stamp % step;
         self.last_stamp
     }
 

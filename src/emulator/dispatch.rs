@@ -154,8 +154,9 @@ async fn serve(request: &mut Request) -> std::result::Result<Reply, Failure> {
 
 /// The arguments of a request by somebody whose token is good.
 async fn admitted(request: &mut Request) -> std::result::Result<Params, Failure> {
-    let params = arguments(request).await?;
+    // The token first: who asks with `Expect: 100-continue` is told to send the body once it is known to be good.
     request.authorize()?;
+    let params = arguments(request).await?;
     params.only(request.call.fields())?;
     Ok(params)
 }

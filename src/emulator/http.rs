@@ -79,7 +79,9 @@ async fn handle(
         Err(refused) => Err(Failure::Api(refused.clone())),
     };
     let early = switches.early_refusals && call.role() == Role::Pod;
-    if !early && matches!(outcome, Err(Failure::Api(_) | Failure::Html(_))) {
+    // Reading the body would ask for it with a `100 Continue`.
+    let asks_first = request.header("expect").is_some();
+    if !early && !asks_first && matches!(outcome, Err(Failure::Api(_) | Failure::Html(_))) {
         request.drain(DRAINED).await;
     }
     if !shared.latency.is_zero() {

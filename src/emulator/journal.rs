@@ -2,11 +2,12 @@
 //!
 //! A change is written before it is made, so a killed emulator comes back with all that it acknowledged. A last line that
 //! was cut short is dropped; so are files that no line names. Each start writes the journal anew, without history.
+//! All of it is for its owner only: keys are in the journal.
 
 use std::collections::HashMap;
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -247,7 +248,12 @@ pub(super) struct Opened {
 /// Reads the account in `dir`, or begins an empty one with a new id.
 pub(super) fn open(dir: &Path, new_id: String, alive: &Arc<()>) -> io::Result<Opened> {
     let content = dir.join("content");
-    std::fs::create_dir_all(&content)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&content)?;
+    // It may be from before, when others could look into it.
+    std::fs::set_permissions(&content, Permissions::from_mode(0o700))?;
     let lock = lock(dir)?;
     let path = dir.join("journal.jsonl");
     let text = match std::fs::read(&path) {
@@ -291,7 +297,12 @@ pub(super) fn open(dir: &Path, new_id: String, alive: &Arc<()>) -> io::Result<Op
 
 /// Two emulators in one directory would remove each other's content.
 fn lock(dir: &Path) -> io::Result<File> {
-    let file = File::create(dir.join("lock"))?;
+    let file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(dir.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(io::Error::new(

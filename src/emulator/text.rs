@@ -72,17 +72,36 @@ pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Random lower-case letters and digits, for tokens and keys.
-pub(super) fn random_text(length: usize) -> String {
-    std::iter::repeat_with(fastrand::alphanumeric)
-        .take(length)
-        .collect()
+/// Bytes of the system's random source, which nobody can foresee.
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("Linux always has random bytes");
+    bytes
 }
 
+/// Random letters and digits, for tokens and keys.
+pub(super) fn random_text(length: usize) -> String {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        let fair = random_bytes::<64>()
+            .into_iter()
+            // The last four values would make some letters more likely than others.
+            .filter(|byte| usize::from(*byte) < LETTERS.len() * 4)
+            .map(|byte| char::from(LETTERS[usize::from(byte) % LETTERS.len()]));
+        text.extend(fair.take(length - text.len()));
+    }
+    text
+}
+
+/// Random hexadecimal digits, for ids.
 pub(super) fn random_hex(digits: usize) -> String {
-    std::iter::repeat_with(|| char::from_digit(fastrand::u32(0..16), 16).unwrap_or('0'))
-        .take(digits)
-        .collect()
+    let mut text = String::with_capacity(digits);
+    while text.len() < digits {
+        let more = hex(&random_bytes::<16>());
+        text.push_str(&more[..more.len().min(digits - text.len())]);
+    }
+    text
 }
 
 /// `YYYYMMDD` and `HHMMSS` of a time in milliseconds, in UTC.
@@ -133,6 +152,18 @@ mod tests {
         assert_eq!(unhex::<3>(&hex(&[0, 171, 255])), Some([0, 171, 255]));
         assert_eq!(unhex::<1>("AB"), None);
         assert_eq!(unhex::<1>("abc"), None);
+    }
+
+    #[test]
+    fn random_texts_have_their_length_and_differ() {
+        for length in [0, 1, 31, 200] {
+            assert_eq!(random_text(length).len(), length);
+            assert_eq!(random_hex(length).len(), length);
+        }
+        let text = random_text(40);
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_ne!(text, random_text(40));
+        assert_ne!(random_hex(24), random_hex(24));
     }
 
     #[test]

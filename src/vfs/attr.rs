@@ -287,6 +287,7 @@ mod tests {
             content_type: None,
             info,
             uploaded_ms: 77,
+            customer_key: false,
             twins: false,
         }
     }

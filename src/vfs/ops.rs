@@ -1,6 +1,7 @@
 //! The operations of a filesystem, as the kernel asks for them.
 
 pub(in crate::vfs) mod create;
+pub(in crate::vfs) mod customer_key;
 pub(in crate::vfs) mod data;
 pub(in crate::vfs) mod directory;
 pub(in crate::vfs) mod drain;

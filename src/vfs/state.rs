@@ -78,6 +78,8 @@ pub(in crate::vfs) struct Stored {
     pub(in crate::vfs) uploaded_ms: u64,
     /// Seconds before that, since when its content has been current under its name.
     pub(in crate::vfs) older_s: u32,
+    /// Its content can neither be read nor copied (API §7).
+    pub(in crate::vfs) customer_key: bool,
 }
 
 impl Stored {
@@ -99,6 +101,7 @@ impl Stored {
                 let older = row.uploaded_ms.saturating_sub(since).div_ceil(1000);
                 u32::try_from(older).unwrap_or(u32::MAX)
             }),
+            customer_key: row.customer_key,
         })
     }
 

@@ -68,6 +68,49 @@ async fn a_wrong_key_is_refused_with_a_challenge() {
 }
 
 #[tokio::test]
+async fn a_wrong_key_may_be_unauthorized() {
+    let f = start().await;
+    f.server.set_faults(&["unauthorized-keys"]).unwrap();
+    authorize(&f, 4, f.server.key_id(), "wrong")
+        .await
+        .is_error(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_wrong_account_id_is_a_bad_request() {
+    let f = start().await;
+    let wrong = json!({"accountId": "000000000000"});
+    f.call("b2_list_buckets", wrong)
+        .await
+        .is_error(400, "bad_request");
+}
+
+#[tokio::test]
+async fn lifecycle_rules_have_positive_days_and_do_not_overlap() {
+    let f = start().await;
+    let rule = |prefix: &str, days: Value| json!({"daysFromHidingToDeleting": days, "fileNamePrefix": prefix});
+    let update = async |rules: Vec<Value>| {
+        let body =
+            json!({"accountId": f.account_id, "bucketId": f.bucket, "lifecycleRules": rules});
+        f.call("b2_update_bucket", body).await
+    };
+    for bad in [
+        vec![rule("", json!(0))],
+        vec![rule("", json!(-1))],
+        vec![rule("a/", json!(1)), rule("a/b/", json!(1))],
+        vec![rule("a/", json!(1)), rule("", json!(1))],
+        vec![rule("a/", json!(1)), rule("a/", json!(2))],
+    ] {
+        update(bad).await.is_error(400, "bad_request");
+    }
+    let good = vec![rule("a/", json!(1)), rule("b/", Value::Null)];
+    assert_eq!(
+        update(good.clone()).await.ok()["lifecycleRules"],
+        json!(good)
+    );
+}
+
+#[tokio::test]
 async fn authorize_takes_a_post_as_well() {
     let f = start().await;
     let request = f

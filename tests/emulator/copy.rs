@@ -94,6 +94,7 @@ async fn a_range_is_copied_with_a_hash_of_its_own() {
         .is_error(416, "range_not_satisfiable");
     copy("bytes=4-2").await.is_error(400, "bad_request");
     copy("2-4").await.is_error(400, "bad_request");
+    copy("bytes=+2-4").await.is_error(400, "bad_request");
 }
 
 #[tokio::test]

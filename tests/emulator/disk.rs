@@ -142,3 +142,27 @@ async fn a_directory_serves_one_emulator_at_a_time() {
     drop(f);
     open(&dir).await;
 }
+
+#[tokio::test]
+async fn what_is_kept_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join("kept");
+    let f = start_with(Options {
+        dir: Some(dir.clone()),
+        ..Options::default()
+    })
+    .await;
+    f.upload("a", b"content").await;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let content = dir.join("content");
+    let file = std::fs::read_dir(&content).unwrap().next().unwrap();
+    assert_eq!([mode(&dir), mode(&content)], [0o700; 2]);
+    let files = [
+        dir.join("journal.jsonl"),
+        dir.join("lock"),
+        file.unwrap().path(),
+    ];
+    assert_eq!(files.map(|path| mode(&path)), [0o600; 3]);
+}

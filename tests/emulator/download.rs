@@ -52,6 +52,8 @@ async fn a_range_is_partial_with_the_hash_of_the_whole() {
         (206, "bytes 8-9/10")
     );
     assert_eq!(get("bytes=7-").await.body, b"789");
+    // Malformed, and so ignored.
+    assert_eq!(get("bytes=+1-2").await.status, 200);
     let whole = get("bytes=0-9").await;
     assert_eq!((whole.status, whole.header("content-range")), (200, ""));
     assert_eq!(get("nonsense").await.status, 200);

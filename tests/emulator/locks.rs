@@ -119,3 +119,32 @@ async fn the_default_retention_of_the_bucket_is_taken() {
         .await
         .is_error(401, "access_denied");
 }
+
+#[tokio::test]
+async fn a_retention_ends_in_the_future() {
+    let f = locked().await;
+    let past = "retain_until_timestamp_must_be_in_future";
+    let headers = [
+        ("x-bz-file-retention-mode", "governance"),
+        (
+            "x-bz-file-retention-retain-until-timestamp",
+            "1000000000000",
+        ),
+    ];
+    f.upload_error("a", &headers).await.is_error(400, past);
+    assert_eq!(f.names(json!({})).await.0, []);
+    let file = f.upload("a", b"x").await;
+    retain(&f, &file, "governance", 1_000_000_000_000, false)
+        .await
+        .is_error(400, past);
+    delete(&f, &file, false).await.ok();
+}
+
+#[tokio::test]
+async fn a_bucket_with_lock_keeps_it() {
+    let f = locked().await;
+    let body = json!({"accountId": f.account_id, "bucketId": f.bucket, "fileLockEnabled": false});
+    f.call("b2_update_bucket", body)
+        .await
+        .is_error(400, "file_lock_conflict");
+}

@@ -7,8 +7,10 @@
 mod account;
 mod api;
 mod copy;
+mod customer_keys;
 mod disk;
 mod download;
+mod expect;
 mod faults;
 mod files;
 mod keys;

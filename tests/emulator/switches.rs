@@ -64,3 +64,67 @@ async fn a_bad_name_in_a_json_call_may_be_bad_json() {
         assert_eq!((answer.status, &body["code"]), (400, &json!("bad_json")));
     }
 }
+
+#[tokio::test]
+async fn more_info_keys_than_the_switch_says_are_refused() {
+    let f = start().await;
+    let source = f.upload("a", b"hello").await;
+    f.server.set_faults(&["info-keys=2"]).unwrap();
+    let three = json!({"k1": "v", "k2": "v", "k3": "v"});
+    let headers = [
+        ("x-bz-info-k1", "v"),
+        ("x-bz-info-k2", "v"),
+        ("x-bz-info-k3", "v"),
+    ];
+    f.upload_error("b", &headers)
+        .await
+        .is_error(400, "bad_request");
+    let copy = json!({
+        "contentType": "text/plain", "fileInfo": three, "fileName": "b", "metadataDirective": "REPLACE",
+        "sourceFileId": source["fileId"],
+    });
+    f.call("b2_copy_file", copy)
+        .await
+        .is_error(400, "bad_request");
+    let large = json!({
+        "bucketId": f.bucket, "contentType": "text/plain", "fileInfo": three, "fileName": "b",
+    });
+    f.call("b2_start_large_file", large)
+        .await
+        .is_error(400, "bad_request");
+    f.upload_error("b", &headers[..2]).await.ok();
+}
+
+#[tokio::test]
+async fn versions_with_one_time_are_listed_by_their_order() {
+    let f = start().await;
+    f.server.set_faults(&["stamp-step=3600000"]).unwrap();
+    let mut ids = Vec::new();
+    let mut stamps = Vec::new();
+    for content in [b"one", b"two", b"six"] {
+        let file = f.upload("a", content).await;
+        ids.insert(0, file["fileId"].clone());
+        stamps.push(file["uploadTimestamp"].clone());
+    }
+    stamps.dedup();
+    assert!(stamps.len() <= 2, "an hour may end meanwhile: {stamps:?}");
+    let page = f
+        .ok("b2_list_file_versions", json!({"bucketId": f.bucket}))
+        .await;
+    let rows = page["files"].as_array().unwrap();
+    let listed: Vec<_> = rows.iter().map(|row| row["fileId"].clone()).collect();
+    assert_eq!(listed, ids);
+    assert_eq!(f.get("a").await.body, b"six");
+}
+
+#[tokio::test]
+async fn rows_of_a_replicated_bucket_tell_the_status() {
+    let f = start().await;
+    let before = f.upload("a", b"hello").await;
+    assert_eq!(before.get("replicationStatus"), None);
+    f.server.set_faults(&["replicated"]).unwrap();
+    let page = f
+        .ok("b2_list_file_names", json!({"bucketId": f.bucket}))
+        .await;
+    assert_eq!(page["files"][0]["replicationStatus"], "COMPLETED");
+}

@@ -294,34 +294,6 @@ async fn a_custom_stamp_needs_the_feature() {
 }
 
 #[tokio::test]
-async fn a_customer_key_is_asked_for_again() {
-    let f = start().await;
-    let headers = [
-        ("x-bz-server-side-encryption-customer-algorithm", "AES256"),
-        (
-            "x-bz-server-side-encryption-customer-key",
-            "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=",
-        ),
-        (
-            "x-bz-server-side-encryption-customer-key-md5",
-            "RGVtbyBtZDUgZGlnZXN0IQ==",
-        ),
-    ];
-    let file = f.upload_error("a", &headers).await.ok();
-    assert_eq!(
-        file["serverSideEncryption"],
-        json!({"algorithm": "AES256", "mode": "SSE-C"})
-    );
-    f.get("a").await.is_error(403, "access_denied");
-    let request = headers.iter().fold(
-        f.by_name(reqwest::Method::GET, "a"),
-        |request, (name, value)| request.header(*name, *value),
-    );
-    assert_eq!(Answer::of(request).await.unwrap().body, b"content");
-    assert_ne!(file["fileId"], Value::Null);
-}
-
-#[tokio::test]
 async fn uploads_side_by_side_get_stamps_and_ids_of_their_own() {
     let f = start().await;
     let names: Vec<_> = (0..40).map(|i| format!("{i:02}")).collect();

@@ -96,6 +96,7 @@ async fn the_time_of_change_is_that_of_the_upload() {
             "1000000000".to_owned(),
         )]
         .into(),
+        ..Seed::default()
     };
     server.seed(server.bucket_name(), &[seed]).unwrap();
     let vfs = mount(&server, settings()).await;

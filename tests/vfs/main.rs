@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 mod attributes;
 mod closing;
+mod customer_keys;
 #[path = "two_writers/directory_renames.rs"]
 mod directory_renames;
 #[path = "two_writers/displaced.rs"]

@@ -77,3 +77,27 @@ async fn a_large_file_that_was_renamed_while_written_has_one_name_without_a_righ
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(names_now(&server).await, ["b"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_versions_with_one_time_the_first_in_the_list_is_the_file() {
+    let server = server();
+    server.set_faults(&["stamp-step=3600000"]).unwrap();
+    let b = client(&server).await;
+    upload(&b, "f", b"one").await;
+    upload(&b, "f", b"second").await;
+    let vfs = mount(&server, without_memory()).await;
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"second");
+    upload(&b, "f", b"third").await;
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"third");
+
+    let ino = vfs.lookup(Ino::ROOT, os("f")).await.unwrap().attr.ino;
+    let truncated = vfs.open(ino, RDWR | libc::O_TRUNC).await.unwrap();
+    let new = Bytes::from_static(b"own");
+    vfs.write(truncated.fh, 0, new).await.unwrap();
+    vfs.flush(truncated.fh).await.unwrap();
+    vfs.release(truncated.fh);
+    assert!(vfs.drain().await.is_empty());
+    for vfs in [vfs, mount(&server, settings()).await] {
+        assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"own");
+    }
+}

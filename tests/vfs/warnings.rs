@@ -36,6 +36,12 @@ pub(super) fn said(name: &str) -> bool {
     said.iter().any(|line| line.contains(name))
 }
 
+/// How many warnings say this.
+pub(super) fn times_said(text: &str) -> usize {
+    let said = SAID.lock().unwrap();
+    said.iter().filter(|line| line.contains(text)).count()
+}
+
 /// A mount that has seen `name`, which B made, and B.
 pub(super) async fn sharing(
     name: &str,

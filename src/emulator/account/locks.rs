@@ -30,6 +30,18 @@ pub(in crate::emulator) fn missing_lock() -> ApiError {
     )
 }
 
+/// A retention that is asked for must end in the future (400, as tests of the `b2` command line show it; API §8).
+pub(in crate::emulator) fn check_future(retention: Option<&Retention>) -> Result<()> {
+    match retention {
+        Some(retention) if retention.until <= now_millis() => Err(ApiError::new(
+            400,
+            "retain_until_timestamp_must_be_in_future",
+            "The retainUntilTimestamp must be in future",
+        )),
+        _ => Ok(()),
+    }
+}
+
 pub(in crate::emulator) fn parse_retention(
     mode: Option<&str>,
     until: Option<u64>,

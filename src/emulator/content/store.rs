@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,8 +40,14 @@ impl Store {
             },
             Some(dir) => {
                 let path = dir.join(number.to_string());
+                let file = File::options()
+                    .create(true)
+                    .truncate(true)
+                    .write(true)
+                    .mode(0o600)
+                    .open(&path)?;
                 Target::File {
-                    file: File::create(&path)?,
+                    file,
                     path,
                     alive: self.alive.clone(),
                 }

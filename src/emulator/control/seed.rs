@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::emulator::account::version::{Action, Sha1, Version};
 use crate::emulator::content::patterns::{is_large, variant_of};
+use crate::emulator::encryption::Encryption;
 use crate::emulator::error::{ApiError, Result};
 use crate::emulator::rules::{check_header_size, check_info, check_name, resolve_content_type};
 use crate::emulator::shared::Shared;
@@ -26,6 +27,9 @@ pub struct Seed {
     /// File info.
     #[serde(default)]
     pub info: BTreeMap<String, String>,
+    /// MD5 in base64 of the customer's key that it is encrypted with (SSE-C); the bucket's encryption when absent.
+    #[serde(default)]
+    pub customer_key_md5: Option<String>,
 }
 
 /// Makes all of them in one bucket: for a blocking thread. Each is dropped when it is made, where they are given away:
@@ -40,18 +44,18 @@ pub(in crate::emulator) fn seed(
         .bucket_by_name(bucket)
         .map(|bucket| bucket.settings.clone())
         .ok_or_else(|| ApiError::bad_bucket_id(bucket))?;
+    let step = shared.faults.switches().stamp_step;
     let mut types: HashMap<String, Arc<str>> = HashMap::new();
     let mut made = 0;
     for seed in seeds {
         let seed = seed.borrow();
         check_name(&seed.name)?;
         let info = check_info(seed.info.clone())?;
-        check_header_size(
-            &seed.name,
-            &info,
-            &settings.encryption,
-            settings.lock_enabled,
-        )?;
+        let encryption = match &seed.customer_key_md5 {
+            Some(md5) => Encryption::Customer(md5.clone()),
+            None => settings.encryption.clone(),
+        };
+        check_header_size(&seed.name, &info, &encryption, settings.lock_enabled)?;
         let (content, hashes) = shared.patterns.take(variant_of(&seed.name), seed.size)?;
         let content_type = resolve_content_type("b2/x-auto", &seed.name)?;
         let content_type = types
@@ -70,13 +74,13 @@ pub(in crate::emulator) fn seed(
             action: Action::Upload,
             stamp: match seed.upload_timestamp {
                 Some(stamp) => stamp,
-                None => account.stamp(),
+                None => account.stamp(step),
             },
             content_type,
             info: (!info.is_empty()).then(|| Box::new(info)),
             sha1: hashes.map_or(Sha1::None, |hashes| Sha1::Checked(hashes.sha1)),
             md5: hashes.and_then(|hashes| hashes.md5),
-            encryption: settings.encryption.clone(),
+            encryption,
             lock: None,
             content,
         };

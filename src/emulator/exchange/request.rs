@@ -10,6 +10,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 
+use crate::emulator::account::Account;
 use crate::emulator::account::keys::Key;
 use crate::emulator::error::{ApiError, Failure, Result};
 use crate::emulator::rules;
@@ -154,6 +155,22 @@ impl Request {
             },
             _ => error,
         })
+    }
+
+    /// Refuses file info of more keys than the account takes; older rules say ten (API §5.2).
+    pub(in crate::emulator) fn check_info_keys(&self, info: &rules::Info) -> Result<()> {
+        let most = self.shared.faults.switches().info_keys;
+        if info.len() > most {
+            return Err(ApiError::bad_request(format!(
+                "File info has more than {most} keys"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The time of what is being made, see [`Account::stamp`].
+    pub(in crate::emulator) fn stamp(&self, account: &mut Account) -> u64 {
+        account.stamp(self.shared.faults.switches().stamp_step)
     }
 
     /// A stamp of the client's choice, where the account has that feature (API §5.2).

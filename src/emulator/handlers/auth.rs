@@ -15,7 +15,14 @@ use crate::emulator::params::Params;
 use crate::emulator::rules::HEADER_INFO;
 
 pub(in crate::emulator) fn authorize(request: &Request) -> Result<Bytes> {
-    let refused = || ApiError::new(401, "bad_auth_token", "");
+    let refused = || {
+        let switches = request.shared.faults.switches();
+        if switches.unauthorized_keys {
+            ApiError::unauthorized()
+        } else {
+            ApiError::new(401, "bad_auth_token", "")
+        }
+    };
     let (id, secret) = basic(request.authorization()).ok_or_else(refused)?;
     let key = request
         .shared

@@ -52,7 +52,7 @@ fn describe(request: &Request, settings: &Settings) -> Value {
 fn check_account_id(request: &Request, params: &Params) -> Result<()> {
     match params.need("accountId")? {
         id if id == request.shared.account_id => Ok(()),
-        _ => Err(ApiError::unauthorized()),
+        id => Err(ApiError::bad_request(format!("Invalid accountId: {id}"))),
     }
 }
 
@@ -110,6 +110,37 @@ fn check_kind(kind: &str) -> Result<&str> {
     }
 }
 
+/// No rule's prefix begins with that of another one, and days are whole and positive (API §8).
+fn check_lifecycle(rules: &Value) -> Result<()> {
+    const DAYS: [&str; 3] = [
+        "daysFromHidingToDeleting",
+        "daysFromUploadingToHiding",
+        "daysFromStartingToCancelingUnfinishedLargeFiles",
+    ];
+    let mut prefixes: Vec<&str> = Vec::new();
+    for rule in rules.as_array().into_iter().flatten() {
+        let prefix = rule["fileNamePrefix"]
+            .as_str()
+            .ok_or_else(|| ApiError::bad_request("A lifecycle rule needs a fileNamePrefix"))?;
+        let overlaps = |other: &&str| prefix.starts_with(*other) || other.starts_with(prefix);
+        if let Some(other) = prefixes.iter().find(|other| overlaps(other)) {
+            return Err(ApiError::bad_request(format!(
+                "The lifecycle rules for {other:?} and {prefix:?} overlap"
+            )));
+        }
+        prefixes.push(prefix);
+        for field in DAYS {
+            let days = &rule[field];
+            if !days.is_null() && days.as_u64().is_none_or(|days| days == 0) {
+                return Err(ApiError::bad_request(format!(
+                    "{field} must be a positive number of days"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Takes over the fields that both create and update know.
 fn apply(request: &Request, params: &Params, settings: &mut Settings) -> Result<()> {
     if let Some(kind) = params.text("bucketType")? {
@@ -135,6 +166,7 @@ fn apply(request: &Request, params: &Params, settings: &mut Settings) -> Result<
             setting.clone_from(value);
         }
     }
+    check_lifecycle(&settings.lifecycle)?;
     if let Some(object) = params.object("defaultServerSideEncryption")? {
         request.check("writeBucketEncryption", None, None)?;
         settings.encryption = match object.get("mode").and_then(Value::as_str) {
@@ -150,6 +182,12 @@ fn apply(request: &Request, params: &Params, settings: &mut Settings) -> Result<
     if params.flag("fileLockEnabled")? {
         request.check("writeBucketRetentions", None, None)?;
         settings.lock_enabled = true;
+    } else if settings.lock_enabled && params.raw("fileLockEnabled").is_some() {
+        return Err(ApiError::new(
+            400,
+            "file_lock_conflict",
+            "fileLockEnabled value of false is not allowed when bucket is already file lock enabled.",
+        ));
     }
     if let Some(retention) = params.object("defaultRetention")? {
         request.check("writeBucketRetentions", None, None)?;

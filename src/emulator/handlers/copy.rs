@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::entry::{Entry, Viewer};
-use super::fields::{encryption_field, info_field};
+use super::fields::{customer_key_field, encryption_field, info_field};
 use super::upload::part_reply;
 use crate::emulator::account::Part;
 use crate::emulator::account::version::{Action, Version};
@@ -27,6 +27,10 @@ fn range_field(params: &Params, size: u64) -> Result<Option<Range<u64>>> {
         .strip_prefix("bytes=")
         .and_then(|rest| rest.split_once('-'))
         .ok_or_else(bad)?;
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !plain(from) || !plain(to) {
+        return Err(bad());
+    }
     let from: u64 = from.parse().map_err(|_| bad())?;
     let to: u64 = to.parse().map_err(|_| bad())?;
     if from > to {
@@ -52,6 +56,8 @@ fn source(request: &Request, params: &Params) -> Result<(Arc<Version>, Content)>
         .filter(|version| version.action == Action::Upload)
         .ok_or_else(|| ApiError::not_found("File not present"))?;
     request.check("readFiles", Some(&source.bucket), Some(&source.name))?;
+    let key = customer_key_field(params, "sourceServerSideEncryption")?;
+    source.encryption.check_reader(key.as_deref())?;
     let size = source.content.len();
     let content = match range_field(params, size)? {
         Some(range) if range != (0..size) => source.content.slice(&range),
@@ -112,6 +118,7 @@ pub(in crate::emulator) async fn file(request: &Request, params: &Params) -> Res
             )));
         }
     };
+    request.check_info_keys(&info)?;
     let encryption = encryption_field(params, "destinationServerSideEncryption", &settings)?;
     check_header_size(name, &info, &encryption, settings.lock_enabled)?;
     let lock = super::locks::from_params(request, &settings, params)?;
@@ -136,7 +143,7 @@ pub(in crate::emulator) async fn file(request: &Request, params: &Params) -> Res
     let copy = {
         let mut account = request.shared.account();
         copy.number = account.small_number();
-        copy.stamp = account.stamp();
+        copy.stamp = request.stamp(&mut account);
         account.put_version(copy)?
     };
     reply(&Entry::of(&copy, &Viewer::of(request)).copied())
@@ -151,6 +158,8 @@ pub(in crate::emulator) async fn part(request: &Request, params: &Params) -> Res
     let (_, content) = source(request, params)?;
     let file = request.shared.account().started(id)?;
     request.allow(Some(&file.bucket), Some(&file.name))?;
+    let key = customer_key_field(params, "destinationServerSideEncryption")?;
+    file.encryption.check_part(key.as_deref())?;
     if content.len() == 0 {
         return Err(ApiError::bad_request("A part has at least one byte"));
     }
@@ -159,7 +168,7 @@ pub(in crate::emulator) async fn part(request: &Request, params: &Params) -> Res
     let part = Part {
         content,
         hashes,
-        stamp: account.stamp(),
+        stamp: request.stamp(&mut account),
     };
     let body = part_reply(id, number, &part, &file.encryption)?;
     account.put_part(file.number, number, part)?;

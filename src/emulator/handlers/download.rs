@@ -8,6 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
 use super::entry::Viewer;
+use super::fields::customer_key_headers;
 use crate::emulator::account::version::{Action, Version};
 use crate::emulator::encryption::Encryption;
 use crate::emulator::error::{ApiError, Failure, Result};
@@ -144,6 +145,12 @@ fn overrides(params: &Params, caller: &Caller) -> Result<HashMap<&'static str, S
     Ok(found)
 }
 
+/// Digits only: a sign makes a range malformed.
+fn digits(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
+}
+
 /// The one range of the header; `None`: the whole file, also when the header is malformed.
 fn wanted_range(header: Option<&str>, size: u64) -> Result<Option<Range<u64>>> {
     let Some((from, to)) = header
@@ -152,13 +159,13 @@ fn wanted_range(header: Option<&str>, size: u64) -> Result<Option<Range<u64>>> {
     else {
         return Ok(None);
     };
-    let Ok(from) = from.parse::<u64>() else {
+    let Some(from) = digits(from) else {
         return Ok(None);
     };
     let end = match to {
         "" => u64::MAX,
-        to => match to.parse::<u64>() {
-            Ok(to) if to >= from => to.saturating_add(1),
+        to => match digits(to) {
+            Some(to) if to >= from => to.saturating_add(1),
             _ => return Ok(None),
         },
     };
@@ -173,24 +180,13 @@ fn wanted_range(header: Option<&str>, size: u64) -> Result<Option<Range<u64>>> {
     Ok((range != (0..size)).then_some(range))
 }
 
-fn check_customer_key(request: &Request, version: &Version) -> Result<()> {
-    let given = request.header("x-bz-server-side-encryption-customer-key-md5");
-    match &version.encryption {
-        Encryption::Customer(md5) if given != Some(md5) => Err(ApiError::new(
-            403,
-            "access_denied",
-            "The file needs its customer key",
-        )),
-        _ => Ok(()),
-    }
-}
-
 fn send(
     request: &Request,
     version: &Arc<Version>,
     overrides: &HashMap<&'static str, String>,
 ) -> Result<Reply> {
-    check_customer_key(request, version)?;
+    let key = customer_key_headers(request)?;
+    version.encryption.check_reader(key.as_deref())?;
     let size = version.content.len();
     let range = wanted_range(request.header("range"), size)?;
     let content = match &range {
@@ -308,6 +304,8 @@ mod tests {
         assert_eq!(range("bytes=0-9"), Some(None));
         assert_eq!(range("bytes=8-5"), Some(None));
         assert_eq!(range("bytes=-3"), Some(None));
+        assert_eq!(range("bytes=+1-2"), Some(None));
+        assert_eq!(range("bytes=1-+2"), Some(None));
         assert_eq!(range("bytes=1-2,4-5"), Some(None));
         assert_eq!(range("bytes=10-"), None);
         assert_eq!(wanted_range(Some("bytes=0-0"), 0).ok(), None);

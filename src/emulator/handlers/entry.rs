@@ -18,8 +18,10 @@ pub(super) struct Viewer {
     account: String,
     pub(super) reads_retentions: bool,
     pub(super) reads_holds: bool,
-    /// Version 1 lists also tell the length as `size` (API §0).
-    v1: bool,
+    /// Rows tell `replicationStatus`.
+    replicated: bool,
+    /// Lists of version 1 also tell the length as `size` (API §0).
+    version: u8,
 }
 
 impl Viewer {
@@ -30,7 +32,8 @@ impl Viewer {
             account: request.shared.account_id.clone(),
             reads_retentions: can("readFileRetentions"),
             reads_holds: can("readFileLegalHolds"),
-            v1: request.version == 1,
+            replicated: request.shared.faults.switches().replicated,
+            version: request.version,
         }
     }
 }
@@ -53,6 +56,9 @@ pub(super) struct Entry<'a> {
     file_retention: Option<Guarded<RetentionShown<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     legal_hold: Option<Guarded<&'static str>>,
+    /// Absent unless the bucket is replicated (API §4.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replication_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_side_encryption: Option<EncryptionShown>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,8 +95,10 @@ impl<'a> Entry<'a> {
             file_name: &version.name,
             file_retention: (!hide).then(|| retention_shown(version, viewer)),
             legal_hold: (!hide).then(|| hold_shown(version, viewer)),
+            replication_status: (viewer.replicated && version.action == Action::Upload)
+                .then_some("COMPLETED"),
             server_side_encryption: (!hide).then(|| version.encryption.shown()),
-            size: viewer.v1.then_some(length),
+            size: (viewer.version == 1).then_some(length),
             upload_timestamp: version.stamp,
         }
     }
@@ -116,8 +124,9 @@ impl<'a> Entry<'a> {
             file_name: name,
             file_retention: None,
             legal_hold: None,
+            replication_status: None,
             server_side_encryption: None,
-            size: viewer.v1.then_some(0),
+            size: (viewer.version == 1).then_some(0),
             upload_timestamp: 0,
         }
     }

@@ -62,7 +62,7 @@ pub(in crate::emulator) fn hide(request: &Request, params: &Params) -> Result<By
             bucket: id,
             name: name.into(),
             action: Action::Hide,
-            stamp: account.stamp(),
+            stamp: request.stamp(&mut account),
             content_type: "application/x-bz-hide-marker".into(),
             info: None,
             sha1: Sha1::None,

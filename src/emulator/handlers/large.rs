@@ -22,6 +22,7 @@ pub(in crate::emulator) fn start(request: &Request, params: &Params) -> Result<B
     request.allow(Some(bucket), Some(name))?;
     request.check_name(name)?;
     let info = info_field(params)?;
+    request.check_info_keys(&info)?;
     let content_type = resolve_content_type(content_type, name)?;
     let custom = params
         .raw("customUploadTimestamp")
@@ -32,7 +33,7 @@ pub(in crate::emulator) fn start(request: &Request, params: &Params) -> Result<B
         let encryption = encryption_field(params, "serverSideEncryption", &settings)?;
         check_header_size(name, &info, &encryption, settings.lock_enabled)?;
         let lock = super::locks::from_params(request, &settings, params)?;
-        let now = account.stamp();
+        let now = request.stamp(&mut account);
         let version = Version {
             number: account.large_number(),
             bucket: settings.id,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::emulator::account::bucket::Settings;
 use crate::emulator::account::locks::{
-    default_retention, missing_lock, parse_hold, parse_retention,
+    check_future, default_retention, missing_lock, parse_hold, parse_retention,
 };
 use crate::emulator::account::now_millis;
 use crate::emulator::account::version::{Lock, Retention, Version};
@@ -52,6 +52,7 @@ pub(super) fn for_new(
     if !settings.lock_enabled {
         return if asked { Err(missing_lock()) } else { Ok(None) };
     }
+    check_future(retention.as_ref())?;
     let lock = Lock {
         retention: retention.or_else(|| default_retention(&settings.default_retention)),
         legal_hold,
@@ -104,6 +105,7 @@ pub(in crate::emulator) fn update_retention(request: &Request, params: &Params) 
         request.check("bypassGovernance", None, None)?;
     }
     change(request, params, |_, lock| {
+        check_future(wanted.as_ref())?;
         if let Some(now) = lock
             .retention
             .as_ref()

@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::json;
 
 use super::entry::{Entry, Viewer};
+use super::fields::customer_key_headers;
 use super::locks;
 use crate::emulator::account::Part;
 use crate::emulator::account::bucket::Settings;
@@ -92,15 +93,10 @@ fn info_headers(request: &Request) -> Result<Info> {
 }
 
 fn encryption_headers(request: &Request, settings: &Settings) -> Result<Encryption> {
-    let prefix = "x-bz-server-side-encryption";
-    if let Some(md5) = request.header(&format!("{prefix}-customer-key-md5")) {
-        need_header(request, &format!("{prefix}-customer-key"))?;
-        return match need_header(request, &format!("{prefix}-customer-algorithm"))? {
-            "AES256" => Ok(Encryption::Customer(md5.to_owned())),
-            other => Err(ApiError::bad_request(format!("Bad encryption: {other}"))),
-        };
+    if let Some(md5) = customer_key_headers(request)? {
+        return Ok(Encryption::Customer(md5));
     }
-    match request.header(prefix) {
+    match request.header("x-bz-server-side-encryption") {
         None => Ok(settings.encryption.clone()),
         Some("AES256") => Ok(Encryption::B2),
         Some(other) => Err(ApiError::bad_request(format!("Bad encryption: {other}"))),
@@ -140,6 +136,7 @@ pub(in crate::emulator) async fn file(
     request.check_name(&name)?;
     refuse_headers(request)?;
     let info = info_headers(request)?;
+    request.check_info_keys(&info)?;
     let content_type = resolve_content_type(need_header(request, "Content-Type")?, &name)?;
     let promise = Promise::of(request)?;
     let settings = shared.account().bucket(&bucket)?.settings.clone();
@@ -150,7 +147,7 @@ pub(in crate::emulator) async fn file(
     let (stamp, number) = {
         // The stamp is that of the beginning (API §4.3).
         let mut account = shared.account();
-        (account.stamp(), account.small_number())
+        (request.stamp(&mut account), account.small_number())
     };
     let received = receive(request, promise).await?;
     let version = Version {
@@ -193,13 +190,12 @@ pub(in crate::emulator) async fn part(
     let promise = Promise::of(request)?;
     let (stamp, encryption) = {
         let mut account = shared.account();
-        (account.stamp(), account.started(&id)?.encryption.clone())
+        (
+            request.stamp(&mut account),
+            account.started(&id)?.encryption.clone(),
+        )
     };
-    if let Encryption::Customer(md5) = &encryption
-        && request.header("x-bz-server-side-encryption-customer-key-md5") != Some(md5)
-    {
-        return Err(ApiError::bad_request("The part needs the key of its file").into());
-    }
+    encryption.check_part(customer_key_headers(request)?.as_deref())?;
     let received = receive(request, promise).await?;
     if received.content.len() == 0 {
         return Err(ApiError::bad_request("A part has at least one byte").into());

@@ -119,6 +119,14 @@ pub(in crate::emulator) struct Switches {
     pub(in crate::emulator) early_refusals: bool,
     /// A bad name in a JSON call is `bad_json`.
     pub(in crate::emulator) json_names: bool,
+    /// A wrong key is `unauthorized`, not `bad_auth_token` (API §2).
+    pub(in crate::emulator) unauthorized_keys: bool,
+    /// Rows say that the file was replicated.
+    pub(in crate::emulator) replicated: bool,
+    /// Most keys of file info.
+    pub(in crate::emulator) info_keys: usize,
+    /// Upload times are multiples of so many milliseconds.
+    pub(in crate::emulator) stamp_step: u64,
     pub(in crate::emulator) token_life: Duration,
     pub(in crate::emulator) maximum_copy: u64,
     pub(in crate::emulator) recommended_part: u64,
@@ -141,6 +149,10 @@ impl Default for Switches {
             strict_urls: false,
             early_refusals: false,
             json_names: false,
+            unauthorized_keys: false,
+            replicated: false,
+            info_keys: usize::MAX,
+            stamp_step: 1,
             token_life: Duration::from_secs(24 * 3600),
             maximum_copy: rules::MAXIMUM_UPLOAD,
             recommended_part: rules::RECOMMENDED_PART,
@@ -243,6 +255,10 @@ fn parse_switch(word: &str, switches: &mut Switches) -> Result<bool, String> {
         "strict-urls" => switches.strict_urls = true,
         "early-refusals" => switches.early_refusals = true,
         "json-names" => switches.json_names = true,
+        "unauthorized-keys" => switches.unauthorized_keys = true,
+        "replicated" => switches.replicated = true,
+        "info-keys" => switches.info_keys = number()? as usize,
+        "stamp-step" => switches.stamp_step = number()?.max(1),
         "token-life" => switches.token_life = Duration::from_secs(number()?),
         "maximum-copy" => switches.maximum_copy = number()?,
         "recommended-part" => switches.recommended_part = number()?,

@@ -245,6 +245,7 @@ mod tests {
             content_type: None,
             info: FileInfo::new(),
             uploaded_ms,
+            customer_key: false,
             twins: false,
         }
     }

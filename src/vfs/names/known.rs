@@ -237,6 +237,7 @@ mod tests {
             },
             uploaded_ms: 1000,
             older_s: 0,
+            customer_key: false,
         };
         assert!(lags(999, &own(true), true));
         assert!(!lags(1000, &own(true), true), "as new");

@@ -1,4 +1,4 @@
-//! Names that the user is warned of, because Linux cannot show them or something hides them.
+//! Names that the user is warned of, because Linux cannot show them, something hides them, or they cannot be read.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -17,6 +17,15 @@ impl Warned {
         let mut set = self.0.lock();
         if set.len() < Self::MAX && set.insert(name.to_owned()) {
             warn!("{name:?}: Linux cannot show this name; it is left alone");
+        }
+    }
+
+    pub(in crate::vfs) fn customer_key(&self, name: &str) {
+        let mut set = self.0.lock();
+        if set.len() < Self::MAX && set.insert(name.to_owned()) {
+            warn!(
+                "{name:?} is encrypted with a customer's key (SSE-C), which b2fuse does not have"
+            );
         }
     }
 

@@ -108,6 +108,11 @@ impl Vfs {
         if truncate && !write && self.is_running(ino) {
             return Err(Error::Running);
         }
+        if truncate {
+            self.check_key_to_empty(ino)?;
+        } else {
+            self.check_key(ino)?;
+        }
         let (content, behind) = {
             let mut tree = self.tree();
             let content = self.content(&mut tree, ino)?;
@@ -325,6 +330,7 @@ impl Vfs {
 
     /// The target of a symbolic link.
     pub async fn readlink(&self, ino: Ino) -> Result<Bytes, Error> {
+        self.check_key(ino)?;
         let (content, len) = {
             let mut tree = self.tree();
             let node = tree.get(ino)?;

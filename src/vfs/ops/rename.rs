@@ -124,6 +124,7 @@ impl Vfs {
         if replaced == Some(ino) {
             return Ok(None);
         }
+        self.check_key(ino)?;
         let tree = self.tree();
         if directory && tree.is_below(new_parent, ino) {
             return Err(Error::Invalid);

@@ -21,6 +21,10 @@ impl Vfs {
             // As with unlink: nothing changes, and `chmod -R` goes on.
             return self.getattr(ino).await;
         }
+        match set.size {
+            Some(0) => self.check_key_to_empty(ino)?,
+            _ => self.check_key(ino)?,
+        }
         if let Some(size) = set.size {
             {
                 let mut tree = self.tree();

@@ -286,6 +286,7 @@ impl Vfs {
             return Err(Error::NotPermitted);
         }
         self.refresh(ino).await?;
+        self.check_key(ino)?;
         let mut tree = self.tree();
         let path = tree.path(ino);
         let node = tree.get_mut(ino)?;

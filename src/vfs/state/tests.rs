@@ -13,6 +13,7 @@ fn stored(number: u32, maker: Maker) -> Stored {
         maker,
         uploaded_ms: u64::from(number),
         older_s: 0,
+        customer_key: false,
     }
 }
 

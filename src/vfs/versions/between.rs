@@ -121,6 +121,7 @@ mod tests {
             content_type: None,
             info: FileInfo::new(),
             uploaded_ms: 0,
+            customer_key: false,
             twins: false,
         }
     }

@@ -75,6 +75,7 @@ impl Vfs {
         copies: &mut Copies,
     ) -> Result<Vec<FileVersion>, Error> {
         for row in &rows {
+            self.check_key_of(row)?;
             let carried = attr::carried_info(&row.info, self.settings());
             name::check_renamed(row.name.as_str(), &this.new_name(row), &carried)?;
         }
