@@ -196,8 +196,36 @@ fn open_brackets(text: &str) -> usize {
     most
 }
 
-/// Reads the text of `path`; the path is for messages only.
+/// Reads the text of `path`; the path is for messages only, which hold no key, wherever a slip has put it.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Layer, Error> {
+    read(path, text).map_err(|fault| Error(withhold(fault.0, text)))
+}
+
+/// A message without whatever may be a key: long words behind `applicationKey`, in its line and in the next.
+fn withhold(message: String, text: &str) -> String {
+    const LEAST: usize = 8;
+    let of_a_word = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
+    let lines: Vec<&str> = text.lines().collect();
+    let mut message = message;
+    for (number, line) in lines.iter().enumerate() {
+        let plain = line.to_ascii_lowercase().replace('_', "");
+        if !plain.contains("applicationkey") {
+            continue;
+        }
+        let words = [Some(line), lines.get(number + 1)];
+        let words = words.into_iter().flatten();
+        for word in words.flat_map(|line| line.split(|c| !of_a_word(c))) {
+            // The blank may be missing.
+            let word = word.strip_prefix("applicationKey").unwrap_or(word);
+            if word.len() >= LEAST && !keys().any(|known| known == word) {
+                message = message.replace(word, "(withheld)");
+            }
+        }
+    }
+    message
+}
+
+fn read(path: &Path, text: &str) -> Result<Layer, Error> {
     let name = path.display();
     if open_brackets(text) > BRACKETS_MAX {
         return Err(Error(format!(

@@ -72,14 +72,17 @@ fn with_auto_unmount_a_killed_mount_leaves_no_remains() {
     let account = Account::of(&server);
     let place = Place::new();
     for shared in [false, true] {
-        let mut command = b2fuse_with(&account);
-        command.args(["--auto-unmount", &format!("--allow-other={shared}")]);
-        let mut running = Running::mount(&mut command, &place.mnt());
+        let mount = || {
+            let mut command = b2fuse_with(&account);
+            command.args(["--auto-unmount", &format!("--allow-other={shared}")]);
+            Running::mount(&mut command, &place.mnt())
+        };
+        let mut running = mount();
         fs::write(place.mnt().join("a"), "b").expect("written");
         running.signal(Signal::SIGKILL);
         running.end();
         eventually("it is unmounted", || mounted_on(&place.mnt()).is_empty());
-        let mut again = Running::mount(&mut command, &place.mnt());
+        let mut again = mount();
         assert_eq!(
             fs::read_to_string(place.mnt().join("a")).expect("read"),
             "b"

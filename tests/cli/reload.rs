@@ -78,6 +78,8 @@ fn another_key_is_taken_and_what_the_old_one_could_not_store_is_stored() {
         "b2_delete_key",
         |_, _| json!({"applicationKeyId": first.key_id}),
     );
+    // The upload URL that is there would still serve.
+    server.set_faults(&["upload:503:1"]).expect("a fault");
     fs::write(place.mnt().join("between"), "2").expect_err("the key is dead");
     running.hear("write a valid key into the configuration file and send SIGHUP");
     assert_eq!(names(&master), ["before"]);

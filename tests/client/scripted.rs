@@ -381,7 +381,7 @@ async fn a_download_that_stands_still_goes_on_elsewhere() {
 #[tokio::test]
 async fn what_changes_nothing_is_asked_again_where_a_connection_is_silent() {
     let server = Scripted::start(|asked| {
-        let silent = asked.before == 0 && !asked.path.contains("b2_list_buckets");
+        let silent = asked.before == 0 && asked.path != "/pod";
         silent.then(|| format!("HTTP/1.1 200 x\r\n{HOLD}"))
     })
     .await;
@@ -389,11 +389,10 @@ async fn what_changes_nothing_is_asked_again_where_a_connection_is_silent() {
     list(&client).await.expect("listed");
     assert_eq!(server.count("b2_authorize_account"), 2);
     assert_eq!(server.count("b2_list_file_names"), 2);
-    assert_eq!(client.counters().retries, 0, "no call has failed");
     upload(&client).await.expect("stored");
     assert_eq!(server.count("b2_get_upload_url"), 2);
-    assert_eq!(server.count("/pod"), 2);
-    assert_eq!(client.counters().retries, 1, "the upload has");
+    assert_eq!(server.count("/pod"), 1);
+    assert_eq!(client.counters().retries, 0, "no call has failed");
 }
 
 #[tokio::test]

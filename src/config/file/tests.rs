@@ -235,8 +235,11 @@ fn a_group_may_write_that_is_the_owners_alone() {
 /// Pieces of configuration files, of which most do not fit together.
 fn any_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
-        3 => Just("applicationKey: ".to_owned()),
-        3 => Just(SECRET.to_owned()),
+        3 => Just(format!("applicationKey: {SECRET}")),
+        1 => Just(format!("applicationKey:\n  - {SECRET}")),
+        1 => Just(format!("applicationKey: \"{SECRET}")),
+        1 => Just(format!("applicationKey {SECRET}")),
+        1 => Just(format!("applicationKey{SECRET}")),
         2 => Just("\n".to_owned()),
         2 => Just("memory: ".to_owned()),
         1 => Just("accountId: ".to_owned()),
