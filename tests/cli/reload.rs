@@ -1,6 +1,7 @@
 //! SIGHUP: the configuration is read again, and the mount goes on.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -80,7 +81,10 @@ fn another_key_is_taken_and_what_the_old_one_could_not_store_is_stored() {
     );
     // The upload URL that is there would still serve.
     server.set_faults(&["upload:503:1"]).expect("a fault");
-    fs::write(place.mnt().join("between"), "2").expect_err("the key is dead");
+    let mut between = fs::File::create(place.mnt().join("between")).expect("made");
+    between.write_all(b"2").expect("taken");
+    between.sync_all().expect_err("the key is dead");
+    drop(between);
     running.hear("write a valid key into the configuration file and send SIGHUP");
     assert_eq!(names(&master), ["before"]);
     config.write(&second);
