@@ -7,7 +7,7 @@ mod log;
 mod rescue;
 mod standalone;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -255,12 +255,23 @@ fn keep_out_of_cores() {
     }
 }
 
-/// Takes the account out of the environment, which fusermount3 and whatever else is run would inherit.
+/// Takes the account out of the environment, which fusermount3 and whatever else is run would inherit, and overwrites it
+/// where the kernel shows it (`/proc/PID/environ`).
 #[allow(unsafe_code, reason = "the environment is changed")]
 fn forget_the_keys() {
     for name in config::ACCOUNT_VARIABLES {
-        // SAFETY: this is the only thread: neither the runtime nor an emulator is started yet.
-        unsafe { std::env::remove_var(name) };
+        let Ok(name) = CString::new(name) else {
+            continue;
+        };
+        // SAFETY: this is the only thread: neither the runtime nor an emulator is started yet. What getenv(3) gives is a
+        // text with a zero behind it, in memory of this process that may be written to.
+        unsafe {
+            let value = libc::getenv(name.as_ptr());
+            if !value.is_null() {
+                value.write_bytes(0, libc::strlen(value));
+            }
+            libc::unsetenv(name.as_ptr());
+        }
     }
 }
 

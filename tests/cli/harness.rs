@@ -226,6 +226,17 @@ pub(crate) fn mounted_on(path: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Unmounts as umount(8) does. A program that another test starts at that moment has its copy of what is open here until
+/// it runs: then it is busy.
+pub(crate) fn unmount(point: &Path) {
+    let patience = Instant::now() + PATIENCE;
+    while let Err(error) = umount2(point, MntFlags::empty()) {
+        assert_eq!(error, nix::errno::Errno::EBUSY);
+        assert!(Instant::now() < patience, "it stays busy");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 pub(crate) fn mount_tmpfs(on: &Path) {
     nix::mount::mount(
         Some("none"),

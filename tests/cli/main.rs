@@ -2,6 +2,7 @@
 
 #[allow(dead_code, reason = "shared with tests/ending")]
 mod harness;
+mod leaks;
 mod mountpoint;
 mod reload;
 mod unread;
@@ -12,7 +13,6 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use harness::*;
-use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 
 const WRITER: &[&str] = &["listFiles", "readFiles", "writeFiles", "deleteFiles"];
@@ -185,7 +185,7 @@ fn in_the_background_the_command_returns_with_the_verdict() {
     assert!(text.contains(" is mounted on "), "{text}");
     assert_eq!(mounted_on(&place.mnt()), ["fuse.b2fuse"]);
     fs::write(place.mnt().join("a"), "b").expect("written");
-    umount2(&place.mnt(), MntFlags::empty()).expect("unmounted");
+    unmount(&place.mnt());
     let (code, text) = outcome(b2fuse_with(&account).arg("--background").arg("/proc"));
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("already a mountpoint"), "{text}");

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use b2fuse::emulator::{self, Server};
 use harness::*;
-use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 
 /// What every orderly end must do.
@@ -59,7 +58,7 @@ fn fusermount_from_outside_ends_the_program() {
 
 #[test]
 fn umount_from_outside_ends_the_program() {
-    ends_well(|_, point| umount2(point, MntFlags::empty()).expect("unmounted"));
+    ends_well(|_, point| unmount(point));
 }
 
 /// fuser 0.18 unmounts by path when its session has ended, and would hit whatever is there then.
@@ -68,7 +67,7 @@ fn what_others_mount_on_the_path_afterwards_is_left_alone() {
     let server = emulator();
     let place = Place::new();
     let mut running = Running::mount(&mut b2fuse_with(&Account::of(&server)), &place.mnt());
-    umount2(&place.mnt(), MntFlags::empty()).expect("unmounted");
+    unmount(&place.mnt());
     mount_tmpfs(&place.mnt());
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
