@@ -155,6 +155,20 @@ impl Mount {
         std::fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
+    /// Fails unless it has said so, or does within a while: messages are written beside the answers.
+    #[track_caller]
+    pub(crate) fn hears(&self, what: &str, said: impl Fn(&str) -> bool) {
+        let patience = std::time::Instant::now() + Duration::from_secs(60);
+        while !said(&self.messages()) {
+            assert!(
+                std::time::Instant::now() < patience,
+                "{what}:\n{}",
+                self.messages()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running process").id()
     }
