@@ -226,6 +226,16 @@ pub(crate) fn mounted_on(path: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Polls until it holds; a guard against waiting for ever, no measure.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < patience, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Unmounts as umount(8) does. A program that another test starts at that moment has its copy of what is open here until
 /// it runs: then it is busy.
 pub(crate) fn unmount(point: &Path) {

@@ -3,20 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Account, Place, Running, b2fuse_with, emulator, mounted_on};
-
-/// Polls until it holds; a guard against waiting for ever, no measure.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < patience, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
+use crate::harness::{Account, Place, Running, b2fuse_with, emulator, eventually, mounted_on};
 
 #[test]
 fn of_many_that_start_at_once_on_one_mountpoint_one_mounts() {

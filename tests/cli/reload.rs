@@ -4,13 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::WRITER;
-use crate::harness::{Account, Place, Running, b2fuse, emulator, mounted_on};
+use crate::harness::{Account, Place, Running, b2fuse, emulator, eventually, mounted_on};
 
 /// A configuration file in a directory of its own.
 struct Written {
@@ -90,11 +89,7 @@ fn another_key_is_taken_and_what_the_old_one_could_not_store_is_stored() {
     config.write(&second);
     running.signal(Signal::SIGHUP);
     running.hear(&format!("the key {} is used from now on", second.key_id));
-    let patience = Instant::now() + Duration::from_secs(60);
-    while names(&master) != ["before", "between"] {
-        assert!(Instant::now() < patience, "it is not stored");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    eventually("it is stored", || names(&master) == ["before", "between"]);
     fs::write(place.mnt().join("after"), "3").expect("stored");
     assert_eq!(mounted_on(&place.mnt()), ["fuse.b2fuse"]);
     running.signal(Signal::SIGTERM);
