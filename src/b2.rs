@@ -25,6 +25,7 @@ mod date;
 mod download;
 mod error;
 mod guard;
+mod hash;
 mod http;
 mod id;
 mod large;
@@ -49,6 +50,7 @@ pub use client::{
 pub use counters::Counters;
 pub use download::Download;
 pub use error::{Error, ErrorKind, Lost};
+pub use hash::Hasher;
 pub use id::FileId;
 pub use name::encoded_len;
 pub use types::{

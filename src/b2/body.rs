@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use sha1::Digest as _;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::calls::Pulse;
 use super::throttle::Throttle;
-use super::{Payload, Sha1};
+use super::{Hasher, Payload, Sha1};
 
 /// What is handed to the connection at once. At 30 s of stall this asks for 4 KiB/s.
 const FRAME: usize = 128 << 10;
@@ -54,11 +53,11 @@ pub(super) struct Content {
 impl Content {
     pub(super) fn new(payload: Payload) -> Self {
         let sha1 = (payload.len() <= HASH_BEFORE).then(|| {
-            let mut hash = sha1::Sha1::new();
+            let mut hash = Hasher::new();
             for piece in payload.pieces() {
                 hash.update(piece);
             }
-            Sha1(hash.finalize().into())
+            hash.finish()
         });
         Self { payload, sha1 }
     }
@@ -85,7 +84,7 @@ impl Content {
             payload: self.payload.clone(),
             next: 0,
             piece: Bytes::new(),
-            hash: self.sha1.is_none().then(sha1::Sha1::new),
+            hash: self.sha1.is_none().then(Hasher::new),
             left: self.payload.len() + trailer,
             sent: Arc::clone(&sent),
             line: line.clone(),
@@ -156,7 +155,7 @@ pub(super) struct Body {
     /// The number of the piece that comes next, and what is left of the one before.
     next: usize,
     piece: Bytes,
-    hash: Option<sha1::Sha1>,
+    hash: Option<Hasher>,
     left: u64,
     sent: Arc<Sent>,
     line: Line,
@@ -205,7 +204,7 @@ impl Body {
 
     fn next(&mut self, length: usize) -> Option<Bytes> {
         if length == 0 {
-            let sha1 = Sha1(self.hash.take()?.finalize().into());
+            let sha1 = self.hash.take()?.finish();
             let _ = self.sent.sha1.set(sha1);
             return Some(Bytes::from(sha1.to_string()));
         }

@@ -17,9 +17,8 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sha1::{Digest as _, Sha1 as Hasher};
 
-use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Lost, NewFile, Sha1};
+use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Hasher, Lost, NewFile, Sha1};
 use crate::io::commit::finish::hash_after;
 use crate::io::commit::remote::small_target;
 use crate::io::commit::stream::id_of;

@@ -13,12 +13,12 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use sha1::{Digest as _, Sha1 as Hasher};
 use tokio::sync::Semaphore;
 
 use super::{Options, Outcome, Signals, connect};
 use crate::b2::{
-    Action, Client, ErrorKind, FileId, FileInfo, FileName, FileVersion, ListVersions, NewFile, Sha1,
+    Action, Client, ErrorKind, FileId, FileInfo, FileName, FileVersion, Hasher, ListVersions,
+    NewFile, Sha1,
 };
 use crate::io::{Content, CopyError, Covered, Io, Stamp, Version};
 use crate::rescue::{Entry, Kept, Piece, Place, Source};
@@ -344,7 +344,7 @@ impl Sender<'_> {
             }
             at = end;
         }
-        let found = Sha1(hash.finalize().into()).to_string();
+        let found = hash.finish().to_string();
         if found != sha1 {
             bail!("{name} does not have the SHA-1 that the list tells: the file was changed");
         }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use sha1::{Digest, Sha1 as Hasher};
 
 use super::stream::Launch;
-use crate::b2::{Action, Error as B2Error, ErrorKind, FileId, FileVersion, Lost, Sha1};
+use crate::b2::{Action, Error as B2Error, ErrorKind, FileId, FileVersion, Hasher, Lost, Sha1};
 use crate::io::Error;
 use crate::io::commit::ended_early;
 use crate::io::engine::{Engine, STRIDE};
@@ -355,7 +354,7 @@ pub(super) async fn hash_after(mut hash: Hasher, snapshot: &Snapshot) -> Option<
             }
             hash.update(slice);
         }
-        Some(Sha1(hash.finalize().into()))
+        Some(hash.finish())
     });
     let hash = hash.await.ok().flatten();
     drop(wanted);

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::Notify;
+
+use crate::b2::Hasher;
 
 /// Bytes hashed at once.
 const STEP: usize = 1 << 20;
@@ -102,12 +103,12 @@ mod tests {
         vec![Bytes::from(vec![index as u8; 100_000]); 20]
     }
 
-    fn hash(parts: usize) -> Vec<u8> {
+    fn hash(parts: usize) -> crate::b2::Sha1 {
         let mut hash = Hasher::new();
         for piece in (0..parts).flat_map(part) {
             hash.update(&piece);
         }
-        hash.finalize().to_vec()
+        hash.finish()
     }
 
     #[tokio::test]
@@ -117,7 +118,7 @@ mod tests {
             sum.offer(index, part(index));
         }
         let found = sum.of(5).await.expect("all were offered");
-        assert_eq!(found.finalize().to_vec(), hash(5));
+        assert_eq!(found.finish(), hash(5));
         assert!(sum.of(6).await.is_none());
     }
 
@@ -129,7 +130,7 @@ mod tests {
         sum.offer(0, part(7));
         sum.offer(1, part(1));
         let found = sum.of(2).await.expect("all were offered");
-        assert_eq!(found.finalize().to_vec(), hash(2));
+        assert_eq!(found.finish(), hash(2));
     }
 
     #[tokio::test]

@@ -22,10 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::watch;
 
-use crate::b2::Sha1;
+use crate::b2::{Hasher, Sha1};
 use crate::io::Error;
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::read::records::Record;
@@ -240,7 +239,7 @@ impl Check {
     }
 
     fn compare(engine: &Engine, record: &Record, hashed: Hashed) -> Verdict {
-        let found = Sha1(hashed.hash.finalize().into());
+        let found = hashed.hash.finish();
         if record.sha1().is_none_or(|stored| stored == found) && !hashed.differs {
             engine.reads.verified.fetch_add(record.size, Relaxed);
             return Verdict::Fine;

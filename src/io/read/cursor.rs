@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use sha1::{Digest, Sha1 as Hasher};
 
-use crate::b2::Sha1;
+use crate::b2::{Hasher, Sha1};
 use crate::io::Error;
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::read::cache::{BLOCK, blocks_of};
@@ -230,13 +229,13 @@ async fn recheck(
     let mut handed_out = None;
     // Kept from this very pass: read once more, they might be damaged again.
     let mut kept = Vec::new();
-    let (sum, prefix) = (before.0, before.1.finalize());
+    let (sum, prefix) = (before.0, before.1.finish());
     let found = hash_version(
         engine,
         record,
         |pos, hash| {
             if pos == sum {
-                handed_out = Some(hash.clone().finalize() == prefix);
+                handed_out = Some(hash.clone().finish() == prefix);
             }
             sum
         },
@@ -287,5 +286,5 @@ pub(in crate::io) async fn hash_version(
         // Hashing a megabyte takes most of a millisecond: let others run.
         tokio::task::yield_now().await;
     }
-    Ok(Sha1(hash.finalize().into()))
+    Ok(hash.finish())
 }

@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use sha1::{Digest, Sha1 as Hasher};
 
-use crate::b2::Sha1;
+use crate::b2::{Hasher, Sha1};
 use crate::io::Error;
 use crate::io::engine::{Engine, trim};
 use crate::io::read::cache::{self, BLOCK};
@@ -86,11 +85,7 @@ impl Kept {
             self.end_block();
         }
         let wanted = self.wanted.into_iter().map(|(_, bytes)| bytes).collect();
-        (
-            Sha1(self.hash.finalize().into()),
-            Proof(self.blocks),
-            wanted,
-        )
+        (self.hash.finish(), Proof(self.blocks), wanted)
     }
 }
 

@@ -12,10 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use sha1::{Digest, Sha1 as Hasher};
 use tokio::sync::watch;
 
-use crate::b2::{FileId, FileVersion, Sha1};
+use crate::b2::{FileId, FileVersion, Hasher, Sha1};
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::memory::budget::Reservation;
 use crate::io::parts::{Sending, Streaming};
@@ -377,7 +376,7 @@ impl Content {
                 }
             }
         }
-        Ok(Sha1(hash.finalize().into()))
+        Ok(hash.finish())
     }
 
     /// Nobody will ask for these bytes again: drops them, cancels a started large file.
