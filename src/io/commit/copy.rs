@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryFutureExt as _, TryStreamExt};
 
 use crate::b2::{
     CopyMetadata, Error as B2Error, FileId, FileVersion, Lost, NewFile, PartDone, Sha1,
@@ -137,14 +137,17 @@ impl Engine {
         };
         let copies = (1..).zip(&steps).map(|(number, step)| {
             let range = step.range().clone();
-            self.client.copy_part(&large.id, number, &source.id, range)
+            let copied = self.client.copy_part(&large.id, number, &source.id, range);
+            copied.map_ok(move |part| (number, part))
         });
         let copies: Vec<_> = copies.collect();
-        let parts: Vec<PartDone> = futures_util::stream::iter(copies)
-            .buffered(self.settings.uploads.max(1))
+        // In any order: a slow one keeps none of the others waiting.
+        let mut parts: Vec<(u32, PartDone)> = futures_util::stream::iter(copies)
+            .buffer_unordered(self.settings.uploads.max(1))
             .try_collect()
             .await?;
-        let hashes: Vec<Sha1> = parts.into_iter().map(|part| part.sha1).collect();
+        parts.sort_by_key(|(number, _)| *number);
+        let hashes: Vec<Sha1> = parts.into_iter().map(|(_, part)| part.sha1).collect();
         let lost = Lost {
             id: Some(large.id.clone()),
             size: Some(source.size),
