@@ -122,7 +122,7 @@ const WAITING_READS: usize = 32;
 /// Small files wait for answers: a thousand at 50 ms each take 6.3 s with 8 uploads at once, 2 s with 32.
 const UPLOADS: usize = 32;
 /// The parts of one large file fill the line with fewer, and each takes its size of memory.
-const PARTS: usize = 8;
+const PARTS: usize = 10;
 
 impl Config {
     /// Joins options, environment and file. With `emulated`, account and bucket come from the emulator
@@ -282,7 +282,7 @@ impl Config {
                 uploads: self.uploads,
                 // Read-ahead keeps to `downloads`, but begins the next one while the last bytes of
                 // another come; who waits for bytes must never queue behind it.
-                downloads: 2 * self.downloads + WAITING_READS,
+                downloads: 2 * io::ALL_DOWNLOADS * self.downloads + WAITING_READS,
                 ca_file: self.ca_file,
                 limits: self.limits,
             },

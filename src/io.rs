@@ -42,6 +42,9 @@ pub use write::content::Content;
 pub use write::lend::CopyError;
 pub use write::remains::{Remain, Remains, UnfinishedLarge};
 
+/// So many times the downloads of one file run for all of them together.
+pub const ALL_DOWNLOADS: usize = 4;
+
 /// Limits and sizes; all sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -53,7 +56,7 @@ pub struct Settings {
     pub part_size: u64,
     /// Parts of one file under way at once.
     pub uploads: usize,
-    /// Ranged GETs of one reader under way at once.
+    /// Ranges of one version that are fetched ahead at once; of all versions [`ALL_DOWNLOADS`] times as many.
     pub downloads: usize,
     /// Compare whole sequential reads with the stored SHA-1.
     pub verify_reads: bool,
@@ -167,6 +170,13 @@ impl Io {
     pub fn stored(&self, version: Version) -> Arc<Content> {
         let record = self.engine.records.intern(version);
         Content::new(&self.engine, Some(record))
+    }
+
+    /// Fetches all of a version that will be read soon, in the background; `false` when there is no memory for it now.
+    pub fn fetch_ahead(&self, version: Version) -> bool {
+        let size = version.size;
+        let record = self.engine.records.intern(version);
+        self.engine.read_ahead(&record, 0..size).is_some()
     }
 
     /// Empty content that is stored nowhere yet.

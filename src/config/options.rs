@@ -315,21 +315,22 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 ";
     "uploads": uploads: Count, TRANSFER,
         option(long, value_name = "COUNT"),
-        default "32, of one file 8",
+        default "32, of one file 10",
         help "Uploads at once",
         meaning "files and parts that are sent at once, 1 to 256",
         example "\
-# How many uploads (files or parts) run at once, 1 to 256. By default 32, of which one large file takes 8;
+# How many uploads (files or parts) run at once, 1 to 256. By default 32, of which one large file takes 10;
 # a number written here is meant for both.
 #uploads: 32
 ";
     "downloads": downloads: Count, TRANSFER,
         option(long, value_name = "COUNT"),
         default "8",
-        help "Downloads at once",
-        meaning "how many run at once, 1 to 256",
+        help "Downloads of one file at once",
+        meaning "how many run at once for one file, 1 to 256; for all files together up to four times as many",
         example "\
-# How many downloads run at once, 1 to 256.
+# How many downloads run at once for one file, 1 to 256; for all files together up to four times as many. One that somebody
+# waits for never stands in line.
 #downloads: 8
 ";
     "large_file": large_file: LargeFile, TRANSFER,

@@ -22,9 +22,10 @@ use crate::io::memory::budget::{Budget, Reservation, Want};
 use crate::io::read::cache::{self, BLOCK, Cache, Found};
 use crate::io::read::check::Compared;
 use crate::io::read::fetch::{self, Fetch};
+use crate::io::read::line::Meter;
 use crate::io::read::records::{Record, Records, StoredRange};
 use crate::io::write::content::Content;
-use crate::io::{Error, Settings};
+use crate::io::{ALL_DOWNLOADS, Error, Settings};
 
 /// How often a waiter looks again whether something can be done.
 pub(in crate::io) const TICK: Duration = Duration::from_millis(100);
@@ -48,9 +49,14 @@ pub(in crate::io) struct Engine {
     /// ones, by `FILL_UNIT`.
     filling: Arc<Semaphore>,
     fill_units: u32,
-    /// Read-ahead under way: as many as streams are wanted, so that it never stands in a queue
-    /// before a read that somebody waits for.
+    /// Places for what is fetched ahead, of all versions together. Who waits for bytes needs none.
     pub(in crate::io) ahead: Semaphore,
+    /// What the line is like.
+    pub(in crate::io) meter: Meter,
+    /// Downloads into the cache under way.
+    pub(in crate::io) downloading: AtomicUsize,
+    /// Versions of which is fetched what lies around random reads.
+    pub(in crate::io) surrounding: AtomicUsize,
     pub(in crate::io) contents: Mutex<Vec<Weak<Content>>>,
     /// When enough was last seen leaving for those who wait for memory (`now_ms`), and whether any of
     /// it was on its way.
@@ -74,12 +80,15 @@ impl Engine {
         let budget = Budget::new(settings.memory);
         let fill_units = (budget.reserve() / 2).div_ceil(FILL_UNIT) as u32;
         Arc::new(Self {
-            ahead: Semaphore::new(settings.downloads.max(1)),
+            ahead: Semaphore::new(all_downloads(&settings)),
+            meter: Meter::default(),
+            downloading: AtomicUsize::new(0),
+            surrounding: AtomicUsize::new(0),
+            records: Records::new(settings.downloads),
             client,
             settings,
             rt: Handle::current(),
             cache: Cache::default(),
-            records: Records::new(),
             readers: Arc::clone(&budget.readers),
             budget,
             filling: Arc::new(Semaphore::new(fill_units as usize)),
@@ -159,17 +168,22 @@ impl Engine {
         record: &Arc<Record>,
         range: Range<u64>,
     ) -> Result<Vec<Bytes>, Error> {
-        self.begin_read(record, range).finish().await
+        self.begin_read(record, range.clone(), &range)
+            .finish()
+            .await
     }
 
-    /// Sets the fetches of a read going; it waits nowhere.
+    /// Sets the fetches of a read going; it waits nowhere. What is missing of it is fetched together with what is missing
+    /// right beside it in `around`.
     pub(in crate::io) fn begin_read(
         self: &Arc<Self>,
         record: &Arc<Record>,
         range: Range<u64>,
+        around: &Range<u64>,
     ) -> Reading {
         let blocks = cache::blocks_of(&range);
-        let (found, new) = self.cache.look(record, blocks.clone());
+        let around = cache::blocks_of(around);
+        let (found, new) = self.cache.look(record, blocks.clone(), &around);
         if !new.is_empty() {
             let engine = Arc::clone(self);
             self.rt.spawn(async move { engine.fetch(new).await });
@@ -234,14 +248,20 @@ impl Engine {
     /// Downloads that one reader needs at once: many readers use the line with one each.
     pub(in crate::io) fn streams(&self) -> u64 {
         let readers = self.readers.load(Ordering::Relaxed).max(1);
-        (self.settings.downloads / readers).max(1) as u64
+        let each = (all_downloads(&self.settings) / readers).max(1);
+        let most = each.min(self.settings.downloads.max(1)) as u64;
+        self.meter.line().streams(4 << 20, most)
     }
 
     /// The largest window of one reader now.
     pub(in crate::io) fn window(&self) -> u64 {
+        const CHUNK: u64 = 16 << 20;
         let readers = self.readers.load(Ordering::Relaxed).max(1) as u64;
-        let streams = self.settings.downloads.max(1) as u64;
-        (self.budget.write_limit() * 3 / 4 / readers).min(2 * streams * (16 << 20))
+        let streams = self.streams();
+        // Where each stream has several times on its way what the line carries in a round trip, more would not come sooner.
+        let enough = 8 * self.meter.line().in_flight().max(1 << 20);
+        let share = self.budget.write_limit() * 3 / 4 / readers;
+        share.min(streams * enough.min(2 * CHUNK))
     }
 
     /// Ranges of versions (ordered by version) as whole buffers beside the cache, all in one reservation: what a
@@ -299,6 +319,14 @@ impl Engine {
         let _inside = self.rt.enter();
         tokio::time::sleep(time)
     }
+}
+
+/// Ranges that are fetched ahead at once, of all versions: each of them needs memory.
+fn all_downloads(settings: &Settings) -> usize {
+    const EACH: u64 = 4 << 20;
+    let of_one = settings.downloads.max(1);
+    let room = usize::try_from(settings.memory / EACH).unwrap_or(usize::MAX);
+    (ALL_DOWNLOADS * of_one).min(room).max(of_one)
 }
 
 /// Bytes that were fetched for a commit, and the turn in which it was done.

@@ -47,6 +47,9 @@ pub struct ReadStats {
     pub unverified: u64,
     /// Bytes of stored files that were sent again as part of new content and could not be compared.
     pub resent_unverified: u64,
+    /// Bytes downloaded for each byte that programs were given; more than 1 is what was fetched and not read, less what
+    /// was read again from memory.
+    pub downloaded_per_byte: f64,
 }
 
 /// Bytes of cache, read-ahead and unsent writes.
@@ -116,15 +119,18 @@ impl Vfs {
         failed.retain(|one| !one.error.is_empty());
         let io = &self.shared.io;
         let reads = &self.shared.reads;
+        let b2 = self.shared.client.counters();
+        let given = io.read_verified() + io.read_unverified();
         Stats {
-            b2: self.shared.client.counters(),
             reads: ReadStats {
                 from_memory: reads.from_memory.load(Relaxed),
                 waited: reads.waited.load(Relaxed),
                 verified: io.read_verified(),
                 unverified: io.read_unverified(),
                 resent_unverified: io.resent_unverified(),
+                downloaded_per_byte: b2.bytes_down as f64 / given.max(1) as f64,
             },
+            b2,
             memory: MemoryStats {
                 limit: io.memory_limit(),
                 used: io.memory_used(),

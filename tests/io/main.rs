@@ -12,6 +12,7 @@ mod large;
 mod long_copies;
 mod many;
 mod model;
+mod random;
 mod reading;
 mod storing;
 mod streams;

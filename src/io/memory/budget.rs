@@ -4,7 +4,7 @@
 //! them, so the sum is exact whoever still holds a slice. Unsent writes and fetches together
 //! stay a `reserve` below the ceiling; only demand reads may take the reserve, so a budget full
 //! of unsent bytes never stops a read (or the fetch that a commit needs). Readers are served before writers, and in
-//! order; read-ahead never waits and never passes a waiter. Of the writers, those come first whose files have come
+//! order; read-ahead never waits, and passes writers who wait only within the part that is kept for it. Of the writers, those come first whose files have come
 //! farthest: some files that are soon closed and stored give back more than many that have begun. Every fourth turn is
 //! that of whoever has waited longest.
 //!
@@ -200,7 +200,16 @@ impl Budget {
         let overtakes = match want {
             Want::Demand => !state.readers.is_empty(),
             Want::Write => !state.writers.is_empty(),
-            Want::Ahead => !state.readers.is_empty() || !state.writers.is_empty(),
+            // A part is kept for it, which writers who wait cannot have.
+            Want::Ahead => {
+                let theirs = (self.ceiling - self.reserve) / AHEAD_SHARE;
+                let most = if state.writers.is_empty() {
+                    u64::MAX
+                } else {
+                    theirs
+                };
+                !state.readers.is_empty() || state.fetch + bytes > most
+            }
         };
         if overtakes || !self.fixed_fits(&state, want, bytes) {
             return Err(0);

@@ -1,10 +1,11 @@
 //! Blocks of stored versions, shared by all readers: cached ones and those on their way.
 //!
 //! A block of 32 KiB is small enough that random reads of 128 KiB download less than 1.3 times
-//! what they ask for. A block is in one of three maps: read already (`used`), read ahead and not
+//! what they ask for. A block is in one of four maps: read once (`used`), read again later (`hot`), read ahead and not
 //! read yet (`ahead`), or on its way (`pending`). Read-ahead may push out only what was read, so
 //! that many readers never throw out each other's bytes before they were used; demand and writes
-//! push out everything, `used` first. What is done to all blocks of a version, or to all before a
+//! push out everything, `used` first. What was read once goes before what was read again, so that whoever goes through
+//! many files once leaves others what they work with; but the latter keep at most three quarters. What is done to all blocks of a version, or to all before a
 //! place, looks at those that are cached, never at each number: a version may have 300 million. Lock order:
 //! cursor, cache, budget.
 
@@ -24,6 +25,9 @@ pub(in crate::io) const BLOCK: u64 = 32 << 10;
 /// What a cached block costs beside its bytes.
 pub(in crate::io) const BLOCK_COST: u64 = 256;
 
+/// A block is read again if it is read after so many others came: all reads that one program needs for a block come at once.
+const LATER: u64 = 64;
+
 /// Blocks that are looked at while others wait.
 const TURN: usize = 1024;
 
@@ -32,6 +36,8 @@ type BlockKey = (u64, u64);
 
 struct CachedBlock {
     data: Bytes,
+    /// `Inner::came` when it was read last.
+    read: u64,
     // Keeps the record, and with it the key, alive while blocks of it are cached.
     _record: Arc<Record>,
 }
@@ -44,9 +50,12 @@ pub(in crate::io) struct Cache {
 #[derive(Default)]
 struct Inner {
     used: LinkedHashMap<BlockKey, CachedBlock>,
+    hot: LinkedHashMap<BlockKey, CachedBlock>,
     ahead: LinkedHashMap<BlockKey, CachedBlock>,
-    /// What is in one of the two.
+    /// What is in one of the three.
     cached: BTreeSet<BlockKey>,
+    /// Blocks that have come: the clock by which "later" is judged.
+    came: u64,
     pending: HashMap<BlockKey, Arc<Fetch>>,
 }
 
@@ -75,17 +84,43 @@ pub(in crate::io) fn cost_of(record: &Record, blocks: &Range<u64>) -> u64 {
 
 impl Inner {
     fn take(&mut self, key: BlockKey) -> Option<Bytes> {
-        if let Some(entry) = self.used.to_back(&key) {
+        let came = self.came;
+        if let Some(entry) = self.hot.to_back(&key) {
+            entry.read = came;
             return Some(entry.data.clone());
         }
-        let entry = self.ahead.remove(&key)?;
+        if let Some(entry) = self.used.to_back(&key) {
+            let again = came - entry.read >= LATER;
+            entry.read = came;
+            let data = entry.data.clone();
+            if again && let Some(entry) = self.used.remove(&key) {
+                self.hot.insert(key, entry);
+            }
+            return Some(data);
+        }
+        let mut entry = self.ahead.remove(&key)?;
+        entry.read = came;
         let data = entry.data.clone();
         self.used.insert(key, entry);
         Some(data)
     }
 
     fn has(&self, key: BlockKey) -> bool {
-        self.used.contains_key(&key) || self.ahead.contains_key(&key)
+        self.used.contains_key(&key) || self.ahead.contains_key(&key) || self.hot.contains_key(&key)
+    }
+
+    /// Takes out what should go first.
+    fn pop(&mut self, also_ahead: bool) -> Option<(BlockKey, CachedBlock)> {
+        let all = self.hot.len() + self.used.len();
+        let first = if self.hot.len() * 4 > all * 3 {
+            self.hot.pop_front()
+        } else {
+            self.used.pop_front().or_else(|| self.hot.pop_front())
+        };
+        match first {
+            None if also_ahead => self.ahead.pop_front(),
+            first => first,
+        }
     }
 
     /// Which of a range of blocks are cached, at most so many.
@@ -99,7 +134,8 @@ impl Inner {
 
     /// Takes a block out.
     fn remove(&mut self, key: BlockKey) -> Option<CachedBlock> {
-        let entry = self.used.remove(&key).or_else(|| self.ahead.remove(&key));
+        let read = self.used.remove(&key).or_else(|| self.hot.remove(&key));
+        let entry = read.or_else(|| self.ahead.remove(&key));
         if entry.is_some() {
             self.cached.remove(&key);
         }
@@ -109,8 +145,10 @@ impl Inner {
     /// Puts a block that has been read, or is stored, in the place of an earlier one.
     fn put(&mut self, key: BlockKey, entry: CachedBlock) -> Option<CachedBlock> {
         self.cached.insert(key);
+        self.came += 1;
         let ahead = self.ahead.remove(&key);
-        self.used.insert(key, entry).or(ahead)
+        let hot = self.hot.remove(&key);
+        self.used.insert(key, entry).or(ahead).or(hot)
     }
 
     fn missing(&self, record: &Record, blocks: Range<u64>) -> Vec<Range<u64>> {
@@ -148,16 +186,20 @@ impl Cache {
         Some(found)
     }
 
-    /// Every block of a range: there, joined, or newly on its way; the new fetches must be run.
+    /// Every block of a range: there, joined, or newly on its way, together with what is missing right beside it in `around`;
+    /// the new fetches must be run.
     pub(in crate::io) fn look(
         &self,
         record: &Arc<Record>,
         blocks: Range<u64>,
+        around: &Range<u64>,
     ) -> (Vec<Found>, Vec<Arc<Fetch>>) {
         let mut inner = self.lock();
+        let all = around.start.min(blocks.start)..around.end.max(blocks.end);
         let new: Vec<_> = inner
-            .missing(record, blocks.clone())
+            .missing(record, all)
             .into_iter()
+            .filter(|group| group.start < blocks.end && blocks.start < group.end)
             .map(|group| inner.start(record, group, false))
             .collect();
         let mut found = Vec::with_capacity((blocks.end - blocks.start) as usize);
@@ -195,12 +237,14 @@ impl Cache {
     /// Block `index` of a fetch has come; `Fetch::advance` then wakes who waits for it.
     pub(in crate::io) fn arrived(&self, fetch: &Arc<Fetch>, index: usize, data: Bytes) {
         let key = (fetch.record().key, fetch.blocks().start + index as u64);
-        let entry = CachedBlock {
+        let mut entry = CachedBlock {
             data: data.clone(),
+            read: 0,
             _record: Arc::clone(fetch.record()),
         };
         let old = {
             let mut inner = self.lock();
+            entry.read = inner.came;
             if inner
                 .pending
                 .get(&key)
@@ -210,7 +254,8 @@ impl Cache {
             }
             // Under this lock nobody joins: who joined before finds the block in the fetch.
             let wanted = fetch.keep(index, &data);
-            if fetch.is_ahead() && !wanted && !inner.used.contains_key(&key) {
+            if fetch.is_ahead() && !wanted && !inner.has(key) {
+                inner.came += 1;
                 inner.cached.insert(key);
                 inner.ahead.insert(key, entry)
             } else {
@@ -257,11 +302,9 @@ impl Cache {
         {
             let mut inner = self.lock();
             while sum < bytes {
-                let oldest = match inner.used.pop_front() {
-                    None if also_ahead => inner.ahead.pop_front(),
-                    oldest => oldest,
+                let Some((key, entry)) = inner.pop(also_ahead) else {
+                    break;
                 };
-                let Some((key, entry)) = oldest else { break };
                 inner.cached.remove(&key);
                 sum += entry.data.len() as u64 + BLOCK_COST;
                 dropped.push(entry);
@@ -295,11 +338,14 @@ impl Cache {
 
     /// Takes a block that has not been downloaded.
     pub(in crate::io) fn put(&self, record: &Arc<Record>, block: u64, data: Bytes) {
+        let mut inner = self.lock();
         let entry = CachedBlock {
             data,
+            read: inner.came,
             _record: Arc::clone(record),
         };
-        let old = self.lock().put((record.key, block), entry);
+        let old = inner.put((record.key, block), entry);
+        drop(inner);
         drop(old);
     }
 
@@ -313,10 +359,9 @@ impl Cache {
     ) {
         let is_same = |(_, block): BlockKey| same(block);
         let rename = |inner: &mut Inner, (from, block): BlockKey| {
-            let CachedBlock { data, _record } = inner.remove((from, block))?;
             let entry = CachedBlock {
-                data,
                 _record: Arc::clone(to),
+                ..inner.remove((from, block))?
             };
             inner.put((to.key, block), entry)
         };

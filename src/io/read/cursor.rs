@@ -18,6 +18,7 @@ use crate::io::read::check::{Check, Ticket, Verdict};
 use crate::io::read::fetch::Fetch;
 use crate::io::read::readahead::{Limits, ReadAhead};
 use crate::io::read::records::Record;
+use crate::io::read::surroundings::Stay;
 
 /// Where one reader stands (one per open handle); drives read-ahead.
 #[derive(Default)]
@@ -38,6 +39,8 @@ struct Position {
     ahead: ReadAhead,
     fetches: Vec<Arc<Fetch>>,
     open: Option<OpenWindow>,
+    /// While it reads here and there.
+    stays: Option<Stay>,
     /// Blocks before this one were dropped behind the reader.
     dropped: u64,
 }
@@ -61,13 +64,30 @@ impl Drop for OpenWindow {
 }
 
 impl Position {
-    fn give_up(&mut self, unread: Option<Range<u64>>) {
-        for fetch in self.fetches.drain(..) {
-            fetch.abandon();
+    fn new(engine: &Arc<Engine>, record: &Arc<Record>) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            record: Arc::clone(record),
+            ahead: ReadAhead::default(),
+            fetches: Vec::new(),
+            open: None,
+            stays: None,
+            dropped: 0,
         }
-        if let Some(unread) = unread {
-            self.engine.cache.demote(&self.record, blocks_of(&unread));
-        }
+    }
+
+    /// Nobody reads these bytes, which were asked for ahead.
+    fn give_up(&mut self, unread: &Range<u64>) {
+        let blocks = blocks_of(unread);
+        self.fetches.retain(|fetch| {
+            let of_these = fetch.blocks();
+            let meets = of_these.start < blocks.end && blocks.start < of_these.end;
+            if meets {
+                fetch.abandon();
+            }
+            !meets
+        });
+        self.engine.cache.demote(&self.record, blocks);
     }
 }
 
@@ -96,40 +116,50 @@ impl Position {
 
 impl Drop for Position {
     fn drop(&mut self) {
-        let unread = self.ahead.unread();
-        self.give_up(unread);
+        let unread: Vec<_> = self.ahead.unread().collect();
+        for unread in &unread {
+            self.give_up(unread);
+        }
+        for fetch in self.fetches.drain(..) {
+            fetch.abandon();
+        }
     }
 }
 
 impl Cursor {
-    /// Tells of a read, before it is answered.
-    pub(in crate::io) fn on_read(
+    /// Tells of a read, before it is answered, and begins what it gives reason to. `waits`: not all of its bytes are
+    /// there.
+    ///
+    /// What is fetched for the read itself is begun in between, so that nothing that may come later stands before it: by
+    /// `fetch`, which is told whether the reader goes forward (else it reads here and there).
+    pub(in crate::io) fn on_read<T>(
         &self,
         engine: &Arc<Engine>,
         record: &Arc<Record>,
         range: &Range<u64>,
-    ) {
+        waits: bool,
+        fetch: impl FnOnce(bool) -> T,
+    ) -> T {
         let mut guard = self.lock();
         if guard.as_ref().is_some_and(|s| s.record.key != record.key) {
             *guard = None;
         }
-        let state = guard.get_or_insert_with(|| Position {
-            engine: Arc::clone(engine),
-            record: Arc::clone(record),
-            ahead: ReadAhead::default(),
-            fetches: Vec::new(),
-            open: None,
-            dropped: 0,
-        });
+        let state = guard.get_or_insert_with(|| Position::new(engine, record));
         let limits = Limits {
             window: engine.window(),
             streams: engine.streams(),
             block: BLOCK,
         };
         let len = range.end - range.start;
-        let advice = state.ahead.on_read(range.start, len, record.size, limits);
-        if advice.abandon.is_some() {
-            state.give_up(advice.abandon);
+        let ahead = &mut state.ahead;
+        let advice = ahead.on_read(range.start, len, record.size, limits, waits);
+        let forward = ahead.is_open();
+        if waits && !forward && state.stays.is_none() {
+            state.stays = Some(record.surroundings.stay());
+        }
+        let began = fetch(forward);
+        for unread in &advice.abandon {
+            state.give_up(unread);
         }
         for chunk in advice.fetch {
             if let Some(fetches) = engine.read_ahead(record, chunk.clone()) {
@@ -140,13 +170,11 @@ impl Cursor {
             }
         }
         state.fetches.retain(|fetch| !fetch.is_over());
-        if state.ahead.is_open() != state.open.is_some() {
-            state.open = state
-                .ahead
-                .is_open()
-                .then(|| OpenWindow::new(engine, record));
+        if forward != state.open.is_some() {
+            state.open = forward.then(|| OpenWindow::new(engine, record));
         }
         state.drop_behind();
+        began
     }
 
     /// A read has come that is to be compared with what is stored; before it is answered.
@@ -279,7 +307,7 @@ pub(in crate::io) async fn hash_version(
         if stop > pos && stop < end {
             end = stop;
         }
-        cursor.on_read(engine, record, &(pos..end));
+        cursor.on_read(engine, record, &(pos..end), true, |_| ());
         let data = engine.read(record, pos..end).await?;
         take(pos, &data);
         update(&mut hash, &mut pos, &data);

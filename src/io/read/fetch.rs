@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, SemaphorePermit, watch};
 
 use crate::b2::{Error as B2Error, ErrorKind};
 use crate::io::Error;
@@ -19,6 +19,7 @@ use crate::io::engine::Engine;
 use crate::io::memory::budget::{Reservation, Use};
 use crate::io::read::cache::{self, BLOCK, BLOCK_COST};
 use crate::io::read::records::Record;
+use crate::io::read::surroundings::Counted;
 
 pub(in crate::io) struct Fetch {
     record: Arc<Record>,
@@ -27,6 +28,8 @@ pub(in crate::io) struct Fetch {
     waiters: AtomicUsize,
     abandoned: AtomicBool,
     leave: Notify,
+    /// Somebody waits for it: it need not stand in line any more.
+    wanted: Notify,
     kept: Mutex<Vec<Option<Bytes>>>,
     progress: watch::Sender<Progress>,
 }
@@ -48,6 +51,7 @@ impl Fetch {
             waiters: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
             leave: Notify::new(),
+            wanted: Notify::new(),
             kept: Mutex::new(vec![None; count]),
             progress: watch::Sender::new(Progress::default()),
         })
@@ -78,6 +82,14 @@ impl Fetch {
     pub(in crate::io) fn is_over(&self) -> bool {
         let progress = self.progress.borrow();
         progress.failed.is_some() || progress.done == self.count()
+    }
+
+    /// Waits until it has come or failed.
+    pub(in crate::io) async fn over(&self) {
+        let mut progress = self.progress.subscribe();
+        let over = |now: &Progress| now.failed.is_some() || now.done == self.count();
+        // Without a sender there is nothing to wait for.
+        let _ = progress.wait_for(over).await;
     }
 
     /// Keeps a block for those who wait; called under the cache's lock. `false`: nobody does.
@@ -115,7 +127,9 @@ pub(in crate::io) struct Joined(Arc<Fetch>);
 impl Joined {
     /// Must be called under the cache's lock, while the fetch's blocks are pending.
     pub(in crate::io) fn new(fetch: &Arc<Fetch>) -> Self {
-        fetch.waiters.fetch_add(1, Ordering::AcqRel);
+        if fetch.waiters.fetch_add(1, Ordering::AcqRel) == 0 {
+            fetch.wanted.notify_one();
+        }
         Self(Arc::clone(fetch))
     }
 
@@ -265,7 +279,12 @@ async fn fill(
     let len = range.end - range.start;
     let opening = async {
         let slot = if fetch.ahead {
-            engine.ahead.acquire().await.ok()
+            tokio::select! {
+                biased;
+                // It goes before what nobody waits for.
+                () = fetch.wanted.notified() => None,
+                slot = place(engine, record) => slot,
+            }
         } else {
             None
         };
@@ -273,6 +292,7 @@ async fn fill(
         let download = engine.client.download(&record.id, range).await;
         download.map(|download| (download, slot, pace.answered()))
     };
+    let _counted = Counted::new(&engine.downloading);
     tokio::pin!(opening);
     let (mut download, mut slot, pace) = loop {
         tokio::select! {
@@ -284,6 +304,8 @@ async fn fill(
             }
         }
     };
+    let (since, wait) = pace.first;
+    engine.meter.answered(wait);
     let mut left = len;
     let mut block = Vec::new();
     while let Some(chunk) = download.chunk().await.map_err(read_error)? {
@@ -323,7 +345,18 @@ async fn fill(
     if *next < fetch.count() {
         return Err(lost(record));
     }
+    engine.meter.came(len, since.elapsed());
     Ok(())
+}
+
+/// A place among what is fetched ahead: of one version, and of all.
+async fn place<'a>(
+    engine: &'a Engine,
+    record: &'a Record,
+) -> Option<(SemaphorePermit<'a>, SemaphorePermit<'a>)> {
+    let of_one = record.ahead.acquire().await.ok()?;
+    let of_all = engine.ahead.acquire().await.ok()?;
+    Some((of_one, of_all))
 }
 
 #[cfg(test)]

@@ -15,10 +15,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashlink::LruCache;
+use tokio::sync::Semaphore;
 
 use crate::b2::{FileId, Sha1};
 use crate::io::Version;
 use crate::io::read::proof::Proof;
+use crate::io::read::surroundings::Surroundings;
 
 /// Computed hashes kept, about 200 bytes each.
 const HASHES: usize = 4096;
@@ -33,6 +35,9 @@ pub(in crate::io) struct Record {
     holds: Mutex<Holds>,
     /// Sequential readers with an open window.
     pub(in crate::io) readers: AtomicUsize,
+    /// Places for what is fetched of it ahead.
+    pub(in crate::io) ahead: Semaphore,
+    pub(in crate::io) surroundings: Surroundings,
     /// What is known of its blocks since all of it was compared with its SHA-1.
     pub(in crate::io) proof: tokio::sync::Mutex<Option<Arc<Proof>>>,
 }
@@ -166,24 +171,27 @@ pub(in crate::io) struct Records {
     live: Mutex<HashMap<FileId, Weak<Record>>>,
     hashes: Mutex<LruCache<FileId, Sha1>>,
     next: AtomicU64,
+    /// Ranges of one version that are fetched ahead at once.
+    downloads: usize,
 }
 
 impl Records {
-    pub(in crate::io) fn new() -> Self {
+    pub(in crate::io) fn new(downloads: usize) -> Self {
         Self {
             live: Mutex::default(),
             hashes: Mutex::new(LruCache::new(HASHES)),
             next: AtomicU64::new(1),
+            downloads: downloads.max(1),
         }
     }
 
-    /// The record of a version; the same one for the same id.
     /// The record of a version that some content or cached block uses.
     pub(in crate::io) fn known(&self, id: &FileId) -> Option<Arc<Record>> {
         let live = self.live.lock();
         live.get(id).and_then(Weak::upgrade)
     }
 
+    /// The record of a version; the same one for the same id.
     pub(in crate::io) fn intern(&self, version: Version) -> Arc<Record> {
         let computed = self.hashes.lock().get(&version.id).copied();
         let known = version.sha1.or(computed);
@@ -205,6 +213,8 @@ impl Records {
             sha1: Mutex::new(known),
             holds: Mutex::default(),
             readers: AtomicUsize::new(0),
+            ahead: Semaphore::new(self.downloads),
+            surroundings: Surroundings::default(),
             proof: tokio::sync::Mutex::default(),
         });
         live.insert(version.id, Arc::downgrade(&record));
@@ -252,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_version_is_done_once_nobody_holds_it() {
-        let records = Records::new();
+        let records = Records::new(1);
         let version = Version {
             id: FileId::new("4_z"),
             size: 1,

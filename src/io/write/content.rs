@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use crate::b2::{FileId, FileVersion, Hasher, Sha1};
 use crate::io::engine::{Engine, STRIDE};
 use crate::io::memory::budget::Reservation;
 use crate::io::parts::{Sending, Streaming};
+use crate::io::read::around::SMALL;
 use crate::io::read::cursor::{Cursor, hash_version};
 use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::extents::{Overlay, Piece};
@@ -288,17 +290,27 @@ impl Content {
                     let (record, range) = (&stored.record, &stored.range);
                     stored_bytes += stored.len();
                     if let Some(cached) = engine.cached(record, range.clone()) {
-                        cursor.on_read(engine, record, range);
+                        cursor.on_read(engine, record, range, false, |_| ());
                         data.extend(cached);
                         continue;
                     }
-                    // What a reader may hold while it waits for more is kept small. What it
-                    // waits for is asked for before what may come later.
+                    // What a reader may hold while it waits for more is kept small.
                     let first = range.start..range.end.min(range.start + 4 * STRIDE);
                     let mut at = first.end;
-                    let reading = engine.begin_read(record, first);
-                    cursor.on_read(engine, record, range);
+                    let (reading, forward) =
+                        cursor.on_read(engine, record, range, true, |forward| {
+                            let around = if forward && record.size > SMALL {
+                                first.clone()
+                            } else {
+                                engine.around(record, &first)
+                            };
+                            (engine.begin_read(record, first, &around), forward)
+                        });
+                    let began = Instant::now();
                     data.extend(reading.finish().await?);
+                    if !forward {
+                        engine.has_waited(record, began.elapsed());
+                    }
                     while at < range.end {
                         let end = range.end.min(at + 4 * STRIDE);
                         data.extend(engine.read(record, at..end).await?);

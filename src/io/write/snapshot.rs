@@ -368,7 +368,7 @@ mod tests {
     use crate::io::read::records::Records;
 
     fn record(name: &str) -> Arc<Record> {
-        static RECORDS: LazyLock<Records> = LazyLock::new(Records::new);
+        static RECORDS: LazyLock<Records> = LazyLock::new(|| Records::new(1));
         RECORDS.intern(Version {
             id: FileId::new(name),
             size: 100 << 20,

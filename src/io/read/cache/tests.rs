@@ -32,7 +32,7 @@ fn cached(cache: &Cache, record: &Record) -> Vec<u64> {
 fn what_is_done_to_all_of_a_version_looks_at_what_is_cached() {
     const SIZE: u64 = 9_000_000_000_000;
     const LAST: u64 = SIZE / BLOCK;
-    let (cache, records) = (Cache::default(), Records::new());
+    let (cache, records) = (Cache::default(), Records::new(8));
     let huge = record(&records, "huge", SIZE);
     let other = record(&records, "other", SIZE);
     for round in 0..1000 {
@@ -57,7 +57,7 @@ fn what_is_done_to_all_of_a_version_looks_at_what_is_cached() {
 
 #[test]
 fn a_version_with_many_cached_blocks_goes_as_a_whole() {
-    let (cache, records) = (Cache::default(), Records::new());
+    let (cache, records) = (Cache::default(), Records::new(8));
     let (one, other) = (
         record(&records, "one", 1 << 40),
         record(&records, "other", 1 << 40),
@@ -102,7 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn a_block_is_in_one_place_and_known(steps in proptest::collection::vec((step(), 0..2usize), 1..80)) {
-        let (cache, records) = (Cache::default(), Records::new());
+        let (cache, records) = (Cache::default(), Records::new(8));
         let both = [record(&records, "a", 1 << 40), record(&records, "b", 1 << 40)];
         for (step, which) in steps {
             let record = &both[which];

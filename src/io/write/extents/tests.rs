@@ -44,7 +44,7 @@ fn copied(at: u64) -> u8 {
 }
 
 fn version() -> Arc<Record> {
-    Records::new().intern(Version {
+    Records::new(1).intern(Version {
         id: FileId::new("version"),
         size: 4000,
         sha1: None,

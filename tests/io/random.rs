@@ -1,0 +1,161 @@
+//! Reads here and there: what is fetched around them, and when nobody wants it any more.
+
+use std::time::{Duration, Instant};
+
+use b2fuse::emulator;
+use b2fuse::io::{Cursor, Settings};
+
+use super::rig::{MIB, Rig, settings};
+
+/// A line as people have it.
+async fn far_away(memory: u64) -> Rig {
+    let settings = Settings {
+        memory,
+        downloads: 8,
+        verify_reads: false,
+        ..settings()
+    };
+    let options = emulator::Options {
+        latency: Duration::from_millis(50),
+        bandwidth: Some(20 * MIB),
+        ..emulator::Options::default()
+    };
+    Rig::with(settings, Duration::from_secs(20), options).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_fits_is_fetched_once_while_it_is_read_here_and_there() {
+    let rig = far_away(512 * MIB).await;
+    let size = 64 * MIB;
+    let version = rig.seed("random", size).await;
+    let expected = rig.bytes_of(&version.id, size).await;
+    let content = rig.io.stored(version);
+    rig.server.reset_counters();
+    let cursor = Cursor::default();
+    let mut random = fastrand::Rng::with_seed(7);
+    let begun = Instant::now();
+    let mut reads = 0;
+    while rig.server.counters().bytes_out < size {
+        let offset = random.u64(0..size / 4096) * 4096;
+        let data = content.read(&cursor, offset, 4096).await.expect("read");
+        let at = offset as usize;
+        assert!(data.concat() == expected[at..at + 4096], "at {offset}");
+        reads += 1;
+        assert!(reads < 2_000_000, "it is never all there");
+    }
+    println!("all of 64 MiB after {reads} reads, {:?}", begun.elapsed());
+    for _ in 0..10_000 {
+        let offset = random.u64(0..size / 4096) * 4096;
+        content.read(&cursor, offset, 4096).await.expect("read");
+    }
+    assert_eq!(rig.server.counters().bytes_out, size, "nothing twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_reads_far_apart_stay_small() {
+    let rig = far_away(512 * MIB).await;
+    let version = rig.seed("large", 4 << 30).await;
+    let content = rig.io.stored(version);
+    let cursor = Cursor::default();
+    for at in 0..10 {
+        let offset = at * 400 * MIB + 12_345;
+        content.read(&cursor, offset, 4096).await.expect("read");
+    }
+    drop(cursor);
+    let out = rig.server.counters().bytes_out;
+    assert!(out <= 10 * (128 << 10), "{out}: the file does not fit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_more_is_fetched_once_the_reader_has_gone() {
+    let rig = far_away(512 * MIB).await;
+    let version = rig.seed("left", 256 * MIB).await;
+    let content = rig.io.stored(version);
+    let cursor = Cursor::default();
+    for at in [5, 99, 17, 140, 66, 200] {
+        content.read(&cursor, at * MIB, 4096).await.expect("read");
+    }
+    drop(cursor);
+    // What was on its way comes.
+    let mut before = u64::MAX;
+    while before != rig.server.counters().bytes_out {
+        before = rig.server.counters().bytes_out;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(before <= 16 * MIB, "{before}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_file_comes_in_one_call_however_it_is_read() {
+    let rig = far_away(64 * MIB).await;
+    let version = rig.seed("small", 200_000).await;
+    let content = rig.io.stored(version);
+    rig.server.reset_counters();
+    let cursor = Cursor::default();
+    for step in 0..=48 {
+        content
+            .read(&cursor, step * 4096, 4096)
+            .await
+            .expect("read");
+    }
+    let counters = rig.server.counters();
+    assert_eq!(counters.bytes_out, 200_000);
+    assert_eq!(counters.calls["b2_download_file_by_id"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_bytes_of_a_large_file_bring_few_others() {
+    let rig = far_away(512 * MIB).await;
+    for len in [16 << 10, 128 << 10, 1 << 20] {
+        for start in [0, 200 * MIB] {
+            let version = rig.seed(&format!("film-{len}-{start}"), 1 << 30).await;
+            let content = rig.io.stored(version);
+            rig.server.reset_counters();
+            let cursor = Cursor::default();
+            content.read(&cursor, start, len).await.expect("read");
+            // What is fetched ahead comes.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let out = rig.server.counters().bytes_out;
+            let most = 4 * u64::from(len) + (256 << 10);
+            assert!(out <= most, "{out} for {len} at {start}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_bytes_that_stand_in_line_gets_them_first() {
+    let rig = far_away(512 * MIB).await;
+    let version = rig.seed("bulk", 1 << 30).await;
+    let bulk = rig.io.stored(version);
+    let reader = tokio::spawn({
+        let bulk = bulk.clone();
+        async move {
+            let cursor = Cursor::default();
+            let mut offset = 0;
+            while offset < 200 * MIB {
+                offset += bulk
+                    .read(&cursor, offset, 1 << 20)
+                    .await
+                    .expect("read")
+                    .concat()
+                    .len() as u64;
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let version = rig.seed("other", 40 * MIB).await;
+    let other = rig.io.stored(version);
+    let begun = Instant::now();
+    let cursor = Cursor::default();
+    let mut offset = 0;
+    while offset < 40 * MIB {
+        offset += other
+            .read(&cursor, offset, 1 << 20)
+            .await
+            .expect("read")
+            .concat()
+            .len() as u64;
+    }
+    println!("40 MiB beside a bulk reader: {:?}", begun.elapsed());
+    reader.await.expect("no panic");
+}
