@@ -47,7 +47,7 @@ pub use types::{
 use crate::b2::{Client, FileId};
 use crate::io::Io;
 use ask::look::Looks;
-use ask::walk;
+use ask::{succession, walk};
 use attr::Meta;
 use forget::Forgets;
 use names::name;
@@ -82,6 +82,7 @@ struct Shared {
     forgets: Forgets,
     warned: Warned,
     walks: walk::Walks,
+    succession: Mutex<succession::Succession>,
     /// There are too many names, and some are being dropped.
     trimming: AtomicBool,
     unlinked_hashes: hashfile::Unlinked,
@@ -124,6 +125,7 @@ impl Vfs {
                 forgets: Forgets::default(),
                 warned: Warned::default(),
                 walks: walk::Walks::default(),
+                succession: Mutex::default(),
                 trimming: AtomicBool::new(false),
                 unlinked_hashes: hashfile::Unlinked::default(),
                 reads: stats::Reads::default(),

@@ -7,4 +7,5 @@ pub(in crate::vfs) mod lookup;
 pub(in crate::vfs) mod pages;
 pub(in crate::vfs) mod refresh;
 pub(in crate::vfs) mod settle;
+pub(in crate::vfs) mod succession;
 pub(in crate::vfs) mod walk;

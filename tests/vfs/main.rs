@@ -42,6 +42,7 @@ mod refused_removals;
 mod removing;
 mod renaming;
 mod streaming;
+mod succession;
 mod times;
 mod two_writers;
 mod unknown_outcomes;

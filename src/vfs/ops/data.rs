@@ -31,9 +31,15 @@ impl Vfs {
                 let reads = &self.shared.reads;
                 let mut result = if let Poll::Ready(result) = poll!(reading.as_mut()) {
                     reads.from_memory.fetch_add(1, Relaxed);
+                    if offset == 0 {
+                        self.foresee(file.ino, false);
+                    }
                     result
                 } else {
                     reads.waited.fetch_add(1, Relaxed);
+                    if offset == 0 {
+                        self.foresee(file.ino, true);
+                    }
                     reading.await
                 };
                 match &mut result {
