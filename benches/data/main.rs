@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each bench uses its part of it")]
 mod frame;
 
+mod around;
 mod many;
 mod patch;
 mod random;
@@ -39,6 +40,10 @@ const ROWS: &[Entry] = &[
     ("random-4k", |world| random::latency(world, 1)),
     ("random-4k-16", |world| random::latency(world, 16)),
     ("random-128k", random::waste),
+    ("random", |world| around::reads(world, Line::LOOPBACK, 1)),
+    ("random-home", |world| around::reads(world, HOME, 1)),
+    ("random-home-16", |world| around::reads(world, HOME, 16)),
+    ("files-home", |world| around::files(world, HOME)),
     ("append", |world| patch::row(world, patch::Change::Append)),
     ("patch", |world| patch::row(world, patch::Change::Patch)),
     ("many", many::row),
