@@ -267,7 +267,7 @@ impl Engine {
     /// Ranges of versions (ordered by version) as whole buffers beside the cache, all in one reservation: what a
     /// commit needs to fill parts, checked as `proof` says.
     pub(in crate::io) async fn read_for_commit(
-        &self,
+        self: &Arc<Self>,
         ranges: &[StoredRange],
     ) -> Result<Vec<Bytes>, Error> {
         let total = ranges.iter().map(StoredRange::len).sum();

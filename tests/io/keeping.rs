@@ -1,6 +1,6 @@
 //! What was just stored is read back without a download, as far as memory allows.
 
-use b2fuse::io::{Covered, Cursor, Version};
+use b2fuse::io::{Covered, Cursor, Settings, Version};
 
 use super::rig::{MIB, Rig, noise, settings, target};
 
@@ -126,6 +126,43 @@ async fn what_was_read_far_into_a_large_file_is_not_read_again() {
     let after = file.read(&cursor, far(0), MIB).await.expect("read");
     assert_eq!(before, after);
     assert_eq!(rig.server.counters().bytes_out, committed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_pages_change_again_and_again_is_downloaded_once() {
+    let settings = Settings {
+        memory: 256 * MIB,
+        large_file: 5_000_000,
+        part_size: 5_000_000,
+        ..settings()
+    };
+    let rig = Rig::new(settings.clone()).await;
+    let mut bytes = noise(1, 10_000_000);
+    let file = rig.create("db");
+    file.write(0, bytes.clone()).await.expect("written");
+    let stored = file.commit().await.expect("stored").expect("dirty");
+    // As another mount finds it.
+    let version = Version {
+        id: stored.version.id.expect("an id"),
+        size: 10_000_000,
+        sha1: stored.sha1,
+    };
+    let rig = rig.again(settings);
+    let file = rig.open("db", version);
+    for round in 0..8_u8 {
+        for page in [0, 37, 1500] {
+            let at = 4096 * (page + usize::from(round));
+            file.write(at as u64, vec![round; 4096])
+                .await
+                .expect("written");
+            bytes[at..at + 4096].fill(round);
+        }
+        file.commit().await.expect("stored");
+        let out = rig.server.counters().bytes_out;
+        assert!(out <= 10_000_000, "{out} after {round}");
+    }
+    assert_eq!(file.all().await.expect("read"), bytes);
+    assert!(rig.server.counters().bytes_out <= 10_000_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,6 +64,12 @@ impl Rig {
         Self { server, client, io }
     }
 
+    /// As after a new mount: nothing is in memory.
+    pub(crate) fn again(self, settings: Settings) -> Self {
+        let io = Io::new(self.client.clone(), settings);
+        Self { io, ..self }
+    }
+
     /// A version that was not uploaded, without a known SHA-1.
     pub(crate) async fn seed(&self, name: &str, size: u64) -> Version {
         let seed = Seed {

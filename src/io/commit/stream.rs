@@ -354,7 +354,7 @@ impl State {
 impl Engine {
     /// Sends or copies one part.
     pub(in crate::io) async fn send_part(
-        &self,
+        self: &Arc<Self>,
         large: &FileId,
         number: u32,
         step: &Step,

@@ -92,7 +92,7 @@ impl Kept {
 impl Engine {
     /// Ranges of one version, in order, compared with what is stored as far as that is possible.
     pub(in crate::io) async fn read_checked(
-        &self,
+        self: &Arc<Self>,
         record: &Arc<Record>,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Vec<u8>>, Error> {
@@ -120,14 +120,34 @@ impl Engine {
         Ok(parts)
     }
 
+    /// Fetches a version into the cache, in several parts at once, as far as there is room for it without anybody waiting.
+    async fn fetch_whole(self: &Arc<Self>, record: &Arc<Record>) {
+        const PIECE: u64 = 2 << 20;
+        let mut fetches = Vec::new();
+        for start in (0..record.size).step_by(PIECE as usize) {
+            let piece = start..(start + PIECE).min(record.size);
+            let Some(begun) = self.read_ahead(record, piece) else {
+                break;
+            };
+            fetches.extend(begun);
+        }
+        for fetch in fetches {
+            fetch.over().await;
+        }
+    }
+
     /// Reads all of a version; keeps what is wanted if all of it is right.
     async fn prove(
-        &self,
+        self: &Arc<Self>,
         record: &Arc<Record>,
         stored: Sha1,
         ranges: &[Range<u64>],
     ) -> Result<(Proof, Vec<Vec<u8>>), Error> {
         let mut cached = self.cached(record, 0..record.size);
+        if cached.is_none() && record.size <= self.budget.write_limit() / 4 {
+            self.fetch_whole(record).await;
+            cached = self.cached(record, 0..record.size);
+        }
         let mut downloads = 0;
         loop {
             let mut kept = Kept::new(record, ranges);

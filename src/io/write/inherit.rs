@@ -56,7 +56,7 @@ impl NewProof {
 
     /// The proof of the version that was made, if the base was compared: by what was sent, because a block is the base's,
     /// or by what both have of it.
-    async fn end(&self, engine: &Engine, snapshot: &Snapshot) -> Option<Proof> {
+    async fn end(&self, engine: &Arc<Engine>, snapshot: &Snapshot) -> Option<Proof> {
         let base = snapshot.base.as_ref()?;
         // Not compared for this: that takes all of it.
         let proven = base.proof.lock().await.clone()?;
@@ -82,7 +82,11 @@ impl NewProof {
     }
 
     /// The short hash of a block that parts have together; the way may be bad for a while.
-    async fn short_of(engine: &Engine, snapshot: &Snapshot, block: &Range<u64>) -> Option<u64> {
+    async fn short_of(
+        engine: &Arc<Engine>,
+        snapshot: &Snapshot,
+        block: &Range<u64>,
+    ) -> Option<u64> {
         for _ in 0..3 {
             match snapshot.read_little(engine, block).await {
                 Ok(whole) => return Some(short_hash([&Bytes::from(whole)])),
@@ -96,7 +100,11 @@ impl NewProof {
 
 impl Engine {
     /// A version was made of a snapshot: what is known of the version before, and was learned since, holds for it.
-    pub(in crate::io) async fn inherit(&self, snapshot: &Snapshot, version: &FileVersion) {
+    pub(in crate::io) async fn inherit(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        version: &FileVersion,
+    ) {
         let whole = |proof: &&Arc<NewProof>| proof.size == version.size;
         let Some(proof) = snapshot.proof.as_ref().filter(whole) else {
             return;

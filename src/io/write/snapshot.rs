@@ -194,7 +194,7 @@ impl Snapshot {
     /// The bytes of a range as they are sent.
     pub(in crate::io) async fn payload(
         &self,
-        engine: &Engine,
+        engine: &Arc<Engine>,
         range: Range<u64>,
     ) -> Result<Payload, Error> {
         let stored = |span| match span {
@@ -237,7 +237,7 @@ impl Snapshot {
     /// A copy of the bytes of a short range, checked as those of a payload are, without memory of the budget.
     pub(in crate::io) async fn read_little(
         &self,
-        engine: &Engine,
+        engine: &Arc<Engine>,
         range: &Range<u64>,
     ) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
@@ -271,7 +271,7 @@ impl Snapshot {
     }
 
     /// The spans of a range; there may be hundreds of thousands.
-    fn cut(&self, range: &Range<u64>) -> impl Iterator<Item = Span> {
+    pub(in crate::io) fn cut(&self, range: &Range<u64>) -> impl Iterator<Item = Span> {
         let range = range.clone();
         let ends = self.ends();
         let first = ends.partition_point(|end| *end <= range.start);
