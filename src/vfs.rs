@@ -174,7 +174,7 @@ impl Vfs {
             free: PETABYTE / u64::from(BLOCK),
             files: FILES,
             files_free: FILES,
-            name_max: name::NAME_MAX as u32,
+            name_max: name::NEW_MAX as u32,
         }
     }
 

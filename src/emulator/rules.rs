@@ -52,6 +52,16 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// As B2's documents have it; whether B2 still does it is not confirmed (API §10).
+pub(super) fn check_segments(name: &str) -> Result<()> {
+    if name.split('/').any(|segment| segment.len() > 250) {
+        return Err(ApiError::bad_request(
+            "File name segment must be no more than 250 bytes",
+        ));
+    }
+    Ok(())
+}
+
 /// The rules before 2020, by the switch `old-names` (API §10).
 pub(super) fn check_old_name(name: &str) -> Result<()> {
     let refuse = |text: &str| Err(ApiError::bad_request(format!("File names must not {text}")));
@@ -66,11 +76,6 @@ pub(super) fn check_old_name(name: &str) -> Result<()> {
     }
     if name.contains('\\') {
         return refuse("contain '\\'");
-    }
-    if name.split('/').any(|segment| segment.len() > 250) {
-        return Err(ApiError::bad_request(
-            "File name segment must be no more than 250 bytes",
-        ));
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ use crate::b2::{FileInfo, FileVersion};
 use crate::io::Stamp;
 use crate::vfs::{FileKind, NewNode, Permissions, Settings};
 
+mod foreign;
+
 /// Modification time in milliseconds, every B2 tool's convention (API §5.2).
 const MTIME_MS: &str = "src_last_modified_millis";
 /// Octal st_mode, file type included.
@@ -62,9 +64,15 @@ impl Meta {
     /// Reads the attributes of an object; what cannot be read counts as absent.
     pub(super) fn of_version(version: &FileVersion, settings: &Settings) -> Self {
         let info = &version.info;
+        // No object is a directory, whatever its info says.
+        let st_mode = foreign::mode(info).filter(|mode| kind_of_mode(*mode) != FileKind::Directory);
+        Self::of_mode(version, settings, st_mode)
+    }
+
+    fn of_mode(version: &FileVersion, settings: &Settings, st_mode: Option<u32>) -> Self {
+        let info = &version.info;
         let number = |key: &str| info.get(key).and_then(|v| v.parse::<u32>().ok());
         let stamp = Stamp::of(info);
-        let st_mode = info.get(MODE).and_then(|v| u32::from_str_radix(v, 8).ok());
         let kind = st_mode.map_or(FileKind::File, kind_of_mode);
         let long = |key: &str| info.get(key).and_then(|v| v.parse::<i64>().ok());
         let uploaded = i64::try_from(version.uploaded_ms)
@@ -74,7 +82,7 @@ impl Meta {
             Some(millis) => millis
                 .saturating_mul(1_000_000)
                 .saturating_add(i64::from(stamp.mtime_ns)),
-            None => uploaded,
+            None => foreign::mtime(info).unwrap_or(uploaded),
         };
         let mut meta = Self::default_for(kind, settings, mtime);
         meta.rdev = number(RDEV).unwrap_or(0);
@@ -91,7 +99,7 @@ impl Meta {
 
     /// Reads a directory's attributes from its marker: mode and owner where stored, time always.
     pub(super) fn of_marker(version: &FileVersion, settings: &Settings) -> Self {
-        let mut meta = Self::of_version(version, settings);
+        let mut meta = Self::of_mode(version, settings, foreign::mode(&version.info));
         if meta.kind != FileKind::Directory {
             let default = Self::default_for(FileKind::Directory, settings, meta.mtime);
             meta = Self {

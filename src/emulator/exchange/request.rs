@@ -148,6 +148,7 @@ impl Request {
             NameRules::Former => rules::check_old_name(name).and_then(|()| rules::check_name(name)),
             NameRules::Present => rules::check_name(name),
         };
+        let checked = checked.and_then(|()| rules::check_segments(name));
         checked.map_err(|error| match self.call.role() {
             Role::Api if switches.json_names => ApiError {
                 code: "bad_json".into(),

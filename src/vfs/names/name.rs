@@ -12,8 +12,11 @@ use crate::vfs::Error;
 pub(in crate::vfs) const MARKER: &str = ".bzEmpty";
 /// The suffix of virtual hash files.
 pub(in crate::vfs) const HASH_SUFFIX: &str = ".sha1";
-/// Linux' NAME_MAX in bytes.
+/// Linux' NAME_MAX in bytes: what is longer is not shown.
 pub(in crate::vfs) const NAME_MAX: usize = 255;
+/// The longest component that is made: B2's documents allow no longer ones, and whether B2 still refuses them is not
+/// confirmed (API §10). A program must hear of it when it makes the name, not when it closes the file.
+pub(in crate::vfs) const NEW_MAX: usize = 250;
 /// Encoded bytes that a name, extended attributes and other tools' info may take together: of 2,048 for
 /// name and info as header lines (API §5.3), the info that b2fuse itself may add (times, mode, owner,
 /// hash, its own key) and the name's header take less than 384.
@@ -68,7 +71,7 @@ pub(in crate::vfs) fn new_component<'a>(
     directory: bool,
 ) -> Result<&'a str, Error> {
     let name = name.to_str().ok_or(Error::IllegalName)?;
-    if name.len() > NAME_MAX {
+    if name.len() > NEW_MAX {
         return Err(Error::NameTooLong);
     }
     if !showable(name) {

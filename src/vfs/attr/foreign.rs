@@ -1,0 +1,132 @@
+//! File info as other tools write it: s3fs keeps modes in decimal and times in seconds, `rclone --metadata` modes in octal
+//! and times by RFC 3339. What cannot be read counts as absent.
+
+use crate::b2::FileInfo;
+use crate::vfs::attr::Nanos;
+
+const MODE: &str = "mode";
+/// Seconds since 1970, or RFC 3339.
+const MTIME: &str = "mtime";
+
+/// The st_mode of an object: octal, as rclone and b2fuse write it, or decimal where that is none. Without type bits it is that
+/// of a file. Its kind is one that Linux knows; a directory's is left to whoever asks.
+pub(super) fn mode(info: &FileInfo) -> Option<u32> {
+    let text = info.get(MODE)?;
+    if text.len() > 7 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let octal = u32::from_str_radix(text, 8).ok();
+    // 41471 is a directory in octal, and a symbolic link in decimal.
+    let decimal = || text.parse().ok().filter(|mode| is_plain(*mode));
+    match octal.filter(|mode| is_mode(*mode)) {
+        Some(mode) if mode & libc::S_IFMT == libc::S_IFDIR => decimal().or(Some(mode)),
+        Some(mode) => Some(mode),
+        None => text.parse().ok().filter(|mode| is_mode(*mode)),
+    }
+}
+
+/// A mode that Linux could show.
+fn is_mode(mode: u32) -> bool {
+    let kind = mode & libc::S_IFMT;
+    let known = [
+        0,
+        libc::S_IFREG,
+        libc::S_IFDIR,
+        libc::S_IFLNK,
+        libc::S_IFIFO,
+        libc::S_IFSOCK,
+        libc::S_IFCHR,
+        libc::S_IFBLK,
+    ];
+    mode & !(libc::S_IFMT | 0o7777) == 0 && known.contains(&kind)
+}
+
+/// A file or a symbolic link with rights that tools give.
+fn is_plain(mode: u32) -> bool {
+    matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFLNK)
+}
+
+/// When the content was changed.
+pub(super) fn mtime(info: &FileInfo) -> Option<Nanos> {
+    let text = info.get(MTIME)?;
+    seconds(text).or_else(|| {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        i64::try_from(time.as_nanosecond()).ok()
+    })
+}
+
+/// Seconds since 1970, with a fraction or without.
+fn seconds(text: &str) -> Option<Nanos> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole.strip_prefix('-').unwrap_or(whole)) || !digits(fraction) {
+        return None;
+    }
+    let whole: i64 = whole.parse().ok()?;
+    let nanos = format!("{fraction:0<9}");
+    let nanos: i64 = nanos.get(..9)?.parse().ok()?;
+    let nanos = if text.starts_with('-') { -nanos } else { nanos };
+    whole.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn info(key: &str, value: &str) -> FileInfo {
+        [(key.to_owned(), value.to_owned())].into_iter().collect()
+    }
+
+    #[test]
+    fn modes_of_other_tools_are_read() {
+        for (text, read) in [
+            ("33261", Some(0o100_755)),
+            ("33188", Some(0o100_644)),
+            ("41471", Some(0o120_777)),
+            ("16877", Some(0o40_755)),
+            ("40755", Some(0o40_755)),
+            ("100644", Some(0o100_644)),
+            ("0100644", Some(0o100_644)),
+            ("120777", Some(0o120_777)),
+            ("10640", Some(0o10_640)),
+            ("644", Some(0o644)),
+            ("4755", Some(0o4755)),
+            ("70000", None),
+            ("rwx", None),
+            ("-1", None),
+            ("99999", None),
+            ("999999999999", None),
+            ("", None),
+        ] {
+            assert_eq!(mode(&info(MODE, text)), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_of_other_tools_are_read() {
+        const SECOND: i64 = 1_000_000_000;
+        for (text, read) in [
+            ("1609459200", Some(1_609_459_200 * SECOND)),
+            ("1609459200.5", Some(1_609_459_200 * SECOND + SECOND / 2)),
+            ("1609459200.123456789", Some(1_609_459_200_123_456_789)),
+            ("-1.25", Some(-SECOND - SECOND / 4)),
+            ("2021-01-01T00:00:00Z", Some(1_609_459_200 * SECOND)),
+            ("2021-01-01T01:00:00.25+01:00", Some(1_609_459_200 * SECOND + SECOND / 4)),
+            ("yesterday", None),
+            ("", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(mtime(&info(MTIME, text)), read, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_written_there_matters_more_than_that(text: String) {
+            let _ = mtime(&info(MTIME, &text));
+            let mode = mode(&info(MODE, &text));
+            prop_assert!(mode.is_none_or(is_mode));
+        }
+    }
+}
