@@ -206,7 +206,7 @@ impl Config {
             prefix: layer.prefix.unwrap_or_default().0,
             hash_files: match (
                 on(layer.enable_hashfiles, true),
-                on(layer.list_hashfiles, true),
+                on(layer.list_hashfiles, false),
             ) {
                 (false, _) => vfs::HashFiles::Off,
                 (true, false) => vfs::HashFiles::Unlisted,

@@ -207,12 +207,12 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 ";
     "list_hashfiles": list_hashfiles: Switch, VIEW,
         option(long, alias = "list_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
-        default "true",
+        default "false",
         help "Show the .sha1 files in listings",
-        meaning "show them in listings, too",
+        meaning "show them in listings, too; they can be opened by name in any case",
         example "\
-# Show them in listings; with false they can still be opened by name.
-#list_hashfiles: true
+# Show them in listings, too: programs then take them for files, and copy them. They can be opened by name in any case.
+#list_hashfiles: false
 ";
     "metadata_ttl": metadata_ttl: Period, VIEW,
         option(long, alias = "metadata_ttl", value_name = "TIME"),

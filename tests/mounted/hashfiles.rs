@@ -20,7 +20,7 @@ fn errno<T>(result: std::io::Result<T>) -> Option<i32> {
 }
 
 fn listing() -> Bucket {
-    Bucket::with("")
+    Bucket::with("list_hashfiles: true\n")
 }
 
 #[test]
@@ -44,15 +44,15 @@ fn a_hash_file_holds_the_digest_and_a_newline() {
 }
 
 #[test]
-fn hash_files_are_listed_unless_the_configuration_says_no() {
+fn hash_files_are_listed_where_the_configuration_says_so() {
     let emulator = Emulator::start();
     let bucket = bucket::Bucket::open(&emulator);
     bucket.upload("a", b"a");
     bucket.upload("d/b", b"b");
-    let listing = Mount::with(&emulator, "");
+    let listing = Mount::with(&emulator, "list_hashfiles: true\n");
     assert_eq!(tree::names(listing.path()), ["a", "a.sha1", "d"]);
     assert_eq!(tree::names(&listing.path().join("d")), ["b", "b.sha1"]);
-    let silent = Mount::with(&emulator, "list_hashfiles: false\n");
+    let silent = Mount::with(&emulator, "");
     assert_eq!(tree::names(silent.path()), ["a", "d"]);
     assert_eq!(get(&silent.path().join("a.sha1")), line(b"a"));
     assert_eq!(get(&silent.path().join("d/b.sha1")), line(b"b"));
@@ -120,7 +120,7 @@ fn a_real_object_wins_over_the_virtual_file() {
     let bucket = bucket::Bucket::open(&emulator);
     bucket.upload("file", b"content");
     bucket.upload("file.sha1", b"written by someone");
-    let mut mount = Mount::with(&emulator, "");
+    let mut mount = Mount::with(&emulator, "list_hashfiles: true\n");
     let root = mount.path().to_owned();
     assert_eq!(tree::names(&root), ["file", "file.sha1"]);
     assert_eq!(get(&root.join("file.sha1")), b"written by someone");
@@ -229,7 +229,7 @@ fn content_without_a_stored_hash_is_hashed_when_asked() {
         &sha1_hex(b"hash at the end"),
         &[],
     );
-    let mount = Mount::with(&emulator, "");
+    let mount = Mount::with(&emulator, "list_hashfiles: true\n");
     let root = mount.path();
     assert_eq!(fs::metadata(root.join("large.sha1")).unwrap().len(), 41);
     assert_eq!(get(&root.join("large.sha1")), line(&parts.concat()));

@@ -364,7 +364,7 @@ fn status_after_another_mount_reads_the_files_only_to_compare_inode_numbers() {
     }
 }
 
-/// Why the README asks for `list_hashfiles: false`.
+/// Why hash files are not listed unless the configuration says so.
 #[test]
 fn listed_hash_files_are_branches_and_objects_to_git() {
     let place = Bucket::with("list_hashfiles: true\n");

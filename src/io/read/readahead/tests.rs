@@ -183,7 +183,7 @@ fn a_window_grows_only_while_its_reader_waits() {
 #[test]
 fn what_was_refused_is_asked_for_again() {
     let mut state = ReadAhead::default();
-    let mut read =
+    let read =
         |state: &mut ReadAhead, at| state.on_read(at * MIB, MIB, 1 << 30, LIMITS, true).fetch;
     for at in 0..4 {
         read(&mut state, at);
