@@ -253,6 +253,19 @@ impl Engine {
         self.meter.line().streams(4 << 20, most)
     }
 
+    /// Parts of one file under way at once. Where B2 answers at once, one connection carries as much as several, and more of
+    /// them only cost.
+    pub(in crate::io) fn parts_at_once(&self) -> usize {
+        const NEAR: Duration = Duration::from_millis(5);
+        const FEW: usize = 4;
+        let most = self.settings.uploads.max(1);
+        if self.meter.line().round_trip < NEAR {
+            most.min(FEW)
+        } else {
+            most
+        }
+    }
+
     /// The largest window of one reader now.
     pub(in crate::io) fn window(&self) -> u64 {
         const CHUNK: u64 = 16 << 20;

@@ -288,9 +288,7 @@ impl Content {
         };
         let free = self
             .engine
-            .settings
-            .uploads
-            .max(1)
+            .parts_at_once()
             .saturating_sub(stream.large.flying());
         let issued = stream.large.issued();
         let mut missing = stream.large.missing();

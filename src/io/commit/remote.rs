@@ -6,7 +6,7 @@
 //! file begun here says when (`stamp`), by which a later mount finds what a crash has left.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::b2::{Action, FileId, FileName, FileVersion, ListVersions, NewFile, Sha1};
 use crate::io::commit::stream::id_of;
@@ -61,7 +61,9 @@ impl Engine {
 
     /// Starts a large file under what `large_target` has made.
     pub(in crate::io) async fn begin_large(&self, target: &NewFile) -> Result<FileId, Error> {
+        let began = Instant::now();
         let started = self.client.start_large_file(target).await?;
+        self.meter.answered(began.elapsed());
         let id = id_of(&started)?;
         self.large.lock().insert(id.clone());
         Ok(id)

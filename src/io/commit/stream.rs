@@ -180,7 +180,7 @@ impl Content {
     }
 
     fn next_launch(&self, state: &mut State, pressure: bool) -> Option<Launch> {
-        let uploads = self.engine.settings.uploads.max(1);
+        let uploads = self.engine.parts_at_once();
         let Streaming::Running(stream) = &mut state.stream else {
             return None;
         };
