@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::frame::MIB;
 use super::frame::mount::Mount;
 use super::frame::rclone::Mode;
-use super::frame::sample::{Contender, Sample, Watch, measure};
+use super::frame::sample::{Contender, Measured, Sample, Watch, measure};
 use super::frame::server::{Line, Server};
 use super::frame::table::{Bar, Row, Unit};
 use super::world::{World, read_at};
@@ -34,13 +34,13 @@ pub(crate) fn reads(world: &World, line: Line, readers: u64) -> Result<Row> {
         ten_seconds(server, mount, readers, round)
     };
     contenders.push(Contender::new(Mode::Full.name(), full));
-    row(
+    Ok(row(
         world,
         format!("random reads of 4 KiB in 256 MiB, {line}, {readers} at once: in the first 10 s"),
         Unit::PerSecond,
         contenders,
         |b2fuse, rclone| b2fuse / rclone,
-    )
+    ))
 }
 
 /// `cp -r` out of the mount.
@@ -54,13 +54,13 @@ pub(crate) fn files(world: &World, line: Line) -> Result<Row> {
     })];
     let full = move |_| copied_out(server, world.rclone(server, Mode::Full, &[])?);
     contenders.push(Contender::new(Mode::Full.name(), full));
-    row(
+    Ok(row(
         world,
         format!("cp -r of {FILES} files of 4 KiB out of the mount, {line}"),
         Unit::Seconds,
         contenders,
         |b2fuse, rclone| rclone / b2fuse,
-    )
+    ))
 }
 
 /// Beside rclone, which must not be faster.
@@ -70,22 +70,22 @@ fn row(
     unit: Unit,
     contenders: Vec<Contender<'_>>,
     faster: impl Fn(f64, f64) -> f64,
-) -> Result<Row> {
+) -> Row {
     let rounds = world.options.rounds();
     let results = measure(&world.options, rounds, |v| unit.show(v), contenders);
     let rclone = results.iter().find(|m| m.name == Mode::Full.name());
-    let rclone = rclone.and_then(|m| m.value());
+    let rclone = rclone.and_then(Measured::value);
     let bar = rclone.and_then(|rclone| {
         Bar::floor(&results, "b2fuse", "x rclone full", 1.0, |m| {
             Some(faster(m.value()?, rclone))
         })
     });
-    Ok(Row {
+    Row {
         title,
         unit,
         results,
         bars: bar.into_iter().collect(),
-    })
+    }
 }
 
 fn ten_seconds(server: &Server, mount: Mount, readers: u64, round: u64) -> Result<Sample> {

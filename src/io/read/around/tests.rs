@@ -69,7 +69,7 @@ impl World {
             self.fetch(&all, self.now);
         }
         self.now = self.now.max(self.blocks[&block]) + Duration::from_micros(100);
-        let waited = self.now - begun;
+        let waited = self.now.saturating_sub(begun);
         if waited <= Duration::from_micros(100) {
             return;
         }
@@ -98,7 +98,9 @@ impl World {
     }
 
     fn seconds(&self) -> f64 {
-        (self.now - Duration::from_secs(100)).as_secs_f64()
+        self.now
+            .saturating_sub(Duration::from_secs(100))
+            .as_secs_f64()
     }
 }
 
@@ -222,5 +224,6 @@ fn what_is_gone_can_be_bought_again() {
         .sum();
     assert!(all >= size, "{all}");
     let again = buy_all(&[MIB]);
-    assert_eq!(again, [MIB..MIB + UNIT]);
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0], MIB..MIB + UNIT);
 }

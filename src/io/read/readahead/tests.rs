@@ -93,12 +93,13 @@ fn who_reads_elsewhere_gives_up_what_was_asked_for_ahead() {
     for at in 0..u64::from(ELSEWHERE) {
         let advice = state.on_read((500 + 20 * (at % 2)) * MIB, 4096, 1 << 30, LIMITS, true);
         let last = at + 1 == u64::from(ELSEWHERE);
-        let expected = if last {
-            vec![128 * KIB..end]
-        } else {
-            Vec::new()
-        };
-        assert_eq!(advice.abandon, expected, "{at}");
+        assert_eq!(advice.abandon.len(), usize::from(last), "{at}");
+        assert!(
+            advice
+                .abandon
+                .iter()
+                .all(|unread| *unread == (128 * KIB..end))
+        );
         assert_eq!(advice.fetch, []);
     }
 }
@@ -173,7 +174,7 @@ fn a_window_grows_only_while_its_reader_waits() {
             .map_or(0, |last| last.end - (at + 1) * MIB)
     };
     let early = (0..20).map(|at| read(at, at < 3)).max().unwrap_or(0);
-    assert!(early >= 2 * MIB && early <= 8 * MIB, "{early}");
+    assert!((2 * MIB..=8 * MIB).contains(&early), "{early}");
     let later = (20..200).map(|at| read(at, false)).max().unwrap_or(0);
     assert!(later <= early, "{later} after {early}");
     let slow = (200..300).map(|at| read(at, true)).max().unwrap_or(0);
