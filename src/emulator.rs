@@ -48,7 +48,7 @@
 //! at once; the others are refused with 429).
 //!
 //! # Control
-//! At the API address: `GET /emulator/counters`, `GET /emulator/held` (a list of `{"call", "by"}`: the requests that `stall`,
+//! At the API address, for whoever has the master key (as user and password) or a token of it, and no page of a browser: `GET /emulator/counters`, `GET /emulator/held` (a list of `{"call", "by"}`: the requests that `stall`,
 //! `late` or `hang` keeps waiting now), `POST /emulator/reset`, `POST /emulator/faults` (a JSON list of words
 //! that replaces all), `POST /emulator/seed` (`{"bucketName", "files": [{"name", "size", "uploadTimestamp"?, "info"?, "customerKeyMd5"?}]}`),
 //! `POST /emulator/expire-tokens`, `POST /emulator/tally` (`{"bucketName", "prefix"?}`: how many names the bucket shows, how

@@ -164,11 +164,19 @@ impl Server {
         self.answer(request.json(body))
     }
 
+    /// One request to the emulator itself.
+    fn control(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let url = format!("{}/emulator/{path}", self.endpoint);
+        let request = self.http.request(method, url);
+        let request = request.basic_auth(&self.key_id, Some(&self.key));
+        self.answer(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+    }
+
     pub(crate) fn traffic(&self) -> Result<Traffic> {
-        let counters = self.answer(
-            self.http
-                .get(format!("{}/emulator/counters", self.endpoint)),
-        )?;
+        let counters = self.control(Method::GET, "counters", None)?;
         let calls = counters["calls"].as_object().context("calls")?;
         let number = |value: &Value| value.as_u64().context("a number");
         Ok(Traffic {
@@ -180,8 +188,7 @@ impl Server {
 
     /// Calls by their names, without `b2_`.
     pub(crate) fn calls(&self) -> Result<BTreeMap<String, u64>> {
-        let url = format!("{}/emulator/counters", self.endpoint);
-        let counters = self.answer(self.http.get(url))?;
+        let counters = self.control(Method::GET, "counters", None)?;
         let calls = counters["calls"].as_object().context("calls")?;
         calls
             .iter()
@@ -194,9 +201,8 @@ impl Server {
 
     /// What the bucket shows under a prefix; not counted as a call.
     pub(crate) fn tally(&self, prefix: &str) -> Result<Tally> {
-        let url = format!("{}/emulator/tally", self.endpoint);
         let body = json!({"bucketName": self.bucket, "prefix": prefix});
-        let tally = self.answer(self.http.post(url).json(&body))?;
+        let tally = self.control(Method::POST, "tally", Some(&body))?;
         let number = |field: &str| tally[field].as_u64().context("a number");
         Ok(Tally {
             files: number("names")? - number("empty")?,
@@ -229,15 +235,13 @@ impl Server {
         let files: Vec<Value> = names
             .map(|name| json!({"name": name, "size": size}))
             .collect();
-        let url = format!("{}/emulator/seed", self.endpoint);
         let body = json!({"bucketName": self.bucket, "files": files});
-        self.answer(self.http.post(url).json(&body)).map(drop)
+        self.control(Method::POST, "seed", Some(&body)).map(drop)
     }
 
     /// Forgets what was asked so far.
     pub(crate) fn reset_traffic(&self) -> Result<()> {
-        let url = format!("{}/emulator/reset", self.endpoint);
-        self.answer(self.http.post(url)).map(drop)
+        self.control(Method::POST, "reset", None).map(drop)
     }
 
     /// An object of seeded content, made without an upload. Its SHA-1 is stored where it is given.
@@ -246,9 +250,8 @@ impl Server {
             Some(sha1) => json!({"large_file_sha1": sha1}),
             None => json!({}),
         };
-        let url = format!("{}/emulator/seed", self.endpoint);
         let body = json!({"bucketName": self.bucket, "files": [{"name": name, "size": size, "info": info}]});
-        self.answer(self.http.post(url).json(&body)).map(drop)
+        self.control(Method::POST, "seed", Some(&body)).map(drop)
     }
 
     /// An object of real bytes, which the server hands out at less cost than seeded ones.

@@ -1,5 +1,6 @@
-//! The server's own switches under `/emulator/` at the API address; no part of B2, and open to whoever reaches loopback.
+//! The server's own switches under `/emulator/` at the API address; no part of B2. Who may use them: `admission`.
 
+mod admission;
 pub(super) mod seed;
 
 use std::ops::Bound;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::Method;
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -37,20 +39,21 @@ struct TallyRequest {
     prefix: String,
 }
 
-pub(super) async fn answer(
-    shared: &Arc<Shared>,
-    method: &Method,
-    path: &str,
-    body: Incoming,
-) -> Reply {
-    let outcome = match Limited::new(body, LIMIT).collect().await {
-        Ok(body) => act(shared, method, path, body.to_bytes()).await,
-        Err(error) => Err(ApiError::bad_request(error.to_string())),
-    };
-    match outcome {
+pub(super) async fn answer(shared: &Arc<Shared>, head: &Parts, body: Incoming) -> Reply {
+    match admitted(shared, head, body).await {
         Ok(value) => Reply::json(value.to_string()),
         Err(error) => Reply::error(&error, false, false),
     }
+}
+
+/// Nothing of the body is read for whoever may not ask.
+async fn admitted(shared: &Arc<Shared>, head: &Parts, body: Incoming) -> Result<serde_json::Value> {
+    admission::check(shared, &head.headers)?;
+    let body = Limited::new(body, LIMIT)
+        .collect()
+        .await
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    act(shared, &head.method, head.uri.path(), body.to_bytes()).await
 }
 
 async fn act(

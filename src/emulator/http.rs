@@ -59,7 +59,7 @@ async fn handle(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if role == Role::Api && path.starts_with("/emulator/") {
-        return Ok(control::answer(&shared, &head.method, path, body).await.0);
+        return Ok(control::answer(&shared, &head, body).await.0);
     }
     let is_head = head.method == Method::HEAD;
     let route = match route::find(role, &head.method, path) {

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::api::{Answer, Fixture, bytes, sha1, start, start_with};
+use crate::api::{Answer, Fixture, basic, bytes, sha1, start, start_with};
 use b2fuse::emulator::{Options, Seed, Server, seeded_content};
 
 async fn control(f: &Fixture, path: &str, body: Value) -> Answer {
-    let request = f
-        .http
-        .post(format!("{}/emulator/{path}", f.endpoint))
-        .body(body.to_string());
-    Answer::of(request).await.unwrap()
+    let url = format!("{}/emulator/{path}", f.endpoint);
+    let key = basic(f.server.key_id(), f.server.key());
+    let request = f.http.post(url).header("authorization", key);
+    Answer::of(request.body(body.to_string())).await.unwrap()
 }
 
 fn list(f: &Fixture) -> Value {
@@ -280,7 +279,8 @@ async fn calls_are_counted_by_name_and_class() {
     assert_eq!((counters.bytes_in, counters.bytes_out), (5, 5));
     assert_eq!(counters.calls["b2_upload_file"], 1);
     let url = format!("{}/emulator/counters", f.endpoint);
-    let json = Answer::of(f.http.get(url)).await.unwrap().ok();
+    let request = f.http.get(url).header("authorization", &f.token);
+    let json = Answer::of(request).await.unwrap().ok();
     assert_eq!(json["calls"]["b2_get_upload_url"], 1);
     assert_eq!(
         (&json["classC"], &json["answers"]["200"]),
@@ -429,7 +429,8 @@ async fn a_call_that_hangs_has_no_effect_and_is_told_as_long_as_somebody_waits()
     let hidden = tokio::spawn(hide(&f, "a").send());
     holds(&f, &[("b2_hide_file", "hang")]).await;
     let url = format!("{}/emulator/held", f.endpoint);
-    let told = Answer::of(f.http.get(url)).await.unwrap().ok();
+    let request = f.http.get(url).header("authorization", &f.token);
+    let told = Answer::of(request).await.unwrap().ok();
     assert_eq!(told, json!([{"call": "b2_hide_file", "by": "hang"}]));
     f.server.set_faults(&[]).unwrap();
     hidden.abort();

@@ -6,6 +6,7 @@
 
 mod account;
 mod api;
+mod control;
 mod copy;
 mod customer_keys;
 mod disk;

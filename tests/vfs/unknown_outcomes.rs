@@ -185,6 +185,7 @@ async fn a_large_file_is_on_top_of_what_came_after_its_start_or_close_tells() {
 async fn shown_by_name(server: &Server, name: &str) -> Option<u64> {
     let tally = reqwest::Client::new()
         .post(format!("{}/emulator/tally", server.endpoint()))
+        .basic_auth(server.key_id(), Some(server.key()))
         .body(format!(
             "{{\"bucketName\": {:?}, \"prefix\": {name:?}}}",
             server.bucket_name()

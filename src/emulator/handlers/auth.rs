@@ -1,6 +1,7 @@
 //! b2_authorize_account in the shapes of its four versions (API §0, §2), and tokens for downloads.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -13,6 +14,7 @@ use crate::emulator::exchange::reply::json as reply;
 use crate::emulator::exchange::request::Request;
 use crate::emulator::params::Params;
 use crate::emulator::rules::HEADER_INFO;
+use crate::emulator::shared::Shared;
 
 pub(in crate::emulator) fn authorize(request: &Request) -> Result<Bytes> {
     let refused = || {
@@ -23,15 +25,7 @@ pub(in crate::emulator) fn authorize(request: &Request) -> Result<Bytes> {
             ApiError::new(401, "bad_auth_token", "")
         }
     };
-    let (id, secret) = basic(request.authorization()).ok_or_else(refused)?;
-    let key = request
-        .shared
-        .account()
-        .keys
-        .get(&id)
-        .filter(|key| key.secret == secret && !key.expired())
-        .cloned()
-        .ok_or_else(refused)?;
+    let key = key_of(&request.shared, request.authorization()).ok_or_else(refused)?;
     if request.version < key.since_version {
         return Err(ApiError::bad_request(format!(
             "This request is not currently supported on API version number {}",
@@ -76,6 +70,14 @@ pub(in crate::emulator) fn authorize(request: &Request) -> Result<Bytes> {
         }
     };
     reply(&shape)
+}
+
+/// The key whose id and secret a header has.
+pub(in crate::emulator) fn key_of(shared: &Shared, header: Option<&str>) -> Option<Arc<Key>> {
+    let (id, secret) = basic(header)?;
+    let account = shared.account();
+    let key = account.keys.get(&id)?;
+    (key.secret == secret && !key.expired()).then(|| key.clone())
 }
 
 fn basic(header: Option<&str>) -> Option<(String, String)> {
