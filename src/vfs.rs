@@ -60,6 +60,7 @@ use pathlock::PathLocks;
 use queue::{Queue, Urgency};
 use versions::checks::Checks;
 use versions::contested::Contested;
+use versions::info_keys::InfoKeys;
 use versions::strays::Strays;
 use versions::waiting::Waiting;
 
@@ -99,6 +100,8 @@ struct Shared {
     /// Copies that may have been made although their renames have failed.
     strays: Strays,
     contested: Contested,
+    /// How many keys of file info B2 takes.
+    info_keys: InfoKeys,
     /// Renames of directories that have failed and left copies.
     failed_moves: FailedMoves,
     /// Purges that wait for the last reader.
@@ -135,6 +138,7 @@ impl Vfs {
                 purges: Waiting::default(),
                 strays: Strays::default(),
                 contested: Contested::default(),
+                info_keys: InfoKeys::default(),
                 failed_moves: FailedMoves::default(),
                 looks: Looks::default(),
                 checks: Arc::default(),

@@ -123,6 +123,34 @@ impl Error {
         }
     }
 
+    /// How many keys of file info B2 takes, where it has refused `sent` of them for their number. No document has the words
+    /// of that refusal (API §5.2): what speaks of bytes is another one, and a number that was not sent is none.
+    pub fn most_info_keys(&self, sent: usize) -> Option<usize> {
+        /// Of older rules.
+        const KEYS: usize = 10;
+        let (_, message) = self.detail.split_once(": ")?;
+        let message = message.to_ascii_lowercase();
+        let any = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        if self.status != 400
+            || !any(&["info"])
+            || !any(&["key", "header", "pair", "entries", "items"])
+            || !any(&[
+                "more than",
+                "too many",
+                "at most",
+                "maximum",
+                "limit",
+                "exceed",
+            ])
+            || any(&["byte", "size", "long", "length", "character"])
+        {
+            return None;
+        }
+        let mut numbers = message.split(|c: char| !c.is_ascii_alphanumeric());
+        let told = numbers.find_map(|word| word.parse().ok());
+        Some(told.unwrap_or(KEYS)).filter(|most| *most < sent)
+    }
+
     /// Adds what the key's limits tell about a refusal: B2 itself says no more than
     /// `unauthorized` (API §11).
     pub(super) fn explained_by(mut self, account: &Account, call: Call) -> Self {
@@ -244,6 +272,36 @@ mod tests {
             code: code.to_owned(),
             ..Refusal::default()
         })
+    }
+
+    #[test]
+    fn a_refusal_of_many_info_keys_tells_how_many_there_may_be() {
+        let most = |status, message: &str, sent| {
+            let refusal = FailedTry::Refused(Refusal {
+                status,
+                code: "bad_request".to_owned(),
+                message: message.to_owned(),
+                ..Refusal::default()
+            });
+            Error::failed(Call::UploadFile, "f", &refusal, 1, Duration::ZERO).most_info_keys(sent)
+        };
+        for (message, sent, told) in [
+            ("File info has more than 12 keys", 13, Some(12)),
+            ("too many X-Bz-Info-* headers", 11, Some(10)),
+            ("too many X-Bz-Info-* headers", 10, None),
+            ("File info has more than 12 keys", 12, None),
+            (
+                "file info keys and values are limited to 7000 bytes",
+                11,
+                None,
+            ),
+            ("info key k11 has a bad character", 11, None),
+            ("bad fileName", 11, None),
+            ("", 11, None),
+        ] {
+            assert_eq!(most(400, message, sent), told, "{message}");
+        }
+        assert_eq!(most(503, "File info has more than 12 keys", 13), None);
     }
 
     #[test]

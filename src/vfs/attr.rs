@@ -185,6 +185,14 @@ pub(super) fn carried_info(info: &FileInfo, settings: &Settings) -> FileInfo {
         .collect()
 }
 
+/// How many keys of info an object may come to have that carries these: with all attributes of a file that has a mode and
+/// an owner of its own. A device has a number, and no SHA-1.
+pub(super) fn most_keys(carried: &FileInfo) -> usize {
+    let own = [MTIME_MS, Stamp::KEY, MODE, UID, GID, PER_VERSION];
+    let others = |key: &&String| !own.contains(&key.as_str());
+    own.len() + carried.keys().filter(others).count()
+}
+
 /// Begins the key of an extended attribute whose escaped name fits into one.
 pub(super) const XATTR_SHORT: &str = "xattr-";
 /// Begins the key of any other; the SHA-1 of its name follows.

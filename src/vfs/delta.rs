@@ -76,6 +76,11 @@ impl Delta {
         }
     }
 
+    /// The keys of file info in it, in the order in which they were changed first.
+    pub(in crate::vfs) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
     /// Takes another one in.
     pub(in crate::vfs) fn join(&mut self, other: Self) {
         self.note(other.fields);

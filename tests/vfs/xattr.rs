@@ -1,5 +1,6 @@
 //! Extended attributes: what of them is in B2, when, at which price, and what they survive.
 
+use super::history::shown;
 use super::*;
 
 async fn set(vfs: &Vfs, ino: Ino, name: &str, value: &[u8]) -> Result<(), Error> {
@@ -356,4 +357,110 @@ async fn ignored_permissions_show_the_defaults_and_lose_nothing() {
     let vfs = mount(&server, settings()).await;
     let moved = vfs.lookup(Ino::ROOT, os("moved")).await.unwrap().attr;
     assert_eq!((moved.mode, moved.uid), (0o600, 7));
+}
+
+/// As many as B2's older rules allow, and two more.
+async fn set_twelve(vfs: &Vfs, ino: Ino) {
+    for n in 0..12 {
+        set(vfs, ino, &format!("user.k{n:02}"), b"v").await.unwrap();
+    }
+}
+
+/// What is stored of an object that was given twelve attributes, by a B2 that takes ten keys.
+async fn has_what_fits(server: &Server, name: &str) -> b2::FileInfo {
+    let stored = info(server, name).await;
+    assert_eq!(stored.len(), 10, "{stored:?}");
+    assert_eq!(stored["xattr-k00"], "v");
+    stored
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_refusal_of_many_info_keys_more_attributes_than_that_are_refused_when_they_are_set()
+{
+    let server = server();
+    server.set_faults(&["info-keys=10"]).unwrap();
+    let vfs = mount(&server, settings()).await;
+    let f = put(&vfs, Ino::ROOT, "f", b"x").await;
+    set_twelve(&vfs, f).await;
+    assert!(vfs.drain().await.is_empty());
+    has_what_fits(&server, "f").await;
+
+    let g = put(&vfs, Ino::ROOT, "g", b"x").await;
+    let mut taken = 0;
+    for n in 0..12 {
+        match set(&vfs, g, &format!("user.k{n:02}"), b"v").await {
+            Ok(()) => taken += 1,
+            Err(Error::NoSpace(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!((1..10).contains(&taken), "{taken}");
+    assert_eq!(listed(&vfs, g).await.len(), taken);
+    // What takes no further key goes on, and there is room for all that a file has besides.
+    set(&vfs, g, "user.k00", b"w").await.unwrap();
+    vfs.removexattr(g, os("user.k00")).await.unwrap();
+    set(&vfs, g, "user.another", b"v").await.unwrap();
+    let all = SetAttr {
+        mode: Some(0o4711),
+        uid: Some(7),
+        gid: Some(8),
+        ..at(9)
+    };
+    vfs.setattr(g, all).await.unwrap();
+    assert!(vfs.drain().await.is_empty());
+    let stored = info(&server, "g").await;
+    assert_eq!(stored["mode"], "104711");
+    assert_eq!(stored["xattr-another"], "v");
+    assert_eq!(listed(&vfs, g).await.len(), taken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_that_b2_refuses_for_their_number_keep_nothing_else_from_being_stored() {
+    for subject in ["content", "attributes", "rename", "directory"] {
+        let server = server();
+        server.set_faults(&["info-keys=10"]).unwrap();
+        let vfs = mount(&server, settings()).await;
+        let stored = match subject {
+            "content" => {
+                let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
+                vfs.write(fh, 0, Bytes::from_static(b"x")).await.unwrap();
+                set_twelve(&vfs, attr.ino).await;
+                vfs.flush(fh).await.unwrap();
+                vfs.release(fh);
+                let stored = has_what_fits(&server, "f").await;
+                assert_eq!(shown(&server, "f").await.unwrap(), b"x");
+                let still = listed(&vfs, attr.ino).await.len();
+                let kept = stored.keys().filter(|key| key.starts_with("xattr-"));
+                assert_eq!(still, kept.count());
+                stored
+            }
+            "directory" => {
+                let d = mkdir(&vfs, Ino::ROOT, "d").await;
+                set_twelve(&vfs, d).await;
+                let mode = SetAttr {
+                    mode: Some(0o700),
+                    ..SetAttr::default()
+                };
+                vfs.setattr(d, mode).await.unwrap();
+                assert!(vfs.drain().await.is_empty());
+                has_what_fits(&server, "d/.bzEmpty").await
+            }
+            _ => {
+                let f = put(&vfs, Ino::ROOT, "f", b"x").await;
+                set_twelve(&vfs, f).await;
+                vfs.setattr(f, at(9)).await.unwrap();
+                let mut name = "f";
+                if subject == "rename" {
+                    rename(&vfs, "f", "g").await.unwrap();
+                    name = "g";
+                }
+                assert!(vfs.drain().await.is_empty());
+                let stored = has_what_fits(&server, name).await;
+                assert_eq!(stored["src_last_modified_millis"], "9000");
+                stored
+            }
+        };
+        drop(stored);
+        assert!(vfs.drain().await.is_empty(), "{subject}");
+    }
 }

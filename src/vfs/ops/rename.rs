@@ -332,6 +332,9 @@ impl Vfs {
                 ends.replaced_meanwhile.store(true, Ordering::Relaxed);
                 return Err(error.into());
             }
+            Err(error) if self.gave_attributes_up(ends.ino, &new_file.info, &error) => {
+                return Box::pin(self.copy_moved(ends, old)).await;
+            }
             Err(error) => {
                 // Under the old name nothing has changed, and the new one must have nothing of it.
                 if let Some(lost) = lost_of(&error) {

@@ -240,7 +240,7 @@ impl Vfs {
     }
 
     /// Sets an extended attribute; it is stored as a change of mode is. `flags` as of setxattr(2). `NoSpace`
-    /// when B2 could not hold it beside the name and the other attributes (API §5.3).
+    /// when B2 could not hold it beside the name and the other attributes (API §5.3), or has refused as many keys before.
     pub async fn setxattr(
         &self,
         ino: Ino,
@@ -295,6 +295,13 @@ impl Vfs {
         change(&mut carried.info, find(node, name).map(|(key, _)| key))?;
         if carried == before {
             return Ok(());
+        }
+        let more = carried.info.len() > before.info.len();
+        if more && self.shared.info_keys.too_many(&carried.info) {
+            return Err(Error::NoSpace(format!(
+                "B2 takes no more keys of info for {:?}",
+                path.unwrap_or_default()
+            )));
         }
         if let Some(path) = path {
             let marker = if node.dir().is_some() {

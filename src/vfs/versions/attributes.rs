@@ -97,6 +97,7 @@ impl Vfs {
                 // What another client has stored meanwhile gets them.
                 Err(io::Error::Covered) => self.look_again(ino, &full, &old).await?,
                 Err(error) if is_gone(&error) => self.look_again(ino, &full, &old).await?,
+                Err(error) if self.gave_attributes_up(ino, &target.info, &error) => {}
                 Err(error) => {
                     self.note_lost_copy(ino, &error, &old);
                     return Err(error.into());

@@ -219,6 +219,9 @@ impl Vfs {
                 );
                 Ok(done)
             }
+            Err(error) if self.gave_attributes_up(ino, &target.info, &error) => {
+                Box::pin(self.send_content(ino, full, readable, moved)).await
+            }
             Err(error) => {
                 match lost_of(&error) {
                     // Whoever asked will be told that the name has nothing of it. (A large file that the content has

@@ -20,28 +20,27 @@ impl Vfs {
         };
         let claims = vec![Claim::name(full.clone())];
         let _guard = self.shared.paths.lock(claims).await;
-        let Some((now, file)) = self.wanted_marker(ino)? else {
-            return Ok(());
-        };
-        if now != full {
-            self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
-            return Ok(());
-        }
-        let stored_meta = self.tree().get(ino)?.meta;
-        let made = match self
-            .shared
-            .client
-            .upload_file(&file, Payload::default())
-            .await
-        {
-            Ok(made) => made,
-            Err(error) => {
-                if error.lost.is_some()
-                    && let Ok(dir) = self.tree().dir_mut(ino)
-                {
-                    dir.marker.outcome_unknown();
+        let (file, stored_meta, made) = loop {
+            let Some((now, file)) = self.wanted_marker(ino)? else {
+                return Ok(());
+            };
+            if now != full {
+                self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+                return Ok(());
+            }
+            let stored_meta = self.tree().get(ino)?.meta;
+            let upload = self.shared.client.upload_file(&file, Payload::default());
+            match upload.await {
+                Ok(made) => break (file, stored_meta, made),
+                Err(error) if self.gave_up_for(ino, &file.info, &error) => {}
+                Err(error) => {
+                    if error.lost.is_some()
+                        && let Ok(dir) = self.tree().dir_mut(ino)
+                    {
+                        dir.marker.outcome_unknown();
+                    }
+                    return Err(error.into());
                 }
-                return Err(error.into());
             }
         };
         let old = {
