@@ -24,7 +24,7 @@ use super::congestion::Outcome;
 use super::counters::Counting;
 use super::error::said;
 use super::retry::{Decision, FailedTry, Ladder};
-use super::trouble::Watched;
+use super::trouble::{PERIOD, Watched};
 use super::{Client, Error, ErrorKind, FileVersion, Lost};
 
 /// Bytes that B2 copies in a second at least, or the copy counts as lost. Where it was ever measured it
@@ -107,7 +107,13 @@ impl Tries {
     pub(super) fn begin(&mut self, counting: &Counting) {
         self.attempts += 1;
         counting.call(self.call);
-        self.watched.get_or_insert_with(|| counting.troubled.call());
+        let watched = self.watched.get_or_insert_with(|| counting.troubled.call());
+        // Nobody need know of a copy that takes its time.
+        let work = match self.call.facts().places {
+            Places::Long => self.work + PERIOD,
+            _ => self.work,
+        };
+        watched.waits(work, format!("{} {:?}", self.call.name(), self.subject));
     }
 
     /// Whether this is not the first try.
@@ -180,8 +186,14 @@ impl Tries {
 
     /// To be called as a try has ended.
     pub(super) fn log<T>(&self, began: Instant, outcome: &Result<T, FailedTry>) {
-        if let (Some(watched), Ok(_)) = (&self.watched, outcome) {
-            watched.succeeded();
+        if let Some(watched) = &self.watched {
+            match outcome {
+                Ok(_) => {
+                    watched.ended(true);
+                    watched.succeeded();
+                }
+                Err(failure) => watched.ended(matches!(failure, FailedTry::Refused(_))),
+            }
         }
         if log::log_enabled!(log::Level::Debug) {
             let result = outcome.as_ref().map_or_else(said, |_| "ok".to_owned());

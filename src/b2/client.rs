@@ -265,7 +265,7 @@ impl Client {
             secret: options.key.clone(),
         };
         let (session, allowed) = authorize(&http, &key, &counting, &limiter, 1).await?;
-        let pulse = Pulse::new();
+        let pulse = counting.troubled.pulse.clone();
         let client = Self {
             shared: Arc::new(Shared {
                 http,

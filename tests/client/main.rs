@@ -10,6 +10,7 @@ mod keys;
 mod liars;
 mod limits;
 mod scripted;
+mod silence;
 
 use std::time::Duration;
 
