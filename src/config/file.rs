@@ -3,6 +3,7 @@
 //! A fault becomes one line with file, line and what to write. Source lines are never quoted, because
 //! the line could hold the application key.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -206,7 +207,7 @@ fn withhold(message: String, text: &str) -> String {
     const LEAST: usize = 8;
     let of_a_word = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
     let lines: Vec<&str> = text.lines().collect();
-    let mut message = message;
+    let mut withheld = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         let plain = line.to_ascii_lowercase().replace('_', "");
         if !plain.contains("applicationkey") {
@@ -218,11 +219,15 @@ fn withhold(message: String, text: &str) -> String {
             // The blank may be missing.
             let word = word.strip_prefix("applicationKey").unwrap_or(word);
             if word.len() >= LEAST && !keys().any(|known| known == word) {
-                message = message.replace(word, "(withheld)");
+                withheld.push(word);
             }
         }
     }
-    message
+    // The longest first: a word that begins another would leave the rest of that.
+    withheld.sort_unstable_by_key(|word| Reverse(word.len()));
+    withheld
+        .into_iter()
+        .fold(message, |message, word| message.replace(word, "(withheld)"))
 }
 
 fn read(path: &Path, text: &str) -> Result<Layer, Error> {

@@ -253,6 +253,14 @@ fn any_text() -> impl Strategy<Value = String> {
 
 const SECRET: &str = "K001verysecretword";
 
+#[test]
+fn a_key_is_withheld_also_where_another_word_begins_alike() {
+    let text =
+        format!("applicationKey {SECRET}applicationKey {SECRET}applicationKey{SECRET}memory: ?{{");
+    let fault = parse(Path::new("c.yaml"), &text).expect_err("no configuration");
+    assert!(!fault.to_string().contains(SECRET), "{fault}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
