@@ -216,6 +216,7 @@ pub fn main() -> ExitCode {
         Err(fault) => return misconfigured(&fault),
     };
     forget_the_keys();
+    log::configure(&options.log, &config.logging);
     for warning in &config.warnings {
         ::log::warn!("{warning}");
     }
@@ -276,17 +277,17 @@ fn forget_the_keys() {
 }
 
 fn misconfigured(fault: &config::Error) -> ExitCode {
-    mount::say(&format!("b2fuse: {fault}"));
+    mount::say(&fault.to_string());
     ExitCode::from(2)
 }
 
 fn ended(outcome: anyhow::Result<mount::Outcome>) -> ExitCode {
-    mount::stderr::drain();
+    mount::messages::drain();
     match outcome {
         Ok(mount::Outcome::Stored) => ExitCode::SUCCESS,
         Ok(mount::Outcome::NotStored) => ExitCode::FAILURE,
         Err(fault) => {
-            mount::say(&format!("b2fuse: {fault:#}"));
+            mount::say(&format!("{fault:#}"));
             ExitCode::FAILURE
         }
     }

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 pub use options::Layer;
 pub use values::{
-    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, Memory, PartSize,
-    Period, Prefix, RequestRate, RescueDir, Rights, Size, Switch, Umask, Word, WriteBack, Wrong,
+    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, LogFormat, Memory,
+    PartSize, Period, Prefix, RequestRate, RescueDir, Rights, Size, Switch, Umask, Word, WriteBack,
+    Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -109,10 +110,20 @@ pub struct Config {
     pub write_back: Option<Duration>,
     pub drain_timeout: mount::DrainTimeout,
     pub rescue: mount::RescueTo,
+    pub logging: Logging,
     /// The file that was read, without symlinks resolved, absolute.
     pub file: Option<PathBuf>,
     /// What the user should know although it is no error.
     pub warnings: Vec<String>,
+}
+
+/// Where messages go, and in which form.
+#[derive(Debug, Clone, Default)]
+pub struct Logging {
+    /// `None`: stderr; in the background without a file or a pipe there, the journal or syslog.
+    pub file: Option<PathBuf>,
+    /// The form of a line.
+    pub format: mount::messages::Format,
 }
 
 /// Reads that somebody waits for and that no read-ahead has foreseen: as many at once as a busy
@@ -243,6 +254,10 @@ impl Config {
             write_back: layer.write_back.and_then(|w| w.0),
             drain_timeout: layer.drain_timeout.map_or_else(Default::default, |l| l.0),
             rescue: layer.rescue.map_or_else(Default::default, |r| r.0),
+            logging: Logging {
+                file: layer.log_file.map(|file| file.0),
+                format: layer.log_format.map_or_else(Default::default, |f| f.0),
+            },
             file: None,
             warnings: Vec::new(),
         })

@@ -6,8 +6,10 @@
 
 pub mod background;
 mod connect;
+mod date;
 mod ending;
 pub mod heap;
+pub mod messages;
 mod point;
 mod reload;
 mod rescuer;
@@ -15,7 +17,6 @@ mod resend;
 mod session;
 mod signals;
 mod sleep;
-pub mod stderr;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -155,6 +156,7 @@ async fn run(
             },
             Wish::Detail => say_more_or_less(),
             Wish::Reload => {
+                messages::reopen();
                 let reload = options.reload.clone();
                 runtime.spawn(reload::reload(reload, client.clone(), vfs.clone()));
             }
@@ -258,8 +260,9 @@ pub fn tell(text: &str) {
     let _ = out.flush();
 }
 
-/// A line on stderr, behind those that wait there; a reader that has stopped is no reason to wait for long.
+/// A message on stderr, and in the log file if there is one, behind those that wait; a reader that has stopped is no reason
+/// to wait for long.
 pub fn say(text: &str) {
-    let _ = stderr::Lines.write_all(format!("{text}\n").as_bytes());
-    stderr::drain();
+    messages::say(text);
+    messages::drain();
 }

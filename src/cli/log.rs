@@ -1,16 +1,15 @@
-//! What reaches stderr: short lines about the mount by default, everything with `--debug`.
+//! What is logged: short lines about the mount by default, everything with `--debug`. Where to: `mount::messages`.
 //!
 //! `RUST_LOG` beats both. Other crates are heard from `--debug` on only: fuser warns of every request
 //! that a dying mount leaves unanswered, and HTTP crates speak of each connection.
 
-use std::io::Write;
-
 use clap::{ArgAction, Args};
-use log::{Level, LevelFilter};
+use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::mount::stderr;
+use crate::config::Logging;
+use crate::mount::messages::{self, Format, Style};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Messages")]
 pub(super) struct MessageOptions {
     /// Say more
@@ -21,12 +20,38 @@ pub(super) struct MessageOptions {
     debug: bool,
 }
 
-/// Starts logging and turns a panic into a logged fault.
+impl MessageOptions {
+    fn style(&self, format: Format) -> Style {
+        Style {
+            format,
+            detailed: self.debug || self.verbose > 0,
+        }
+    }
+}
+
+/// Chooses what is said, by the rules of `RUST_LOG`.
+struct Chosen(env_logger::Logger);
+
+impl Log for Chosen {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.0.matches(record) {
+            messages::log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts logging, to stderr at first, and turns a panic into a logged fault.
 pub(super) fn start(options: &MessageOptions) {
-    let detailed = options.debug || options.verbose > 0;
+    let style = options.style(Format::Text);
+    messages::look(style);
     let mut builder = env_logger::Builder::new();
     builder
-        .target(env_logger::Target::Pipe(Box::new(stderr::Lines)))
         .filter_level(if options.debug {
             LevelFilter::Info
         } else {
@@ -36,20 +61,7 @@ pub(super) fn start(options: &MessageOptions) {
             "b2fuse",
             // Below the level in force, which SIGUSR2 changes while it runs.
             LevelFilter::Debug,
-        )
-        .format(move |out, record| {
-            let word = match record.level() {
-                Level::Error => "error: ",
-                Level::Warn => "warning: ",
-                _ => "",
-            };
-            if detailed {
-                let time = out.timestamp_millis();
-                writeln!(out, "{time} {}: {word}{}", record.target(), record.args())
-            } else {
-                writeln!(out, "b2fuse: {word}{}", record.args())
-            }
-        });
+        );
     if options.debug {
         builder.filter_module("fuser", LevelFilter::Debug);
     }
@@ -57,13 +69,25 @@ pub(super) fn start(options: &MessageOptions) {
     if let Ok(filters) = &filters {
         builder.parse_filters(filters);
     }
+    let chosen = Chosen(builder.build());
+    let most = chosen.0.filter();
     // A second logger in one process keeps the first.
-    let _ = builder.try_init();
-    if !detailed && filters.is_err() {
+    if log::set_boxed_logger(Box::new(chosen)).is_ok() {
+        log::set_max_level(most);
+    }
+    if !style.detailed && filters.is_err() {
         log::set_max_level(LevelFilter::Info);
     }
     std::panic::set_hook(Box::new(|panic| {
         log::error!("fault in b2fuse, please report it: {panic}");
-        stderr::drain();
+        messages::drain();
     }));
+}
+
+/// Logs as it is configured from here on.
+pub(super) fn configure(options: &MessageOptions, logging: &Logging) {
+    messages::look(options.style(logging.format));
+    if let Some(path) = &logging.file {
+        messages::to_file(path.clone());
+    }
 }

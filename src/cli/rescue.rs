@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     log::start(&options.log);
     if options.account.application_key.is_some() {
         mount::say(
-            "b2fuse: the application key is no option: set B2_APPLICATION_KEY, or write applicationKey into config.yaml",
+            "the application key is no option: set B2_APPLICATION_KEY, or write applicationKey into config.yaml",
         );
         return Some(ExitCode::from(2));
     }
@@ -59,6 +59,7 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     );
     Some(match config {
         Ok(config) => {
+            log::configure(&options.log, &config.logging);
             for warning in &config.warnings {
                 ::log::warn!("{warning}");
             }

@@ -6,9 +6,9 @@
 use serde::Deserialize;
 
 use super::values::{
-    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, Memory,
-    PartSize, Period, Prefix, RequestRate, RescueDir, Rights, Switch, Umask, Word, WriteBack,
-    Wrong,
+    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile,
+    LogFormat, Memory, PartSize, Period, Prefix, RequestRate, RescueDir, Rights, Switch, Umask,
+    Word, WriteBack, Wrong,
 };
 use super::{Environment, Error};
 
@@ -74,6 +74,7 @@ where
 const ACCOUNT: &str = "Account and bucket";
 const VIEW: &str = "What the mount shows";
 const TRANSFER: &str = "Memory and transfers";
+const MESSAGES: &str = "Messages";
 
 macro_rules! options {
     ($(
@@ -434,6 +435,25 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # later; or off. Default: $STATE_DIRECTORY/rescue under systemd, /var/lib/b2fuse/rescue for root, else
 # $XDG_STATE_HOME/b2fuse/rescue or ~/.local/state/b2fuse/rescue.
 #rescue: /var/lib/b2fuse/rescue
+";
+    "log_file": log_file: FilePath, MESSAGES,
+        option(long, value_name = "FILE"),
+        default "stderr",
+        help "Write messages into this file; SIGHUP begins a new one",
+        meaning "append messages to this file, which is made for its owner only; SIGHUP begins a new one where it was renamed: [messages](#messages)",
+        example "\
+# Append messages to this file, which is made for its owner only. After it was renamed, SIGHUP begins a new one.
+# Default: stderr; with --background and no file or pipe there, the journal or syslog.
+#log_file: /var/log/b2fuse.log
+";
+    "log_format": log_format: LogFormat, MESSAGES,
+        option(long, value_name = "FORMAT"),
+        default "text",
+        help "Form of messages: text, or json (one object a line)",
+        meaning "`json`: one object a line, with `time`, `level`, `target` and `message`",
+        example "\
+# text, or json: one object a line, with time (RFC 3339, UTC), level, target and message.
+#log_format: text
 ";
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::b2::Secret;
+use crate::mount::messages::Format;
 use crate::mount::{DrainTimeout, RescueTo};
 use crate::vfs;
 
@@ -63,7 +64,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Bandwidth RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir FilePath);
+read_from_text!(Size Memory PartSize LargeFile Bandwidth RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir FilePath LogFormat);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,6 +260,21 @@ impl FromStr for Rights {
             _ => wrong(format!(
                 "{text:?} is not known: write keep (each file has its own) or ignore (all show the defaults)"
             )),
+        }
+    }
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogFormat(pub Format);
+
+impl FromStr for LogFormat {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "text" => Ok(Self(Format::Text)),
+            "json" => Ok(Self(Format::Json)),
+            _ => wrong(format!("{text:?} is not known: write text or json")),
         }
     }
 }

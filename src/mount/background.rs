@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -52,10 +53,14 @@ pub fn begin() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The child, once mounted: tells the parent and lets go of its terminal and directory. Messages go on
-/// where stderr leads to a file; held on to, a terminal or a pipe would keep others waiting for its end.
+/// The child, once mounted: tells the parent and lets go of its terminal and directory. Messages go on where stderr leads
+/// to a file, a pipe or a socket; else, without a log file, to the journal or syslog.
 pub(super) fn detach() {
-    super::stderr::drain();
+    let kept = is_kept(&std::io::stderr());
+    if !kept {
+        super::messages::to_the_system();
+    }
+    super::messages::drain();
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(&[MOUNTED]);
     let _ = out.flush();
@@ -63,16 +68,20 @@ pub(super) fn detach() {
     let Ok(null) = File::options().write(true).open("/dev/null") else {
         return;
     };
-    if !leads_to_a_file(&std::io::stderr()) {
+    if !kept {
         let _ = nix::unistd::dup2_stderr(&null);
     }
     let _ = nix::unistd::dup2_stdout(&null);
 }
 
-fn leads_to_a_file(output: &impl AsFd) -> bool {
+/// Whether somebody may read there when the terminal is gone.
+fn is_kept(output: &impl AsFd) -> bool {
     output
         .as_fd()
         .try_clone_to_owned()
         .and_then(|fd| File::from(fd).metadata())
-        .is_ok_and(|metadata| metadata.is_file())
+        .is_ok_and(|metadata| {
+            let kind = metadata.file_type();
+            kind.is_file() || kind.is_fifo() || kind.is_socket()
+        })
 }

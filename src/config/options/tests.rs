@@ -7,8 +7,8 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn groups() -> [&'static str; 3] {
-    [ACCOUNT, VIEW, TRANSFER]
+fn groups() -> [&'static str; 4] {
+    [ACCOUNT, VIEW, TRANSFER, MESSAGES]
 }
 
 impl OptionEntry {
@@ -114,6 +114,7 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             "endpoint" => "https://api.example.com",
             "delete" => "purge",
             "rescue" => "/rescue",
+            "log_format" => "json",
             "permissions" => "ignore",
             "metadata_ttl" | "timeout" | "write_back" | "drain_timeout" => "5s",
             "umask" => "027",
