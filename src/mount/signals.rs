@@ -92,7 +92,7 @@ fn on_a_terminal() -> bool {
 }
 
 /// Whether the process was started with a signal ignored.
-fn is_ignored(signal: i32) -> bool {
+pub(super) fn is_ignored(signal: i32) -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
         status
             .lines()

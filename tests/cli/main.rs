@@ -1,5 +1,6 @@
 //! The command as its user meets it: messages and exit codes of every failure, and every way to end.
 
+mod background;
 #[allow(dead_code, reason = "shared with tests/ending")]
 mod harness;
 mod leaks;
@@ -11,7 +12,7 @@ mod unread;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use harness::*;
 use nix::sys::signal::Signal;
@@ -173,26 +174,6 @@ fn the_emulator_makes_its_mountpoint_and_says_what_to_try() {
     assert_eq!(fs::read_to_string(point.join("a")).expect("read"), "b");
     running.signal(Signal::SIGINT);
     assert_eq!(running.end().0, Some(0));
-}
-
-#[test]
-fn in_the_background_the_command_returns_with_the_verdict() {
-    let server = emulator();
-    let account = Account::of(&server);
-    let place = Place::new();
-    let mut command = b2fuse_with(&account);
-    command.arg("--background").arg(place.mnt());
-    // A pipe would be read to the end of the mount.
-    let output = command.stderr(Stdio::null()).output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains(" is mounted on "), "{text}");
-    assert_eq!(mounted_on(&place.mnt()), ["fuse.b2fuse"]);
-    fs::write(place.mnt().join("a"), "b").expect("written");
-    unmount(&place.mnt());
-    let (code, text) = outcome(b2fuse_with(&account).arg("--background").arg("/proc"));
-    assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("already a mountpoint"), "{text}");
 }
 
 #[test]
