@@ -5,6 +5,7 @@
 mod harness;
 mod outage;
 mod rescue;
+mod terminal;
 
 use std::fs;
 use std::io::Write;
