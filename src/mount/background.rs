@@ -157,7 +157,7 @@ fn close_what_was_inherited() {
 }
 
 /// The child, once mounted: tells the parent and lets go of its terminal and directory. Messages go on where stderr leads
-/// to a file, a pipe or a socket; else, without a log file, to the journal or syslog.
+/// to a file or a socket; else, without a log file, to the journal or syslog.
 pub(super) fn detach() {
     let kept = is_kept(&std::io::stderr());
     if !kept {
@@ -177,7 +177,7 @@ pub(super) fn detach() {
     let _ = nix::unistd::dup2_stdout(&null);
 }
 
-/// Whether somebody may read there when the terminal is gone.
+/// Whether somebody may read there when the caller is gone. Who reads a pipe waits for its end, as `$(...)` and ssh do.
 fn is_kept(output: &impl AsFd) -> bool {
     output
         .as_fd()
@@ -185,6 +185,6 @@ fn is_kept(output: &impl AsFd) -> bool {
         .and_then(|fd| File::from(fd).metadata())
         .is_ok_and(|metadata| {
             let kind = metadata.file_type();
-            kind.is_file() || kind.is_fifo() || kind.is_socket()
+            kind.is_file() || kind.is_socket()
         })
 }
