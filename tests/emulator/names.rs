@@ -58,14 +58,21 @@ async fn control_codes_empty_and_long_names_are_refused() {
         ..Options::default()
     })
     .await;
-    for name in ["", "a\u{1f}", "a\u{7f}", &"n".repeat(1025)] {
+    // Of segments that are not too long.
+    let long = |len: usize| {
+        let mut name = format!("{}/", "n".repeat(249)).repeat(4);
+        name += &"n".repeat(len - name.len());
+        name
+    };
+    for name in ["", "a\u{1f}", "a\u{7f}", &long(1025), &"n".repeat(251)] {
         f.upload_error(name, &[]).await.is_error(400, "bad_request");
         let body = json!({"bucketId": f.bucket, "contentType": "b2/x-auto", "fileName": name});
         f.call("b2_start_large_file", body)
             .await
             .is_error(400, "bad_request");
     }
-    f.upload(&"n".repeat(1024), b"x").await;
+    f.upload(&long(1024), b"x").await;
+    f.upload(&"n".repeat(250), b"x").await;
     let mut request = f.upload_request("x", b"x").await.build().unwrap();
     request
         .headers_mut()

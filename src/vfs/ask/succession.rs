@@ -23,6 +23,11 @@ const WALKS: usize = 8;
 const BESIDE: usize = 8;
 /// What was foreseen and passed by so many files ago will not be read.
 const PASSED: usize = 16;
+/// Files that a walk has read lately.
+const LATELY: usize = 64;
+/// A walk that has ended must read so many files in order before it is believed again; twice as many after the next end.
+const DISTRUST: usize = 32;
+const MOST_DISTRUST: usize = 1024;
 /// After so many right guesses, wrong ones are forgotten.
 const FORGIVEN: usize = 32;
 /// Wrong guesses that end a walk.
@@ -49,6 +54,10 @@ struct Walk {
     wrong: u32,
     /// Right guesses since the last wrong one.
     right: usize,
+    /// So many files must be read in order before any is fetched ahead again.
+    distrust: usize,
+    /// Files read lately: nobody reads them again in this walk.
+    lately: VecDeque<Ino>,
 }
 
 impl Walk {
@@ -61,16 +70,19 @@ impl Walk {
         if waits {
             self.window = (2 * self.window).max(1);
         }
-        self.window = self.window.min(MOST).min(self.read / 3);
+        let earned = self.read.saturating_sub(self.distrust) / 3;
+        self.window = self.window.min(MOST).min(earned);
     }
 
     fn is_wrong(&mut self) {
         self.right = 0;
         self.wrong += 1;
         self.window /= 2;
+        let excess = self.foreseen.len().saturating_sub(BESIDE);
+        self.foreseen.drain(..excess);
         if self.wrong == WRONG {
             (self.read, self.window, self.wrong) = (0, 0, 0);
-            self.foreseen.clear();
+            self.distrust = (2 * self.distrust).clamp(DISTRUST, MOST_DISTRUST);
         }
     }
 }
@@ -101,12 +113,19 @@ impl Succession {
                 window: 0,
                 wrong: 0,
                 right: 0,
+                distrust: 0,
+                lately: VecDeque::new(),
             });
             self.walks.len() - 1
         };
         self.walks[..=at].rotate_right(1);
-        self.walks[0].dir = dir;
-        self.walks[0].window
+        let walk = &mut self.walks[0];
+        walk.dir = dir;
+        if walk.lately.len() == LATELY {
+            walk.lately.pop_front();
+        }
+        walk.lately.push_back(file);
+        walk.window
     }
 
     /// What the file read last is followed by.
@@ -115,12 +134,11 @@ impl Succession {
             return;
         };
         for file in next {
-            if !walk.foreseen.contains(file) {
+            if !walk.foreseen.contains(file) && !walk.lately.contains(file) {
                 walk.foreseen.push_back(*file);
             }
         }
-        while walk.foreseen.len() > walk.window + BESIDE + PASSED {
-            walk.foreseen.pop_front();
+        if walk.foreseen.len() > walk.window + BESIDE + PASSED {
             walk.is_wrong();
         }
     }
@@ -294,8 +312,12 @@ mod tests {
         // Each second or third one.
         for step in [2, 3] {
             let windows = windows((1..1000).step_by(step), |_| true);
-            let wide = windows.iter().filter(|window| **window > 2).count();
-            assert!(wide < 10, "{windows:?}");
+            let widest = windows.iter().max().copied().unwrap_or(0);
+            assert!(widest <= 12, "{windows:?}");
+            assert!(
+                windows[100..].iter().all(|window| *window == 0),
+                "{windows:?}"
+            );
         }
     }
 
