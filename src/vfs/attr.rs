@@ -65,7 +65,7 @@ impl Meta {
     pub(super) fn of_version(version: &FileVersion, settings: &Settings) -> Self {
         let info = &version.info;
         // No object is a directory, whatever its info says.
-        let st_mode = foreign::mode(info).filter(|mode| kind_of_mode(*mode) != FileKind::Directory);
+        let st_mode = foreign::mode(info, false);
         Self::of_mode(version, settings, st_mode)
     }
 
@@ -99,7 +99,7 @@ impl Meta {
 
     /// Reads a directory's attributes from its marker: mode and owner where stored, time always.
     pub(super) fn of_marker(version: &FileVersion, settings: &Settings) -> Self {
-        let mut meta = Self::of_mode(version, settings, foreign::mode(&version.info));
+        let mut meta = Self::of_mode(version, settings, foreign::mode(&version.info, true));
         if meta.kind != FileKind::Directory {
             let default = Self::default_for(FileKind::Directory, settings, meta.mtime);
             meta = Self {

@@ -63,7 +63,7 @@ async fn ten_reads_far_apart_stay_small() {
     }
     drop(cursor);
     let out = rig.server.counters().bytes_out;
-    assert!(out <= 10 * (128 << 10), "{out}: the file does not fit");
+    assert!(out <= 10 * (256 << 10), "{out}: the file does not fit");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,21 +8,17 @@ const MODE: &str = "mode";
 /// Seconds since 1970, or RFC 3339.
 const MTIME: &str = "mtime";
 
-/// The st_mode of an object: octal, as rclone and b2fuse write it, or decimal where that is none. Without type bits it is that
-/// of a file. Its kind is one that Linux knows; a directory's is left to whoever asks.
-pub(super) fn mode(info: &FileInfo) -> Option<u32> {
+/// The st_mode that stands in info: octal, as rclone and b2fuse write it, or decimal where that is none. Without type bits it
+/// is that of a file. Its kind is one that Linux knows, and a directory's only if it is `directory` that asks: 41471 would be
+/// one in octal, and is a symbolic link of s3fs.
+pub(super) fn mode(info: &FileInfo, directory: bool) -> Option<u32> {
     let text = info.get(MODE)?;
     if text.len() > 7 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let octal = u32::from_str_radix(text, 8).ok();
-    // 41471 is a directory in octal, and a symbolic link in decimal.
-    let decimal = || text.parse().ok().filter(|mode| is_plain(*mode));
-    match octal.filter(|mode| is_mode(*mode)) {
-        Some(mode) if mode & libc::S_IFMT == libc::S_IFDIR => decimal().or(Some(mode)),
-        Some(mode) => Some(mode),
-        None => text.parse().ok().filter(|mode| is_mode(*mode)),
-    }
+    let fits = |mode: &u32| is_mode(*mode) && (directory || mode & libc::S_IFMT != libc::S_IFDIR);
+    let octal = u32::from_str_radix(text, 8).ok().filter(fits);
+    octal.or_else(|| text.parse().ok().filter(fits))
 }
 
 /// A mode that Linux could show.
@@ -39,11 +35,6 @@ fn is_mode(mode: u32) -> bool {
         libc::S_IFBLK,
     ];
     mode & !(libc::S_IFMT | 0o7777) == 0 && known.contains(&kind)
-}
-
-/// A file or a symbolic link with rights that tools give.
-fn is_plain(mode: u32) -> bool {
-    matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFLNK)
 }
 
 /// When the content was changed.
@@ -99,8 +90,19 @@ mod tests {
             ("999999999999", None),
             ("", None),
         ] {
-            assert_eq!(mode(&info(MODE, text)), read, "{text}");
+            let directory = read.is_some_and(|mode| mode & libc::S_IFMT == libc::S_IFDIR);
+            assert_eq!(mode(&info(MODE, text), directory), read, "{text}");
+            // What is a directory is none of an object.
+            let object = mode(&info(MODE, text), false);
+            assert_eq!(object, read.filter(|_| !directory), "{text}");
         }
+    }
+
+    #[test]
+    fn what_means_both_is_a_directory_where_one_is_looked_at() {
+        let shared = info(MODE, "42775");
+        assert_eq!(mode(&shared, true), Some(0o42_775));
+        assert_eq!(mode(&shared, false), Some(0o123_427));
     }
 
     #[test]
@@ -128,7 +130,7 @@ mod tests {
         #[test]
         fn nothing_that_is_written_there_matters_more_than_that(text: String) {
             let _ = mtime(&info(MTIME, &text));
-            let mode = mode(&info(MODE, &text));
+            let mode = mode(&info(MODE, &text), true);
             prop_assert!(mode.is_none_or(is_mode));
         }
     }
