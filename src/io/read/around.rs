@@ -7,6 +7,7 @@
 //! - A miss brings an eighth of what the line carries in a round trip, which makes it hardly longer.
 //! - What was waited for is spent on all of the version if it fits into its share of memory, nearest to the last miss first;
 //!   else on the region that is used, if that fits, or on the neighbourhood of a miss beside which there were others.
+//! - Whoever goes through the version in steps gets nothing besides.
 //! - The first misses after a rest count little, whatever the line: ten far apart bring at most 24 MiB.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -92,7 +93,7 @@ impl Around {
     /// there is nothing left or nothing left to pay it with.
     pub(in crate::io) fn buy(&mut self, size: u64, share: u64, line: Line) -> Option<Range<u64>> {
         let place = *self.recent.back()? / UNIT;
-        if self.budget < UNIT.min(size) {
+        if self.budget < UNIT.min(size) || !self.wanders() {
             return None;
         }
         let region = self.region(size, share)?;
@@ -117,6 +118,18 @@ impl Around {
             self.bought.remove(unit);
         }
         self.budget = 0;
+    }
+
+    /// Whether the misses go to and fro. Whoever goes through a file in steps, forward or backward, leaves out what lies
+    /// between, and does not come back to it.
+    fn wanders(&self) -> bool {
+        let recent = || self.recent.iter();
+        let steps = recent().zip(recent().skip(1)).map(|(one, next)| one < next);
+        let turns = steps
+            .clone()
+            .zip(steps.skip(1))
+            .filter(|(one, next)| one != next);
+        turns.count() > self.recent.len() / 8
     }
 
     /// What is worth having.

@@ -69,6 +69,10 @@ impl Vfs {
         {
             return Ok(ino.hash_file());
         }
+        if name.len() > name::NEW_MAX {
+            // Nothing could be made there, and pathconf(3) has said so.
+            return Err(Error::NameTooLong);
+        }
         Err(Error::NotFound)
     }
 

@@ -155,6 +155,18 @@ fn ten_reads_far_apart_bring_little_on_any_line() {
 }
 
 #[test]
+fn who_goes_through_a_file_in_steps_gets_nothing_besides() {
+    for steps in [1, -1] {
+        let mut world = World::new(line(50, 20), 512 * MIB, 1 << 40);
+        for at in 0..400_u64 {
+            let at = if steps == 1 { at } else { 400 - at };
+            world.read(at * MIB + 64 * KIB);
+        }
+        assert_eq!(world.bytes, 400 * 128 * KIB);
+    }
+}
+
+#[test]
 fn reads_far_apart_in_time_bring_an_eighth_of_a_round_trip_each() {
     let mut world = World::new(line(50, 20), 1 << 30, 1 << 40);
     for at in 0..100 {
