@@ -99,6 +99,31 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[test]
+fn what_is_read_again_outlasts_what_many_others_read_once() {
+    let (cache, records) = (Cache::default(), Records::new(8));
+    let (index, scanned) = (
+        record(&records, "index", 1 << 40),
+        record(&records, "scanned", 1 << 40),
+    );
+    for block in 0..10 {
+        cache.put(&index, block, Bytes::from_static(b"x"));
+    }
+    // At once it is the same reader.
+    assert!(cache.get_all(&index, 0..10).is_some());
+    for block in 0..LATER {
+        cache.put(&scanned, block, Bytes::from_static(b"x"));
+    }
+    assert!(cache.get_all(&index, 0..5).is_some());
+    cache.evict(60 * (BLOCK_COST + 1), false);
+    assert_eq!(cached(&cache, &index), [0, 1, 2, 3, 4]);
+    assert_eq!(cached(&cache, &scanned).len(), 9);
+    // But not for ever.
+    cache.evict(14 * (BLOCK_COST + 1), false);
+    assert!(cached(&cache, &index).is_empty());
+    assert!(cached(&cache, &scanned).is_empty());
+}
+
 proptest! {
     #[test]
     fn a_block_is_in_one_place_and_known(steps in proptest::collection::vec((step(), 0..2usize), 1..80)) {
@@ -126,7 +151,8 @@ proptest! {
                 Step::Evict(bytes, ahead) => drop(cache.evict(bytes, ahead)),
             }
             let inner = cache.lock();
-            let mut keys: Vec<BlockKey> = inner.used.keys().chain(inner.ahead.keys()).copied().collect();
+            let all = inner.used.keys().chain(inner.hot.keys()).chain(inner.ahead.keys());
+            let mut keys: Vec<BlockKey> = all.copied().collect();
             keys.sort_unstable();
             let known: Vec<BlockKey> = inner.cached.iter().copied().collect();
             prop_assert_eq!(keys, known);
