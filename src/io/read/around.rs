@@ -22,6 +22,8 @@ pub(in crate::io) const UNIT: u64 = 256 << 10;
 pub(in crate::io) const SMALL: u64 = 1 << 20;
 /// The least that a miss brings.
 const MIN_MISS: u64 = 32 << 10;
+/// Whoever reads so much at once knows what is wanted: it gets that and no more.
+const LARGE: u64 = 64 << 10;
 /// Misses that are remembered.
 const RECENT: usize = 32;
 /// Misses by which a region is judged.
@@ -74,11 +76,14 @@ impl Around {
         }
         let least = (line.in_flight() / 8).clamp(MIN_MISS, UNIT);
         let least = 1 << least.ilog2();
-        if wanted.end - wanted.start >= least {
+        if wanted.end - wanted.start >= least.min(LARGE) {
             return wanted.clone();
         }
-        let start = wanted.start / least * least;
-        start..wanted.end.next_multiple_of(least).min(size)
+        let mut start = wanted.start / least * least;
+        if wanted.end > start + least {
+            start = wanted.start / MIN_MISS * MIN_MISS;
+        }
+        start..wanted.end.max(start + least).min(size)
     }
 
     /// A reader has waited so long for bytes; `connections` are busy.

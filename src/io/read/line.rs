@@ -80,8 +80,10 @@ impl Meter {
     /// An answer's first byte took so long.
     pub(in crate::io) fn answered(&self, after: Duration) {
         let mut sums = self.0.lock();
+        // The shortest of late: what takes longer has waited for something else, a busy machine say.
         let old = sums.round_trip.unwrap_or(after);
-        sums.round_trip = Some((old * 3 + after) / 4);
+        let longer = after.saturating_sub(old).min(old) / 16;
+        sums.round_trip = Some(after.min(old + longer));
     }
 
     /// All bytes of an answer came within so long of the first.
@@ -131,6 +133,20 @@ mod tests {
             meter.came(4 * MIB, Duration::from_millis(4));
         }
         assert!(meter.line().rate > 500 * MIB, "{:?}", meter.line());
+    }
+
+    #[test]
+    fn answers_that_waited_for_a_busy_machine_make_no_line_longer() {
+        let meter = Meter::default();
+        for at in 0..100 {
+            meter.answered(Duration::from_millis(if at % 4 == 0 { 1 } else { 40 }));
+        }
+        assert!(meter.line().round_trip < Duration::from_millis(2));
+        // But a longer way is noticed.
+        for _ in 0..100 {
+            meter.answered(Duration::from_millis(50));
+        }
+        assert!(meter.line().round_trip > Duration::from_millis(40));
     }
 
     #[test]
