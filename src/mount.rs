@@ -6,7 +6,6 @@
 
 pub mod background;
 mod connect;
-mod date;
 mod ending;
 pub mod heap;
 pub mod messages;

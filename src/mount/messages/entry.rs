@@ -1,11 +1,9 @@
 //! One message, and its forms: a line of text, an object of JSON.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use log::{Level, Record};
 use serde::Serialize;
-
-use crate::mount::date::Utc;
 
 /// The forms of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,22 +114,14 @@ impl Entry {
 
 /// In UTC, with milliseconds.
 fn rfc3339(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let at = Utc::of(since.as_secs());
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        at.year,
-        at.month,
-        at.day,
-        at.hour,
-        at.minute,
-        at.second,
-        since.subsec_millis()
-    )
+    let at = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{at:.3}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     fn entry(level: Level, text: &str) -> Entry {

@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::mount::date::Utc;
-
 /// The option `rescue`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum RescueTo {
@@ -51,10 +49,11 @@ pub(in crate::mount) fn root(
 
 /// Seconds since 1970 as a name: `2026-11-28T05-43-26Z`.
 pub(super) fn stamp(seconds: u64) -> String {
-    let at = Utc::of(seconds);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}-{:02}-{:02}Z",
-        at.year, at.month, at.day, at.hour, at.minute, at.second
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    // A clock that no calendar reaches is still a name of its own.
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| seconds.to_string(),
+        |at| at.strftime("%Y-%m-%dT%H-%M-%SZ").to_string(),
     )
 }
 
