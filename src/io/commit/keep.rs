@@ -93,12 +93,17 @@ impl Engine {
         let Some(base) = &snapshot.base else {
             return Vec::new();
         };
+        let all = snapshot.start..snapshot.size;
+        if !snapshot.cut(&all).any(|span| span.is_stored()) {
+            return Vec::new(); // written anew as a whole
+        }
         let mut changed = Vec::new();
         let (mut at, mut next) = (snapshot.start, 0);
-        for span in snapshot.cut(&(snapshot.start..snapshot.size)) {
+        for span in snapshot.cut(&all) {
             let range = at..at + span.len();
             at = range.end;
-            if span.is_stored() {
+            // A hole may be terabytes, and costs nothing to send again.
+            if !matches!(span, Span::Bytes(_)) {
                 continue;
             }
             let blocks = cache::blocks_of(&range);

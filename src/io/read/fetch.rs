@@ -288,13 +288,14 @@ async fn fill(
         } else {
             None
         };
+        // What stands in line fills no line.
+        let counted = Counted::new(&engine.downloading);
         let pace = Pace::new(len);
         let download = engine.client.download(&record.id, range).await;
-        download.map(|download| (download, slot, pace.answered()))
+        download.map(|download| (download, slot, counted, pace.answered()))
     };
-    let _counted = Counted::new(&engine.downloading);
     tokio::pin!(opening);
-    let (mut download, mut slot, pace) = loop {
+    let (mut download, mut slot, _counted, pace) = loop {
         tokio::select! {
             opened = &mut opening => break opened.map_err(read_error)?,
             () = fetch.leave.notified() => {
