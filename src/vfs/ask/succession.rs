@@ -90,7 +90,12 @@ impl Walk {
 impl Succession {
     /// A small file of a directory is read from its start. `waits`: it was not there. Returns how many of those that follow
     /// are to be fetched; `follow` must be told which they are, and [`BESIDE`] more.
-    fn reads(&mut self, dir: Ino, file: Ino, waits: bool) -> usize {
+    ///
+    /// `None`: it was read a moment ago, which says nothing of the walk.
+    fn reads(&mut self, dir: Ino, file: Ino, waits: bool) -> Option<usize> {
+        if self.walks.iter().any(|walk| walk.lately.contains(&file)) {
+            return None;
+        }
         let foreseen = |walk: &Walk| walk.foreseen.iter().position(|next| *next == file);
         let found = self.walks.iter().enumerate();
         let right = found
@@ -125,7 +130,7 @@ impl Succession {
             walk.lately.pop_front();
         }
         walk.lately.push_back(file);
-        walk.window
+        Some(walk.window)
     }
 
     /// What the file read last is followed by.
@@ -158,7 +163,9 @@ impl Vfs {
             return;
         }
         let mut succession = shared.succession.lock();
-        let window = succession.reads(node.parent, ino, waits);
+        let Some(window) = succession.reads(node.parent, ino, waits) else {
+            return;
+        };
         let next = tree.successors(ino, window + BESIDE);
         succession.follow(&next);
         drop(succession);
@@ -187,84 +194,74 @@ impl Tree {
     /// The small files that a walk comes to after one, as far as they are known: those of its directory, then those of the
     /// directories that follow.
     fn successors(&self, file: Ino, count: usize) -> Vec<Ino> {
-        let mut found = Vec::new();
-        // Not every name is a small file, and this runs under the lock.
-        let mut steps = 64 + 4 * count;
+        let mut search = Search {
+            tree: self,
+            count,
+            // Not every name is a small file, and this runs under the lock.
+            steps: 64 + 4 * count,
+            found: Vec::new(),
+        };
         let mut at = file;
         while let Ok(node) = self.get(at)
             && node.linked
             && at != Ino::ROOT
-            && steps > 0
+            && search.goes_on()
         {
-            let after = Some(&*node.name);
-            self.small_files(node.parent, after, count, &mut steps, &mut found);
-            self.below(node.parent, after, count, &mut steps, &mut found);
-            if found.len() >= count {
-                break;
-            }
+            search.below(node.parent, Some(&node.name));
             at = node.parent;
-            steps = steps.saturating_sub(1);
         }
-        found
+        search.found
+    }
+}
+
+struct Search<'a> {
+    tree: &'a Tree,
+    count: usize,
+    steps: usize,
+    found: Vec<Ino>,
+}
+
+impl Search<'_> {
+    fn goes_on(&mut self) -> bool {
+        self.steps = self.steps.saturating_sub(1);
+        self.steps > 0 && self.found.len() < self.count
     }
 
-    /// The small files in a directory after a name.
-    fn small_files(
-        &self,
-        dir: Ino,
-        after: Option<&str>,
-        count: usize,
-        steps: &mut usize,
-        found: &mut Vec<Ino>,
-    ) {
-        for (_, child) in self.children_after(dir, after) {
-            if found.len() >= count || *steps == 0 {
-                return;
-            }
-            *steps -= 1;
-            let Ok(node) = self.get(child) else { continue };
-            let Body::Object(object) = &node.body else {
-                continue;
-            };
-            let small = object.content.is_none()
-                && node.meta.kind == FileKind::File
-                && object.state.stored().is_some_and(|stored| {
-                    (1..=SMALL).contains(&stored.size) && !stored.customer_key
-                });
-            if small {
-                found.push(child);
-            }
-        }
-    }
-
-    /// The small files in the directories after a name, and in those in them.
-    fn below(
-        &self,
-        dir: Ino,
-        after: Option<&str>,
-        count: usize,
-        steps: &mut usize,
-        found: &mut Vec<Ino>,
-    ) {
-        for (_, child) in self.children_after(dir, after) {
-            if found.len() >= count || *steps == 0 {
-                return;
-            }
-            *steps -= 1;
-            if self.dir(child).is_ok() {
-                self.small_files(child, None, count, steps, found);
-                self.below(child, None, count, steps, found);
-            }
-        }
-    }
-
-    fn children_after(&self, dir: Ino, after: Option<&str>) -> impl Iterator<Item = (&str, Ino)> {
-        let dir = self.dir(dir).ok();
+    /// The small files in a directory after a name, then those in the directories there.
+    fn below(&mut self, dir: Ino, after: Option<&str>) {
+        let Ok(dir) = self.tree.dir(dir) else { return };
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        dir.into_iter().flat_map(move |dir| {
-            let range = dir.children.range::<str, _>((start, Bound::Unbounded));
-            range.map(|(name, child)| (&**name, *child))
-        })
+        let children = || dir.children.range::<str, _>((start, Bound::Unbounded));
+        for (_, child) in children() {
+            if !self.goes_on() {
+                return;
+            }
+            if self.is_small_file(*child) {
+                self.found.push(*child);
+            }
+        }
+        for (_, child) in children() {
+            if !self.goes_on() {
+                return;
+            }
+            self.below(*child, None);
+        }
+    }
+
+    /// Not open either: then somebody reads it already.
+    fn is_small_file(&self, ino: Ino) -> bool {
+        let Ok(node) = self.tree.get(ino) else {
+            return false;
+        };
+        let Body::Object(object) = &node.body else {
+            return false;
+        };
+        object.content.is_none()
+            && node.meta.kind == FileKind::File
+            && object
+                .state
+                .stored()
+                .is_some_and(|stored| (1..=SMALL).contains(&stored.size) && !stored.customer_key)
     }
 }
 
@@ -273,7 +270,9 @@ mod tests {
     use super::*;
 
     fn read(succession: &mut Succession, file: u64, waits: bool) -> usize {
-        let window = succession.reads(Ino::ROOT, Ino(file), waits);
+        let Some(window) = succession.reads(Ino::ROOT, Ino(file), waits) else {
+            return 0;
+        };
         let next: Vec<_> = (1..=(window + BESIDE) as u64)
             .map(|n| Ino(file + n))
             .collect();
@@ -319,6 +318,12 @@ mod tests {
                 "{windows:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_that_is_read_again_and_again_ends_no_walk() {
+        let twice = windows((1..200).flat_map(|file| [file, file]), |at| at % 2 == 0);
+        assert!(twice.contains(&MOST), "{twice:?}");
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //! and times by RFC 3339. What cannot be read counts as absent.
 
 use crate::b2::FileInfo;
-use crate::vfs::attr::Nanos;
+use crate::vfs::attr::{MODE, Nanos};
 
-const MODE: &str = "mode";
 /// Seconds since 1970, or RFC 3339.
 const MTIME: &str = "mtime";
 
