@@ -145,7 +145,7 @@ async fn who_waits_for_bytes_that_stand_in_line_gets_them_before_those_ahead() {
     while rig.server.held().is_empty() {
         tokio::task::yield_now().await;
     }
-    let at = 3 * MIB + (300 << 10);
-    content.read(&other, at, 64 << 10).await.expect("read");
+    // In the second of the two, 640 KiB each.
+    content.read(&other, 4 * MIB, 64 << 10).await.expect("read");
     assert_eq!(rig.server.held().len(), 1, "the one before it has not come");
 }
