@@ -143,6 +143,18 @@ impl Content {
         if let Some(hashes) = self.known_hashes() {
             return Ok(hashes);
         }
+        if let [piece] = &*self.pieces
+            && let Source::Pattern(variant) = piece.blob.source
+        {
+            let (start, len) = (piece.start, piece.len);
+            return patterns::hashes(variant, start..start + len, with_md5, || {
+                self.read(with_md5)
+            });
+        }
+        self.read(with_md5)
+    }
+
+    fn read(&self, with_md5: bool) -> io::Result<Hashes> {
         let mut hasher = Hasher::new(with_md5);
         let mut reader = self.reader();
         while let Some(bytes) = reader.next()? {

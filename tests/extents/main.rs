@@ -1,4 +1,4 @@
-//! What small writes cost in memory, and that hundreds of thousands of them are stored in no time.
+//! What small writes cost in memory, and that a hundred thousand of them are stored in no time.
 //!
 //! A program of its own: its allocator counts.
 #![allow(
@@ -67,7 +67,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const COUNT: u64 = 400_000;
+const COUNT: u64 = 150_000;
 
 struct Case {
     rig: Rig,

@@ -87,13 +87,13 @@ fn a_mount_cancels_what_a_killed_one_left_behind_a_week_ago() {
 }
 
 #[test]
-fn twelve_gibibytes_go_in_and_out_within_64_mib() {
+fn five_gibibytes_go_in_and_out_within_64_mib() {
     let _alone = alone();
     let emulator = Emulator::on_disk();
     let mut mount = Mount::with(&emulator, "list_hashfiles: false\nmemory: 64MiB\n");
     let path = mount.path().join("large");
     let content = Pages::of(1);
-    let size = 12 * GIB;
+    let size = 5 * GIB;
     content.put(&path, size);
     within(&mount, 64 * MIB);
     let counters = emulator.counters();
@@ -110,14 +110,14 @@ fn twelve_gibibytes_go_in_and_out_within_64_mib() {
     bucket.has_one_version_of("large");
 }
 
-/// Ten gibibytes that were never uploaded, mounted.
+/// Five gibibytes that were never uploaded, mounted.
 struct Huge {
     emulator: Emulator,
     mount: Mount,
     file: File,
 }
 
-const HUGE: u64 = 10 * GIB;
+const HUGE: u64 = 5 * GIB;
 
 impl Huge {
     fn new() -> Self {
@@ -170,7 +170,7 @@ impl Huge {
 }
 
 #[test]
-fn an_append_to_ten_gibibytes_sends_what_is_appended() {
+fn an_append_to_five_gibibytes_sends_what_is_appended() {
     let _alone = alone();
     let huge = Huge::new();
     let appended = Pages::of(2);
@@ -186,7 +186,7 @@ fn an_append_to_ten_gibibytes_sends_what_is_appended() {
 }
 
 #[test]
-fn a_byte_in_the_middle_of_ten_gibibytes_sends_one_part() {
+fn a_byte_in_the_middle_of_five_gibibytes_sends_one_part() {
     let _alone = alone();
     let huge = Huge::new();
     let middle = HUGE / 2;
@@ -206,7 +206,7 @@ fn a_byte_in_the_middle_of_ten_gibibytes_sends_one_part() {
 }
 
 #[test]
-fn ten_gibibytes_are_cut_and_grown_on_the_server() {
+fn five_gibibytes_are_cut_and_grown_on_the_server() {
     let _alone = alone();
     let huge = Huge::new();
     let cut = 3 * GIB + 12_345;

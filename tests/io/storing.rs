@@ -335,6 +335,9 @@ async fn a_writer_that_must_wait_may_begin_outside_the_runtime() {
     })
     .await;
     let (full, other) = (rig.create("full"), rig.create("other"));
+    // Nothing leaves memory before the other one waits, however slow this machine is.
+    let faults = ["start_large_file:stall=2:1"];
+    rig.server.set_faults(&faults).expect("valid");
     for i in 0..11 {
         full.write(i * MIB, noise(i, MIB as usize))
             .await

@@ -2,7 +2,9 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
 use crate::emulator::content::{Blob, BlobRange, Content, Hashes, Source};
 use crate::emulator::error::{ApiError, Result};
@@ -27,6 +29,35 @@ pub(in crate::emulator) fn pattern(variant: u64, offset: u64, buffer: &mut [u8])
         word = word.wrapping_add(STEP);
     }
     last.copy_from_slice(&word.to_le_bytes()[..last.len()]);
+}
+
+/// A range of a pattern by its variant and bounds, and whether its MD5 is known, too.
+type Place = (u64, u64, u64, bool);
+
+/// Most ranges whose hashes are remembered.
+const REMEMBERED: usize = 8192;
+
+/// The hashes of a range of a pattern. They are computed once in a process: tests that seed objects of gigabytes would
+/// spend most of their time on it.
+pub(super) fn hashes(
+    variant: u64,
+    range: Range<u64>,
+    with_md5: bool,
+    compute: impl FnOnce() -> io::Result<Hashes>,
+) -> io::Result<Hashes> {
+    static KNOWN: LazyLock<Mutex<HashMap<Place, Hashes>>> = LazyLock::new(Mutex::default);
+    let place = (variant, range.start, range.end, with_md5);
+    let known = KNOWN.lock().get(&place).copied();
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let computed = compute()?;
+    let mut known = KNOWN.lock();
+    if known.len() >= REMEMBERED {
+        known.clear();
+    }
+    known.insert(place, computed);
+    Ok(computed)
 }
 
 /// The variant of a seeded object, from its name: few, so that their hashes are computed once per size.
