@@ -51,6 +51,7 @@ use ask::{succession, walk};
 use attr::Meta;
 use forget::Forgets;
 use names::name;
+use names::number::Numbers;
 use names::tree::Tree;
 use names::warned::Warned;
 use ops::file::Handle;
@@ -115,12 +116,13 @@ impl Vfs {
     pub async fn new(client: Client, io: Io, settings: Settings) -> Result<Self, Error> {
         let mounted = attr::now();
         let root = Meta::default_for(FileKind::Directory, &settings, mounted);
+        let numbers = Numbers::new(&client.account().bucket_id, &settings.prefix);
         let vfs = Self {
             shared: Arc::new(Shared {
                 runtime: tokio::runtime::Handle::current(),
                 client,
                 io,
-                tree: Mutex::new(Tree::new(root)),
+                tree: Mutex::new(Tree::new(root, numbers)),
                 handles: Mutex::default(),
                 next_fh: AtomicU64::new(1),
                 paths: Arc::default(),

@@ -21,6 +21,8 @@ pub struct Stamp {
     pub since: Option<u64>,
     /// `u`: when a large file was begun, milliseconds since 1970; by it a later mount finds what a crash has left.
     pub begun: Option<u64>,
+    /// `i`: the inode number that the file has kept since it had another name.
+    pub number: Option<u64>,
     /// `r` and `f`: the rename of a directory that has made this copy.
     pub moved: Option<Moved>,
 }
@@ -65,6 +67,7 @@ impl Stamp {
                 'c' => stamp.ctime = Some(number),
                 's' => stamp.since = Some(number),
                 'u' => stamp.begun = Some(number),
+                'i' => stamp.number = Some(number),
                 'r' => rename = u32::try_from(number).ok(),
                 'f' => from = u32::try_from(number).ok(),
                 _ => {}
@@ -90,6 +93,7 @@ impl Stamp {
         word('c', self.ctime);
         word('s', self.since);
         word('u', self.begun);
+        word('i', self.number);
         word('r', self.moved.map(|moved| u64::from(moved.rename)));
         word('f', self.moved.map(|moved| u64::from(moved.from)));
         if words.is_empty() {
@@ -143,10 +147,11 @@ mod tests {
         #[test]
         fn what_is_written_is_read_and_fits(
             nonce in of(any::<u64>()), mtime_ns in 0u32..1_000_000, ctime in of(0..=i64::MAX as u64),
-            since in of(0..1u64 << 42), begun in of(0..1u64 << 42), moved in of(any::<(u32, u32)>()),
+            since in of(0..1u64 << 42), begun in of(0..1u64 << 42), number in of(0..1u64 << 53),
+            moved in of(any::<(u32, u32)>()),
         ) {
             let moved = moved.map(|(rename, from)| Moved { rename, from });
-            let stamp = Stamp { nonce, mtime_ns, ctime, since, begun, moved };
+            let stamp = Stamp { nonce, mtime_ns, ctime, since, begun, number, moved };
             let mut info = FileInfo::from([("b2fuse_upload".to_owned(), "5".to_owned())]);
             stamp.put(&mut info);
             prop_assert_eq!(Stamp::of(&info), stamp);

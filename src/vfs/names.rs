@@ -16,6 +16,7 @@ pub(in crate::vfs) mod merge;
 pub(in crate::vfs) mod moment;
 pub(in crate::vfs) mod name;
 pub(in crate::vfs) mod node;
+pub(in crate::vfs) mod number;
 pub(in crate::vfs) mod pages;
 pub(in crate::vfs) mod rows;
 pub(in crate::vfs) mod table;

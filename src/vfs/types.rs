@@ -15,11 +15,6 @@ impl Ino {
     /// The mount's root.
     pub const ROOT: Self = Self(1);
 
-    /// The real inode after this one.
-    pub(super) fn next(self) -> Self {
-        Self(self.0 + 2)
-    }
-
     /// The virtual `.sha1` file that belongs to this file.
     pub(super) fn hash_file(self) -> Self {
         Self(self.0 & !1)

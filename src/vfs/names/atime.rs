@@ -20,7 +20,7 @@ impl AccessTimes {
         self.0.get(&ino).copied()
     }
 
-    /// Remembers one, and forgets that of the inode that was known first when there are too many.
+    /// Remembers one, and forgets any other when there are too many.
     pub(in crate::vfs) fn set(&mut self, ino: Ino, atime: Nanos) {
         self.0.insert(ino, atime);
         if self.0.len() > Self::MAX {

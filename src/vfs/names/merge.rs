@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::b2::FileVersion;
+use crate::io::Stamp;
 use crate::vfs::attr::Meta;
 use crate::vfs::delta::Delta;
 use crate::vfs::names::flight::{Covers, Flight};
@@ -171,7 +172,7 @@ impl Vfs {
         let mounted = self.shared.mounted;
         let meta = Meta::default_for(FileKind::Directory, self.settings(), mounted);
         let body = Body::Dir(Box::default());
-        Self::insert_row(tree, flight, name, meta, body)
+        Self::insert_row(tree, flight, name, (meta, None), body)
     }
 
     /// Takes a row of a file into the tree.
@@ -212,7 +213,9 @@ impl Vfs {
         let carried = Carried::of_version(row, self.settings());
         let state = FileState::listed(Stored::of(row, Maker::Other)?);
         let object = Object::new(state, Some(carried));
-        Self::insert_row(tree, flight, name, meta, Body::Object(object))
+        let number = Stamp::of(&row.info).number.map(Ino);
+        let known = (meta, number.filter(|ino| ino.is_possible()));
+        Self::insert_row(tree, flight, name, known, Body::Object(object))
     }
 
     /// Another client's version is the newest one of a file now: who has it open keeps the version that it was
@@ -282,10 +285,11 @@ impl Vfs {
         tree: &mut Tree,
         flight: &Flight,
         name: &Arc<str>,
-        meta: Meta,
+        (meta, number): (Meta, Option<Ino>),
         body: Body,
     ) -> Option<Ino> {
-        let ino = tree.insert(flight.dir, Arc::clone(name), meta, body).ok()?;
+        let ino = tree.insert_as(flight.dir, Arc::clone(name), meta, body, number);
+        let ino = ino.ok()?;
         let node = tree.get_mut(ino).ok()?;
         node.check(flight.at, true);
         node.changed = flight.began;

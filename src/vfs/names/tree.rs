@@ -15,6 +15,7 @@ use crate::vfs::names::gone::Gone;
 use crate::vfs::names::lately::Lately;
 use crate::vfs::names::leaving::Leaving;
 use crate::vfs::names::node::{Body, Node, Object};
+use crate::vfs::names::number::Numbers;
 use crate::vfs::names::table::Table;
 use crate::vfs::{Attr, Error, Ino};
 
@@ -35,7 +36,7 @@ pub(in crate::vfs) enum Unsettled {
 /// The inode table.
 pub(in crate::vfs) struct Tree {
     nodes: Table,
-    next: Ino,
+    numbers: Numbers,
     tick: Tick,
     /// Nodes that may have something not in B2 yet; the truth is `Node::pending`.
     pending: BTreeSet<Ino>,
@@ -66,10 +67,10 @@ pub(in crate::vfs) struct Tree {
 
 impl Tree {
     /// A table with only the root.
-    pub(in crate::vfs) fn new(root: Meta) -> Self {
+    pub(in crate::vfs) fn new(root: Meta, numbers: Numbers) -> Self {
         let mut tree = Self {
             nodes: Table::default(),
-            next: Ino::ROOT.next(),
+            numbers,
             tick: 0,
             pending: BTreeSet::new(),
             flights: 0,
@@ -208,14 +209,25 @@ impl Tree {
         meta: Meta,
         body: Body,
     ) -> Result<Ino, Error> {
+        self.insert_as(parent, name, meta, body, None)
+    }
+
+    /// As `insert`; the number is the given one, unless that is in use.
+    pub(in crate::vfs) fn insert_as(
+        &mut self,
+        parent: Ino,
+        name: Arc<str>,
+        meta: Meta,
+        body: Body,
+        number: Option<Ino>,
+    ) -> Result<Ino, Error> {
         if let Some(old) = self.child(parent, &name) {
             self.forget_name(old);
         }
-        let ino = self.next;
         let changed = self.tick;
         let directory = matches!(body, Body::Dir(_));
+        let ino = self.free_number(parent, &name, directory, number);
         self.add_child(parent, Arc::clone(&name), ino, directory)?;
-        self.next = ino.next();
         self.nodes.insert(
             ino,
             Node {
@@ -233,6 +245,37 @@ impl Tree {
             },
         );
         Ok(ino)
+    }
+
+    fn free_number(&self, parent: Ino, name: &str, directory: bool, wanted: Option<Ino>) -> Ino {
+        if let Some(wanted) = wanted
+            && self.nodes.get(wanted).is_none()
+        {
+            return wanted;
+        }
+        let above = self.path(parent).unwrap_or_default();
+        let end = if directory { "/" } else { "" };
+        let mut number = self.numbers.of([above.as_str(), name, end]);
+        while self.nodes.get(number).is_some() {
+            number = number.probed();
+        }
+        number
+    }
+
+    /// What a version stored under a name in the bucket is to say of its inode's number: nothing where the name says it.
+    pub(in crate::vfs) fn number_to_store(&self, ino: Ino, full: &str) -> Option<u64> {
+        Some(ino.0).filter(|_| ino != self.numbers.of_full(full))
+    }
+
+    /// The same of a file that was stored under the name `from`, whether it is known here or not.
+    pub(in crate::vfs) fn number_after_move(
+        &self,
+        stored: Option<u64>,
+        from: &str,
+        to: &str,
+    ) -> Option<u64> {
+        let number = stored.map_or_else(|| self.numbers.of_full(from), Ino);
+        self.number_to_store(number, to)
     }
 
     pub(in crate::vfs::names) fn add_child(

@@ -177,12 +177,13 @@ mod tests {
     use super::*;
     use crate::vfs::FileKind;
     use crate::vfs::attr::Meta;
+    use crate::vfs::names::number::Numbers;
 
     #[test]
     fn what_is_in_a_directory_goes_before_itself() {
         let settings = crate::vfs::tests::settings();
         let meta = Meta::default_for(FileKind::Directory, &settings, 0);
-        let mut tree = Tree::new(meta);
+        let mut tree = Tree::new(meta, Numbers::new("bucket", ""));
         let mut add = |parent, name: &str| {
             let body = Body::Dir(Box::default());
             let ino = tree.insert(parent, Arc::from(name), meta, body);

@@ -48,7 +48,10 @@ impl Vfs {
             .filter(|known| *known != UNKNOWN_TYPE)
             .unwrap_or(AUTO_TYPE);
         let mut info = node.meta.to_info(node.carried_info(), self.settings());
-        Stamp::change(&mut info, |stamp| stamp.nonce = Some(fastrand::u64(..)));
+        Stamp::change(&mut info, |stamp| {
+            stamp.nonce = Some(fastrand::u64(..));
+            stamp.number = tree.number_to_store(ino, full);
+        });
         if let Some(Hash::Told(sha1)) = stored.map(|stored| stored.hash)
             && !node.content_dirty()
         {

@@ -6,7 +6,8 @@ use crate::vfs::state::FileState;
 
 fn tree() -> Tree {
     let settings = crate::vfs::tests::settings();
-    Tree::new(Meta::default_for(FileKind::Directory, &settings, 0))
+    let root = Meta::default_for(FileKind::Directory, &settings, 0);
+    Tree::new(root, Numbers::new("bucket", ""))
 }
 
 fn add(tree: &mut Tree, parent: Ino, name: &str, directory: bool) -> Ino {

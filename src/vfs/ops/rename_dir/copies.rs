@@ -167,11 +167,18 @@ impl Vfs {
         stored: &Stored,
     ) -> Result<FileVersion, Error> {
         let mut info = row.info.clone();
+        let new = this.new_name(row);
+        let number = {
+            let stored = Stamp::of(&info).number;
+            self.tree()
+                .number_after_move(stored, row.name.as_str(), &new)
+        };
         Stamp::change(&mut info, |stamp| {
             *stamp = Stamp {
                 nonce: Some(fastrand::u64(..)),
                 mtime_ns: stamp.mtime_ns,
                 ctime: stamp.ctime,
+                number,
                 moved: Some(Moved {
                     rename: this.number,
                     from: mark(&stored.id),
@@ -183,7 +190,7 @@ impl Vfs {
             info.insert("large_file_sha1".to_owned(), sha1.to_string());
         }
         let target = NewFile {
-            name: FileName::listed(&this.new_name(row)),
+            name: FileName::listed(&new),
             content_type: row
                 .content_type
                 .clone()
