@@ -19,3 +19,4 @@ mod media;
 mod samba;
 mod sqlite;
 mod trees;
+mod unchanged;

@@ -11,7 +11,7 @@ use log::warn;
 use crate::b2::{Action, FileId, Lost};
 use crate::io::{self, Covered};
 use crate::vfs::ask::look::Hurry;
-use crate::vfs::attr;
+use crate::vfs::attr::{self, Nanos};
 use crate::vfs::delta::Delta;
 use crate::vfs::names::name;
 use crate::vfs::ops::halt::Halted;
@@ -176,7 +176,11 @@ impl Vfs {
         if let Some(replaced) = read {
             self.keep_readable(replaced, &ends.to).await?;
         }
+        let before = self.changes_now(ends.ino)?;
         let result = self.rename_file_over(ends, guard).await;
+        if result.is_err() {
+            self.has_not_changed(ends.ino, before);
+        }
         let remains = ends
             .replaced
             .is_some_and(|replaced| self.tree().path(replaced).is_some());
@@ -187,6 +191,23 @@ impl Vfs {
             (None, _) => {}
         }
         result
+    }
+
+    /// A rename is a change of the file. Its time is set before the file is stored under the new name, so that B2 has the
+    /// one that is shown.
+    fn changes_now(&self, ino: Ino) -> Result<(Nanos, Nanos), Error> {
+        let now = attr::now();
+        let mut tree = self.tree();
+        let before = std::mem::replace(&mut tree.get_mut(ino)?.meta.ctime, now);
+        Ok((before, now))
+    }
+
+    fn has_not_changed(&self, ino: Ino, (before, set): (Nanos, Nanos)) {
+        if let Ok(node) = self.tree().get_mut(ino)
+            && node.meta.ctime == set
+        {
+            node.meta.ctime = before;
+        }
     }
 
     async fn rename_file_over(&self, ends: &Ends, guard: PathGuard) -> Result<(), Error> {
@@ -443,7 +464,10 @@ impl Vfs {
             self.withdraw_misplaced(&tree, replaced);
         }
         tree.relocate(ends.ino, ends.new_parent, Arc::clone(&ends.new_name))?;
-        tree.get_mut(ends.ino)?.meta.ctime = attr::now();
+        let node = tree.get_mut(ends.ino)?;
+        if node.dir().is_some() {
+            node.meta.ctime = attr::now();
+        }
         tree.note_pending(ends.ino);
         self.lost_child(&mut tree, ends.parent);
         let node = tree.get_mut(ends.new_parent)?;
