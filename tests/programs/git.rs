@@ -331,39 +331,6 @@ fn commits_at_once_are_all_there_or_refused(place: &mut dyn Place) {
     assert_eq!(git("git fsck --full --no-dangling --no-progress", &at), "");
 }
 
-/// The files of another mount have other inode numbers, for which git reads each of them once.
-#[test]
-fn status_after_another_mount_reads_the_files_only_to_compare_inode_numbers() {
-    let mut place = Bucket::new();
-    let at = place.path().to_owned();
-    for file in 0..20 {
-        put(&at.join(format!("f{file}")), &noise(file, 100_000));
-    }
-    git(
-        "touch -d '1 hour ago' f*; git init -q -b main .; git add .; git commit -qm all",
-        &at,
-    );
-    for (settings, some, all) in [
-        ("", 2_000_000, 2_100_000),
-        (
-            "-c core.checkStat=minimal -c core.trustctime=false",
-            0,
-            100_000,
-        ),
-    ] {
-        git("git read-tree HEAD; git update-index --refresh", &at);
-        place.remount();
-        place.emulator.forget_counters();
-        let line = format!("git --no-optional-locks {settings} status --porcelain");
-        assert_eq!(git(&line, &at), "");
-        let downloaded = place.emulator.counters().bytes_out;
-        assert!(
-            (some..all).contains(&downloaded),
-            "{settings}: {downloaded}"
-        );
-    }
-}
-
 /// Why hash files are not listed unless the configuration says so.
 #[test]
 fn listed_hash_files_are_branches_and_objects_to_git() {
