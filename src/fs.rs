@@ -12,6 +12,7 @@ mod answer;
 mod attr;
 mod dispatch;
 mod errno;
+mod exclusive;
 mod init;
 mod interrupt;
 mod repeats;
@@ -40,7 +41,7 @@ use self::answer::{
     opened, target,
 };
 use self::slot::Slot;
-use crate::vfs::{Reader, SetAttr};
+use crate::vfs::{Error, Reader, SetAttr};
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -49,9 +50,13 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, by: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (vfs, name) = (self.vfs.clone(), name.to_owned());
-        self.serve(by.pid(), "lookup", reply, entered, async move {
-            vfs.lookup(ino(parent), &name).await
+        let (vfs, name, caller) = (self.vfs.clone(), name.to_owned(), by.pid());
+        self.serve(caller, "lookup", reply, entered, async move {
+            let entry = vfs.lookup(ino(parent), &name).await?;
+            if entry.attr.ino.is_virtual() && exclusive::creates(caller) {
+                return Err(Error::NotFound);
+            }
+            Ok(entry)
         });
     }
 

@@ -29,7 +29,7 @@ fn errno(error: &Error) -> Errno {
         Error::ReadOnly => Errno::EROFS,
         Error::NotSupported => Errno::ENOTSUP,
         Error::BadHandle => Errno::EBADF,
-        Error::Stale => Errno::ESTALE,
+        Error::Stale | Error::LookAgain => Errno::ESTALE,
         Error::CrossDevice => Errno::EXDEV,
         Error::NoData => Errno::ENODATA,
         Error::TooLarge => Errno::EFBIG,

@@ -50,6 +50,9 @@ pub enum Error {
     /// ESTALE.
     #[error("the version that was open is gone from the bucket")]
     Stale,
+    /// ESTALE at open: a path now leads to another inode, and Linux is to look it up again.
+    #[error("the name is another file's now")]
+    LookAgain,
     /// ENODATA: no such extended attribute.
     #[error("no such attribute")]
     NoData,

@@ -20,6 +20,11 @@ impl Ino {
         Self(self.0 & !1)
     }
 
+    /// Whether it is that of a virtual hash file.
+    pub fn is_virtual(self) -> bool {
+        self.hashed().is_some()
+    }
+
     /// The file a virtual hash file belongs to; `None` for every other inode.
     pub(super) fn hashed(self) -> Option<Self> {
         (self.0 & 1 == 0).then_some(Self(self.0 | 1))

@@ -157,6 +157,43 @@ fn tar_unpacks_a_tree_that_has_hash_files_of_its_own() {
     assert_eq!(get(&place.path().join("x.sha1")), b"of somebody else");
 }
 
+/// `cp` and `>` open a name that is there with O_TRUNC and without O_CREAT or with both.
+#[test]
+fn cp_and_shells_put_real_files_in_the_place_of_hash_files() {
+    let source = tempfile::tempdir().unwrap();
+    let steps = "cd \"$1\"; mkdir -p d/e; for f in a d/b d/e/c; do echo $f > $f; md5sum < $f > $f.sha1; done";
+    shell(steps, [source.path()]);
+    let mut place = Bucket::with("");
+    let root = place.path().to_owned();
+    for times in 0..2 {
+        let tree = root.join(format!("tree{times}"));
+        shell(
+            "cp -r \"$1\" \"$2\"; cp -r \"$1/.\" \"$2\"",
+            [source.path(), &tree],
+        );
+        tree::same(source.path(), &tree, tree::CONTENT);
+    }
+    let clone =
+        "cd \"$1\"; git init -q; git add .; git -c user.name=a -c user.email=a commit -qm a;
+        git clone -q . \"$2/clone\"; rm -r .git \"$2/clone/.git\"";
+    shell(clone, [source.path(), &root]);
+    tree::same(source.path(), &root.join("clone"), tree::CONTENT);
+    put(&root.join("file"), b"content");
+    shell(
+        "cd \"$1\"; echo 1 > file.sha1; echo 22 > file.sha1",
+        [&root],
+    );
+    for _ in 0..2 {
+        assert_eq!(get(&root.join("file.sha1")), b"22\n");
+        assert_eq!(get(&root.join("file")), b"content");
+        tree::same(source.path(), &root.join("tree1"), tree::CONTENT);
+        place.remount();
+    }
+    fs::remove_file(root.join("file.sha1")).unwrap();
+    tree::wait_for(&root.join("file.sha1"));
+    assert_eq!(get(&root.join("file.sha1")), line(b"content"));
+}
+
 #[test]
 fn a_file_may_be_renamed_onto_a_hash_file() {
     let mut place = listing();

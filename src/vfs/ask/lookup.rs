@@ -32,7 +32,7 @@ impl Vfs {
     pub async fn getattr(&self, ino: Ino) -> Result<(Attr, Duration), Error> {
         self.refresh(ino.hashed().unwrap_or(ino)).await?;
         let tree = self.tree();
-        Ok((Self::attr(&tree, ino)?, self.ttl(&tree, ino)))
+        Ok((self.attr(&tree, ino)?, self.ttl(&tree, ino)))
     }
 
     /// Asks B2 for what it has not been asked for within `metadata_ttl`.
@@ -88,7 +88,7 @@ impl Vfs {
 
     /// An answer that gives the kernel one more reference.
     pub(in crate::vfs) fn entry(&self, tree: &mut Tree, ino: Ino) -> Result<Entry, Error> {
-        let attr = Self::attr(tree, ino)?;
+        let attr = self.attr(tree, ino)?;
         let ttl = self.ttl(tree, ino);
         if ino.hashed().is_none() {
             tree.get_mut(ino)?.lookups += 1;
@@ -96,11 +96,16 @@ impl Vfs {
         Ok(Entry { attr, ttl })
     }
 
-    fn attr(tree: &Tree, ino: Ino) -> Result<Attr, Error> {
-        match ino.hashed() {
-            Some(file) => Ok(tree.attr(file)?.hash_file()),
-            None => tree.attr(ino),
+    fn attr(&self, tree: &Tree, ino: Ino) -> Result<Attr, Error> {
+        let Some(file) = ino.hashed() else {
+            return tree.attr(ino);
+        };
+        let mut attr = tree.attr(file)?.hash_file();
+        if self.settings().uid != 0 {
+            // The kernel would not let anybody but root put a real file in its place.
+            attr.mode |= 0o200;
         }
+        Ok(attr)
     }
 
     fn ttl(&self, tree: &Tree, ino: Ino) -> Duration {

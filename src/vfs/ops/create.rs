@@ -155,7 +155,12 @@ impl Vfs {
     }
 
     /// Checks that a name may be made in a directory.
-    fn new_name(&self, parent: Ino, name: &OsStr, directory: bool) -> Result<Arc<str>, Error> {
+    pub(in crate::vfs::ops) fn new_name(
+        &self,
+        parent: Ino,
+        name: &OsStr,
+        directory: bool,
+    ) -> Result<Arc<str>, Error> {
         self.writable()?;
         let tree = self.tree();
         tree.dir(parent)?;
@@ -163,7 +168,13 @@ impl Vfs {
         name::new_component(name, &full, directory).map(Arc::from)
     }
 
-    fn add(&self, parent: Ino, name: &Arc<str>, new: NewNode) -> Result<Ino, Error> {
+    /// Makes an inode of something new in a directory.
+    pub(in crate::vfs::ops) fn add(
+        &self,
+        parent: Ino,
+        name: &Arc<str>,
+        new: NewNode,
+    ) -> Result<Ino, Error> {
         let mut tree = self.tree();
         if tree.child(parent, name).is_some() {
             return Err(Error::Exists);

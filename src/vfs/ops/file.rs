@@ -100,6 +100,9 @@ impl Vfs {
         let write = flags & libc::O_ACCMODE != libc::O_RDONLY;
         let truncate = flags & libc::O_TRUNC != 0;
         if let Some(file) = ino.hashed() {
+            if write && truncate {
+                return Err(self.replace_hash(file));
+            }
             return self.open_hash(file, write || truncate);
         }
         if write || truncate {

@@ -5,6 +5,7 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use tokio::sync::OnceCell;
 use crate::io::Content;
 use crate::vfs::names::name;
 use crate::vfs::names::node::Node;
-use crate::vfs::{Error, FileKind, Ino, Vfs};
+use crate::vfs::queue::{Queue, Urgency};
+use crate::vfs::{Error, FileKind, Ino, NewNode, Vfs};
 
 /// The name of a node's hash file, where it can have one.
 pub(in crate::vfs) fn name_for(node: &Node) -> Option<String> {
@@ -64,6 +66,39 @@ impl Unlinked {
 }
 
 impl Vfs {
+    /// Somebody empties a hash file to write to it, as `cp` does with what is there already: a real file takes its place.
+    /// The kernel is to look its name up again (path_openat in Linux' fs/namei.c does so after ESTALE).
+    pub(in crate::vfs) fn replace_hash(&self, file: Ino) -> Error {
+        match self.make_real(file) {
+            // Somebody was faster.
+            Ok(()) | Err(Error::Exists) => Error::LookAgain,
+            Err(error) => error,
+        }
+    }
+
+    fn make_real(&self, file: Ino) -> Result<(), Error> {
+        self.writable()?;
+        let (parent, name, new) = {
+            let tree = self.tree();
+            let node = tree.get(file)?;
+            let name = name_for(node)
+                .filter(|_| node.linked)
+                .ok_or(Error::Access)?;
+            let new = NewNode {
+                kind: FileKind::File,
+                mode: u32::from(node.meta.mode) & 0o666,
+                uid: node.meta.uid,
+                gid: node.meta.gid,
+                rdev: 0,
+            };
+            (node.parent, name, new)
+        };
+        let name = self.new_name(parent, OsStr::new(&name), false)?;
+        let real = self.add(parent, &name, new)?;
+        self.shared.queue.push(real, Queue::QUIET, Urgency::Idle);
+        Ok(())
+    }
+
     pub(in crate::vfs) async fn read_hash(
         &self,
         handle: &HashHandle,
