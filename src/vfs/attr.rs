@@ -3,13 +3,14 @@
 //! Only what differs from the mount's defaults is written. Foreign keys are carried along
 //! untouched, because a copy with REPLACE loses what it does not name (API §17.3).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use crate::b2::{FileInfo, FileVersion};
 use crate::io::Stamp;
 use crate::vfs::{FileKind, NewNode, Permissions, Settings};
 
 mod foreign;
+mod time;
+
+pub(super) use time::{Nanos, now, to_nanos, to_time};
 
 /// Modification time in milliseconds, every B2 tool's convention (API §5.2).
 const MTIME_MS: &str = "src_last_modified_millis";
@@ -20,9 +21,6 @@ const GID: &str = "gid";
 const RDEV: &str = "rdev";
 /// The key that belongs to one act of uploading and must not be carried to the next version.
 const PER_VERSION: &str = "large_file_sha1";
-
-/// A time as nanoseconds since 1970; a signed 64-bit count reaches from 1677 to 2262.
-pub(super) type Nanos = i64;
 
 /// Attributes of one inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,13 +73,9 @@ impl Meta {
         let stamp = Stamp::of(info);
         let kind = st_mode.map_or(FileKind::File, kind_of_mode);
         let long = |key: &str| info.get(key).and_then(|v| v.parse::<i64>().ok());
-        let uploaded = i64::try_from(version.uploaded_ms)
-            .unwrap_or(0)
-            .saturating_mul(1_000_000);
+        let uploaded = time::of_millis(i64::try_from(version.uploaded_ms).unwrap_or(0), 0);
         let mtime = match long(MTIME_MS) {
-            Some(millis) => millis
-                .saturating_mul(1_000_000)
-                .saturating_add(i64::from(stamp.mtime_ns)),
+            Some(millis) => time::of_millis(millis, stamp.mtime_ns),
             None => foreign::mtime(info).unwrap_or(uploaded),
         };
         let mut meta = Self::default_for(kind, settings, mtime);
@@ -130,17 +124,16 @@ impl Meta {
 
     /// When the content was changed: milliseconds since 1970.
     pub(super) fn mtime_ms(&self) -> i64 {
-        self.mtime.div_euclid(1_000_000)
+        time::millis(self.mtime).0
     }
 
     /// The file info to store: these attributes and what the version before is to hand on.
     pub(super) fn to_info(self, carried: Option<&FileInfo>, settings: &Settings) -> FileInfo {
         let mut info = carried.cloned().unwrap_or_default();
-        let millis = self.mtime.div_euclid(1_000_000);
-        let rest = self.mtime.rem_euclid(1_000_000);
+        let (millis, rest) = time::millis(self.mtime);
         info.insert(MTIME_MS.to_owned(), millis.to_string());
         let stamp = Stamp {
-            mtime_ns: rest as u32,
+            mtime_ns: rest,
             ctime: u64::try_from(self.ctime).ok(),
             ..Stamp::default()
         };
@@ -229,29 +222,6 @@ fn type_bits(kind: FileKind) -> u32 {
         FileKind::Socket => libc::S_IFSOCK,
         FileKind::CharDevice => libc::S_IFCHR,
         FileKind::BlockDevice => libc::S_IFBLK,
-    }
-}
-
-/// Now, as nanoseconds since 1970.
-pub(super) fn now() -> Nanos {
-    to_nanos(SystemTime::now())
-}
-
-/// A time as nanoseconds since 1970, clamped to what 64 bits can say.
-pub(super) fn to_nanos(time: SystemTime) -> Nanos {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-    }
-}
-
-/// The reverse of [`to_nanos`].
-pub(super) fn to_time(nanos: Nanos) -> SystemTime {
-    let distance = Duration::from_nanos(nanos.unsigned_abs());
-    if nanos >= 0 {
-        UNIX_EPOCH + distance
-    } else {
-        UNIX_EPOCH - distance
     }
 }
 

@@ -210,3 +210,30 @@ fn copies_out_of_a_mount_with_unlisted_hash_files_hold_no_hash_files() {
     );
     assert_eq!(tree::names(back.path()), ["a"]);
 }
+
+#[test]
+fn times_of_other_centuries_are_kept() {
+    // A disk may not hold such times.
+    let source = tempfile::tempdir_in("/dev/shm").unwrap();
+    for (name, at) in [
+        ("early", "1500-01-01 12:00:00"),
+        ("moon", "1969-07-20 20:17:40.123456789"),
+        ("late", "2262-01-01 00:00:00.123456789"),
+        ("later", "2300-12-31 23:59:59"),
+        ("latest", "9999-01-01 00:00:00"),
+    ] {
+        put(&source.path().join(name), name.as_bytes());
+        run(program("touch")
+            .args(["-d", at])
+            .arg(source.path().join(name)));
+    }
+    let mut place = Bucket::with("");
+    let to = place.path().join("to");
+    let exactly = ["-a", "--modify-window=-1"];
+    assert_eq!(changes(&exactly, source.path(), &to).len(), 7);
+    for mount in 1..3 {
+        let again = changes(&exactly, source.path(), &to);
+        assert_eq!(again, Vec::<String>::new(), "mount {mount}");
+        place.remount();
+    }
+}

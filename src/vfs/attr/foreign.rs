@@ -2,7 +2,7 @@
 //! and times by RFC 3339. What cannot be read counts as absent.
 
 use crate::b2::FileInfo;
-use crate::vfs::attr::{MODE, Nanos};
+use crate::vfs::attr::{MODE, Nanos, time};
 
 /// Seconds since 1970, or RFC 3339.
 const MTIME: &str = "mtime";
@@ -41,7 +41,9 @@ pub(super) fn mtime(info: &FileInfo) -> Option<Nanos> {
     let text = info.get(MTIME)?;
     seconds(text).or_else(|| {
         let time: jiff::Timestamp = text.parse().ok()?;
-        i64::try_from(time.as_nanosecond()).ok()
+        let within = u32::try_from(time.subsec_nanosecond().rem_euclid(1_000_000_000)).ok()?;
+        let seconds = time.as_second() - i64::from(time.subsec_nanosecond() < 0);
+        Some(time::of_parts(seconds, within))
     })
 }
 
@@ -54,9 +56,11 @@ fn seconds(text: &str) -> Option<Nanos> {
     }
     let whole: i64 = whole.parse().ok()?;
     let nanos = format!("{fraction:0<9}");
-    let nanos: i64 = nanos.get(..9)?.parse().ok()?;
-    let nanos = if text.starts_with('-') { -nanos } else { nanos };
-    whole.checked_mul(1_000_000_000)?.checked_add(nanos)
+    let nanos: u32 = nanos.get(..9)?.parse().ok()?;
+    if text.starts_with('-') && nanos > 0 {
+        return Some(time::of_parts(whole.checked_sub(1)?, 1_000_000_000 - nanos));
+    }
+    Some(time::of_parts(whole, nanos))
 }
 
 #[cfg(test)]
