@@ -9,14 +9,15 @@ mod options;
 mod values;
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use options::Layer;
 pub use values::{
     Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, LogFormat, Memory,
-    PartSize, Period, Prefix, RequestRate, RescueDir, Rights, Size, Switch, Umask, Word, WriteBack,
-    Wrong,
+    PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights, Size, Switch, Umask, Word,
+    WriteBack, Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -88,6 +89,7 @@ pub struct Config {
     /// Bytes.
     pub memory: u64,
     pub delete: vfs::Delete,
+    pub quota: Option<NonZeroU64>,
     pub read_only: bool,
     pub uid: u32,
     pub gid: u32,
@@ -226,6 +228,7 @@ impl Config {
             metadata_ttl: layer.metadata_ttl.map_or(Duration::from_secs(30), |t| t.0),
             memory,
             delete: layer.delete.map_or(vfs::Delete::Hide, |d| d.0),
+            quota: layer.quota.and_then(|quota| quota.0),
             read_only: on(layer.read_only, false),
             uid: layer
                 .uid
@@ -314,6 +317,7 @@ impl Config {
                 prefix: self.prefix,
                 metadata_ttl: self.metadata_ttl,
                 delete: self.delete,
+                quota: self.quota.map(NonZeroU64::get),
                 read_only: self.read_only,
                 uid: self.uid,
                 gid: self.gid,

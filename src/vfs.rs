@@ -169,19 +169,35 @@ impl Vfs {
         self.shared.queue.try_failed();
     }
 
-    /// What df(1) shows: a petabyte, since B2 has no quota to ask for (API §17.27).
+    /// What df(1) shows: a petabyte, since B2 has no quota to ask for (API §17.27); or the size that is configured, and
+    /// as used what the known files hold.
     pub fn statfs(&self) -> StatFs {
         const BLOCK: u32 = 4096;
         const PETABYTE: u64 = 1 << 50;
         const FILES: u64 = 1 << 32;
+        let (size, used) = match self.settings().quota {
+            Some(quota) => (quota, self.known_bytes()),
+            None => (PETABYTE, 0),
+        };
         StatFs {
             block_size: BLOCK,
-            blocks: PETABYTE / u64::from(BLOCK),
-            free: PETABYTE / u64::from(BLOCK),
+            blocks: size / u64::from(BLOCK),
+            free: size.saturating_sub(used) / u64::from(BLOCK),
             files: FILES,
             files_free: FILES,
             name_max: name::NEW_MAX as u32,
         }
+    }
+
+    /// Bytes of all files that are known.
+    fn known_bytes(&self) -> u64 {
+        let tree = self.tree();
+        let files = tree
+            .all()
+            .filter(|(_, node)| node.linked && node.object().is_some());
+        files
+            .map(|(_, node)| node.size())
+            .fold(0, u64::saturating_add)
     }
 
     fn tree(&self) -> MutexGuard<'_, Tree> {
@@ -234,6 +250,7 @@ mod tests {
             prefix: String::new(),
             metadata_ttl: Duration::from_secs(30),
             delete: Delete::Hide,
+            quota: None,
             read_only: false,
             uid: 1000,
             gid: 1000,

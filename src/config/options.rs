@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::values::{
     Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile,
-    LogFormat, Memory, PartSize, Period, Prefix, RequestRate, RescueDir, Rights, Switch, Umask,
-    Word, WriteBack, Wrong,
+    LogFormat, Memory, PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights, Switch,
+    Umask, Word, WriteBack, Wrong,
 };
 use super::{Environment, Error};
 
@@ -233,6 +233,15 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # What removing a file does: hide keeps older versions under the bucket's lifecycle rules,
 # purge removes every version at once.
 #delete: hide
+";
+    "quota": quota: Quota, VIEW,
+        option(long, value_name = "SIZE"),
+        default "off",
+        help "Size that df shows, 1TB say",
+        meaning "the size that `df` shows, `1TB` say, and what is used of it by the files that are known; refuses nothing",
+        example "\
+# The size that df shows, 1TB say, and what is used of it by the files that are known. It refuses nothing.
+#quota: off
 ";
     "read_only": read_only: Switch, VIEW,
         option(long, alias = "read_only", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),

@@ -19,7 +19,7 @@ use crate::vfs;
 
 mod measures;
 
-pub use measures::{Bandwidth, LargeFile, Memory, PartSize, Period, RequestRate, Size};
+pub use measures::{Bandwidth, LargeFile, Memory, PartSize, Period, Quota, RequestRate, Size};
 
 /// What a wrong value should have been, in words that follow the value's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Bandwidth RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir FilePath LogFormat);
+read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir FilePath LogFormat);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

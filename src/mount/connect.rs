@@ -119,6 +119,7 @@ mod tests {
             prefix: prefix.into(),
             metadata_ttl: Duration::ZERO,
             delete: vfs::Delete::Hide,
+            quota: None,
             read_only: false,
             uid: 0,
             gid: 0,

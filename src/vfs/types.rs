@@ -214,6 +214,8 @@ pub struct Settings {
     pub metadata_ttl: Duration,
     /// What removal does.
     pub delete: Delete,
+    /// Bytes that the filesystem is said to have; it refuses nothing.
+    pub quota: Option<u64>,
     /// Refuse every change.
     pub read_only: bool,
     /// Owner of what has none stored.

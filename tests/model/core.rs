@@ -251,7 +251,9 @@ impl<'a> Core<'a> {
             let piece = (end - at).min(1 << 20) as u32;
             let pieces = self.on(self.vfs().read(fh, at, piece))?;
             let before = bytes.len();
-            bytes.extend(pieces.iter().flatten().copied());
+            for piece in &pieces {
+                bytes.extend_from_slice(piece);
+            }
             if bytes.len() == before {
                 break;
             }

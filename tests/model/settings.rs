@@ -51,6 +51,7 @@ pub(crate) async fn new_core(emulator: &Emulator, making: Making) -> Vfs {
         prefix: making.prefix,
         metadata_ttl: making.ttl,
         delete: making.delete,
+        quota: None,
         read_only: false,
         uid: 0,
         gid: 0,

@@ -27,6 +27,26 @@ fn df_shows_room() {
 }
 
 #[test]
+fn df_shows_the_size_that_is_configured_and_what_is_known_to_be_used() {
+    let mut place = Bucket::with("quota: 1GiB\n");
+    put(&place.path().join("f"), &vec![1; 3 << 20]);
+    fs::create_dir(place.path().join("d")).unwrap();
+    put(&place.path().join("d/g"), &vec![1; 1 << 20]);
+    for _ in 0..2 {
+        shell("ls -R \"$1\"", [place.path()]);
+        let shown = shell("df --output=size,used,avail -B1M \"$1\"", [place.path()]);
+        let row: Vec<&str> = shown
+            .lines()
+            .nth(1)
+            .expect("a row")
+            .split_whitespace()
+            .collect();
+        assert_eq!(row, ["1024", "4", "1020"]);
+        place.remount();
+    }
+}
+
+#[test]
 fn ls_and_stat_show_ordinary_files() {
     let place = Bucket::new();
     put(&place.path().join("f"), b"12345");

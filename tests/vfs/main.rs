@@ -81,6 +81,7 @@ fn settings() -> Settings {
         prefix: String::new(),
         metadata_ttl: Duration::from_secs(600),
         delete: Delete::Hide,
+        quota: None,
         read_only: false,
         uid: 0,
         gid: 0,

@@ -118,7 +118,7 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             "permissions" => "ignore",
             "metadata_ttl" | "timeout" | "write_back" | "drain_timeout" => "5s",
             "umask" => "027",
-            "bandwidth_up" | "bandwidth_down" => "2MiB",
+            "bandwidth_up" | "bandwidth_down" | "quota" => "2MiB",
             "uploads" | "downloads" | "uid" | "gid" | "requests_per_second" => "7",
             key if key.contains("hashfiles") || key == "read_only" => "true",
             "allow_other" | "noexec" | "auto_unmount" | "verify_reads" => "true",

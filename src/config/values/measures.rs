@@ -127,6 +127,25 @@ impl FromStr for Bandwidth {
     }
 }
 
+/// Bytes that the filesystem is said to have; `None` for as many as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota(pub Option<NonZeroU64>);
+
+impl FromStr for Quota {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        if matches!(text, "off" | "false" | "no") {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(Size(bytes @ 1..)) => Ok(Self(NonZeroU64::new(bytes))),
+            _ => wrong(format!(
+                "{text:?} is not a size: write off, or the size that df(1) is to show, 1TB say"
+            )),
+        }
+    }
+}
+
 /// Calls a second; `None` for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestRate(pub Option<NonZeroU32>);

@@ -247,7 +247,9 @@ impl Snapshot {
                 Span::Zero(len) => bytes.resize(bytes.len() + len as usize, 0),
                 Span::Stored(StoredRange { record, range, .. }) => {
                     let parts = engine.read_checked(&record, &[range]).await?;
-                    bytes.extend(parts.into_iter().flatten());
+                    for part in &parts {
+                        bytes.extend_from_slice(part);
+                    }
                 }
             }
         }
