@@ -22,10 +22,11 @@ use super::calls::Tries;
 use super::counters::Counting;
 use super::http::{Http, secret_header};
 use super::limiter::Limiter;
+use super::name::encode;
 use super::redact::clean;
 use super::retry::FailedTry;
 use super::wire::{AllowedBucket, Authorized, Bucket, Buckets};
-use super::{Account, Client, Error, ErrorKind, Options, Secret};
+use super::{Account, Client, Error, ErrorKind, FileName, Options, Secret};
 
 /// What one authorize gave.
 #[derive(Debug)]
@@ -212,6 +213,29 @@ impl Client {
         let tries = self.tries(Call::ListBuckets, &wanted(options).unwrap_or_default());
         let found: Buckets = self.call(tries, &request).await?;
         find(options, &found.buckets)
+    }
+
+    /// Where anybody can download the newest version of a file, by its name (API §7); `None` where the bucket is private.
+    /// Asks B2 for that, because it can be changed at any time.
+    pub async fn public_url(&self, name: &FileName) -> Result<Option<String>, Error> {
+        const PUBLIC: &str = "allPublic";
+        let session = self.session();
+        let account = &session.account;
+        let request = json!({
+            "accountId": account.account_id,
+            "bucketId": account.bucket_id,
+            "bucketTypes": ["all"],
+        });
+        let tries = self.tries(Call::ListBuckets, &account.bucket_name);
+        let found: Buckets = self.call(tries, &request).await?;
+        let ours = |bucket: &&Bucket| bucket.bucket_id == account.bucket_id;
+        let public = found.buckets.iter().find(ours);
+        let public = public.is_some_and(|bucket| bucket.bucket_type == PUBLIC);
+        let base = &session.download_url;
+        Ok(public.then(|| {
+            let name = encode(name.as_str());
+            format!("{base}/file/{}/{name}", account.bucket_name)
+        }))
     }
 
     /// Replaces the token of that generation, unless another call has done so meanwhile.

@@ -1,8 +1,11 @@
 //! Extended attributes as programs use them: `setfattr`, `cp`, `tar`, `rsync`, Python.
 
+use serde_json::json;
+
 use crate::scenarios;
 use crate::support::place::{Bucket, Place};
-use crate::support::tools::{both, finish, program, shell};
+use crate::support::tools::{both, finish, program, run, shell};
+use crate::support::{bucket, tree};
 
 scenarios![
     attributes_are_set_listed_and_removed,
@@ -172,4 +175,38 @@ fn what_b2_knows_is_read_by_name_and_copied_nowhere() {
     assert!(read("user.b2.upload_timestamp").parse::<u64>().is_ok());
     let listed = shell("getfattr -m - --absolute-names \"$1/f\"", [place.path()]);
     assert_eq!(listed.matches("user.").count(), 1, "{listed}");
+}
+
+#[test]
+fn a_file_of_a_public_bucket_says_where_anybody_can_download_it() {
+    let place = Bucket::new();
+    let path = place.path().join("d e").join("f+g.txt");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    tree::put(&path, b"content");
+    let url = || {
+        finish(
+            program("getfattr")
+                .args(["--absolute-names", "--only-values", "-n", "user.b2.url"])
+                .arg(&path),
+        )
+    };
+    let private = url();
+    assert!(!private.status.success());
+    assert!(
+        both(&private).contains("No such attribute"),
+        "{}",
+        both(&private)
+    );
+    let bucket = bucket::Bucket::open(&place.emulator);
+    bucket.call(
+        "b2_update_bucket",
+        &json!({"accountId": bucket.account_id, "bucketId": bucket.id, "bucketType": "allPublic"}),
+    );
+    let public = url();
+    assert!(public.status.success(), "{}", both(&public));
+    let address = String::from_utf8(public.stdout).unwrap();
+    let get =
+        "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())";
+    let got = run(program("python3").args(["-c", get, &address]));
+    assert_eq!(got, "content\n");
 }

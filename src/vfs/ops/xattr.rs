@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha1::Digest as _;
 
-use crate::b2::{ErrorKind, FileInfo, Sha1, encoded_len};
+use crate::b2::{ErrorKind, FileInfo, FileName, Sha1, encoded_len};
 use crate::vfs::attr::{self, XATTR_LONG as LONG, XATTR_SHORT as SHORT};
 use crate::vfs::names::name;
 use crate::vfs::names::node::Node;
@@ -354,6 +354,7 @@ impl Vfs {
             "file_id" => Some(stored.id.to_string()),
             "sha1" => stored.sha1().map(|sha1| sha1.to_string()),
             "content_type" => content_type,
+            "url" => self.public_url(ino).await?,
             _ => {
                 let key = what.strip_prefix("info.");
                 if key.is_none() && what != "upload_timestamp" {
@@ -370,6 +371,18 @@ impl Vfs {
             }
         };
         text.map(String::into_bytes).ok_or(Error::NoData)
+    }
+}
+
+impl Vfs {
+    /// Where anybody can download a file, if its bucket is public and the key may ask for that.
+    async fn public_url(&self, ino: Ino) -> Result<Option<String>, Error> {
+        let path = self.tree().path(ino).ok_or(Error::NoData)?;
+        let name = FileName::listed(&self.full(&path));
+        match self.shared.client.public_url(&name).await {
+            Err(error) if error.kind == ErrorKind::AccessDenied => Ok(None),
+            url => Ok(url?),
+        }
     }
 }
 
