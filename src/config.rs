@@ -15,9 +15,9 @@ use std::time::Duration;
 
 pub use options::Layer;
 pub use values::{
-    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, LogFormat, Memory,
-    PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights, Size, Switch, Umask, Word,
-    WriteBack, Wrong,
+    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, LinkHow,
+    LogFormat, Memory, PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights, Size,
+    Switch, Umask, Word, WriteBack, Wrong,
 };
 
 use crate::b2::{self, Secret};
@@ -96,6 +96,8 @@ pub struct Config {
     pub umask: u32,
     /// Whether files have permissions and owners of their own.
     pub permissions: vfs::Permissions,
+    /// What link(2) does.
+    pub hard_links: vfs::HardLinks,
     pub kernel: mount::KernelOptions,
     pub uploads: usize,
     /// Parts of one file at once.
@@ -237,6 +239,7 @@ impl Config {
                 .gid
                 .map_or_else(|| nix::unistd::getgid().as_raw(), |id| id.0),
             umask: layer.umask.map_or(0o022, |u| u.0),
+            hard_links: layer.hard_links.map_or(vfs::HardLinks::Refuse, |how| how.0),
             permissions: layer
                 .permissions
                 .map_or(vfs::Permissions::Keep, |rights| rights.0),
@@ -323,6 +326,7 @@ impl Config {
                 gid: self.gid,
                 umask: self.umask,
                 permissions: self.permissions,
+                hard_links: self.hard_links,
                 hash_files: self.hash_files,
                 // Server-side copies and removals wait for answers only; twice the uploads keep B2 busy,
                 // as far as the client lets more calls through at once.

@@ -195,9 +195,12 @@ impl Filesystem for Adapter {
         });
     }
 
-    /// One object is one file.
-    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+    /// One object is one file: at most a copy.
+    fn link(&self, by: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (vfs, name) = (self.vfs.clone(), name.to_owned());
+        self.serve(by.pid(), "link", reply, entered, async move {
+            vfs.link(ino(node), ino(parent), &name).await
+        });
     }
 
     fn open(&self, by: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

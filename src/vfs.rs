@@ -40,8 +40,8 @@ pub use ops::persist::Until;
 pub use ops::xattr::Reader;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
-    Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HashFiles, Ino, NewNode, Opened, Pending,
-    Permissions, SetAttr, Settings, StatFs, Unstored,
+    Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HardLinks, HashFiles, Ino, NewNode,
+    Opened, Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
 use crate::b2::{Client, FileId};
@@ -256,6 +256,7 @@ mod tests {
             gid: 1000,
             umask: 0o022,
             permissions: Permissions::Keep,
+            hard_links: HardLinks::Refuse,
             hash_files: HashFiles::Listed,
             parallel: 8,
             names_max: usize::MAX,

@@ -481,6 +481,7 @@ mod tests {
         let listed = [Bucket {
             bucket_id: "1".to_owned(),
             bucket_name: "one".to_owned(),
+            bucket_type: String::new(),
         }];
         assert!(find(&options(None, Some("one")), &listed).is_ok());
         assert!(find(&options(Some("1"), None), &listed).is_ok());

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::values::{
-    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile,
+    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, LinkHow,
     LogFormat, Memory, PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights, Switch,
     Umask, Word, WriteBack, Wrong,
 };
@@ -286,6 +286,15 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # keep: each file has a mode, an owner and a group of its own, and chmod and chown change them.
 # ignore: everything shows the three defaults above; chmod and chown succeed and change nothing.
 #permissions: keep
+";
+    "hard_links": hard_links: LinkHow, VIEW,
+        option(long, alias = "hard_links", value_name = "HOW"),
+        default "refuse",
+        help "What a hard link is: refuse (an error), or copy (a file of its own)",
+        meaning "what a hard link is: `refuse`: an error (`EPERM`); `copy`: a copy that B2 makes: [hard links](recipes.md#hard-links)",
+        example "\
+# What a hard link is. refuse: an error (EPERM). copy: a copy that B2 makes, a file of its own from then on.
+#hard_links: refuse
 ";
     "allow_other": allow_other: Switch, VIEW,
         option(long, alias = "allow_other", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),

@@ -64,7 +64,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights WriteBack DrainLimit RescueDir FilePath LogFormat);
+read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights LinkHow WriteBack DrainLimit RescueDir FilePath LogFormat);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,6 +259,23 @@ impl FromStr for Rights {
             "ignore" => Ok(Self(vfs::Permissions::Ignore)),
             _ => wrong(format!(
                 "{text:?} is not known: write keep (each file has its own) or ignore (all show the defaults)"
+            )),
+        }
+    }
+}
+
+/// What link(2) does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkHow(pub vfs::HardLinks);
+
+impl FromStr for LinkHow {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "refuse" => Ok(Self(vfs::HardLinks::Refuse)),
+            "copy" => Ok(Self(vfs::HardLinks::Copy)),
+            _ => wrong(format!(
+                "{text:?} is not known: write refuse (link(2) fails) or copy (it makes a file of its own)"
             )),
         }
     }

@@ -125,6 +125,7 @@ mod tests {
             gid: 0,
             umask: 0,
             permissions: vfs::Permissions::Keep,
+            hard_links: vfs::HardLinks::Refuse,
             hash_files: vfs::HashFiles::Listed,
             parallel: 1,
             names_max: 1000,

@@ -194,6 +194,15 @@ pub enum Permissions {
     Ignore,
 }
 
+/// What link(2) does: B2 has no object with two names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HardLinks {
+    /// It fails.
+    Refuse,
+    /// It makes a file of its own with the same content and attributes.
+    Copy,
+}
+
 /// Virtual `.sha1` files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashFiles {
@@ -226,6 +235,8 @@ pub struct Settings {
     pub umask: u32,
     /// Whether files have permissions and owners of their own.
     pub permissions: Permissions,
+    /// What link(2) does.
+    pub hard_links: HardLinks,
     /// Whether there are virtual `.sha1` files.
     pub hash_files: HashFiles,
     /// How many names may be known before those not used are dropped.

@@ -1,9 +1,13 @@
 //! Fifos, sockets, device nodes, programs that run from the mount, and hard links, which there are none of.
 
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
 use crate::support::place::{Bucket, Place};
 use crate::support::python::python;
 use crate::support::tools::{both, finish, program, shell};
-use crate::support::tree::{get, names, put};
+use crate::support::tree::{self, get, names, put};
 
 crate::scenarios! {
     fifos_carry_data_between_processes,
@@ -286,4 +290,44 @@ os.unlink('fifo')
         assert_eq!(names(&to), ["a", "b"], "{copying}");
         assert_eq!(get(&to.join("b")), b"content");
     }
+}
+
+#[test]
+fn a_hard_link_is_a_copy_made_by_b2_where_that_is_wanted() {
+    let mut place = Bucket::with("hard_links: copy\n");
+    let root = place.path().to_owned();
+    let content = tree::noise(7, 300_000);
+    put(&root.join("f"), &content);
+    shell(
+        "cd \"$1\"; chmod 640 f; touch -d 2001-02-03 f; setfattr -n user.a -v 1 f; ln -s f s; mkdir d; sync -f .",
+        [&root],
+    );
+    place.emulator.forget_counters();
+    shell(
+        "cd \"$1\"; ln f g; cp -l f d/h; ln -P s t; ! ln f g; ! ln d e",
+        [&root],
+    );
+    // What is not stored yet is as good.
+    let mut open = fs::File::create(root.join("open")).unwrap();
+    open.write_all(b"unsent").unwrap();
+    fs::hard_link(root.join("open"), root.join("linked")).unwrap();
+    drop(open);
+    let sent = place.emulator.counters().bytes_in;
+    assert!(sent < 1000, "{sent}");
+    for _ in 0..2 {
+        for name in ["f", "g", "d/h"] {
+            assert!(get(&root.join(name)) == content, "{name}");
+            let shown = "stat -c '%a %Y %h' \"$1\"; getfattr --absolute-names --only-values -n user.a \"$1\"";
+            assert_eq!(shell(shown, [root.join(name)]), "640 981158400 1\n1");
+        }
+        assert_eq!(fs::read_link(root.join("t")).unwrap(), Path::new("f"));
+        assert_eq!(get(&root.join("linked")), b"unsent");
+        place.remount();
+    }
+    // Files of their own from then on.
+    put(&root.join("g"), b"other");
+    fs::remove_file(root.join("f")).unwrap();
+    place.remount();
+    assert!(get(&root.join("d/h")) == content);
+    assert_eq!(get(&root.join("g")), b"other");
 }

@@ -10,8 +10,8 @@ use b2fuse::b2::{self, Action, Client, ListVersions, NewFile, Payload, Secret};
 use b2fuse::emulator::{self, Seed, Server};
 use b2fuse::io::{self, Io};
 use b2fuse::vfs::{
-    Attr, Delete, Entry, Error, Fh, FileKind, HashFiles, Ino, NewNode, Permissions, SetAttr,
-    Settings, Vfs,
+    Attr, Delete, Entry, Error, Fh, FileKind, HardLinks, HashFiles, Ino, NewNode, Permissions,
+    SetAttr, Settings, Vfs,
 };
 use bytes::Bytes;
 
@@ -87,6 +87,7 @@ fn settings() -> Settings {
         gid: 0,
         umask: 0o022,
         permissions: Permissions::Keep,
+        hard_links: HardLinks::Refuse,
         hash_files: HashFiles::Unlisted,
         parallel: 8,
         names_max: 1_000_000,

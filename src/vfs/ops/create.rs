@@ -13,9 +13,17 @@ use crate::vfs::delta::Changed;
 use crate::vfs::names::dir::Dir;
 use crate::vfs::names::name;
 use crate::vfs::names::node::{Body, Object};
+use crate::vfs::ops::link::Twin;
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::{FileState, Why};
 use crate::vfs::{Entry, Error, FileKind, Ino, NewNode, Opened, Vfs};
+
+/// What something new holds.
+pub(in crate::vfs::ops) enum Fill {
+    Bytes(Bytes),
+    /// What another file holds now, and its attributes.
+    Copy(Twin),
+}
 
 impl Vfs {
     /// Creates and opens a file; without O_EXCL in `flags`, one that is there already is opened.
@@ -54,7 +62,8 @@ impl Vfs {
         if matches!(new.kind, FileKind::Directory | FileKind::Symlink) {
             return Err(Error::Invalid);
         }
-        self.make_stored(parent, name, new, Bytes::new()).await
+        self.make_stored(parent, name, new, Fill::Bytes(Bytes::new()))
+            .await
     }
 
     /// Makes a symbolic link, and stores it.
@@ -71,7 +80,8 @@ impl Vfs {
             ..new
         };
         let target = Bytes::copy_from_slice(target);
-        self.make_stored(parent, name, new, target).await
+        self.make_stored(parent, name, new, Fill::Bytes(target))
+            .await
     }
 
     /// Makes a directory. Its marker follows if it is still empty a little later.
@@ -100,12 +110,13 @@ impl Vfs {
         self.entry(&mut tree, ino)
     }
 
-    async fn make_stored(
+    /// Makes something that nobody will close, and stores it.
+    pub(in crate::vfs::ops) async fn make_stored(
         &self,
         parent: Ino,
         name: &OsStr,
         new: NewNode,
-        content: Bytes,
+        fill: Fill,
     ) -> Result<Entry, Error> {
         let component = self.new_name(parent, name, false)?;
         if self.find_real(parent, &component).await?.is_some() {
@@ -120,12 +131,14 @@ impl Vfs {
             tree.object_mut(ino)?.writers += 1;
             holder
         };
-        let mut result = Ok(());
-        if !content.is_empty() {
-            result = self
-                .retry_after_commit(ino, || holder.write(0, content.clone()))
-                .await;
-        }
+        let mut result = match fill {
+            Fill::Bytes(content) if content.is_empty() => Ok(()),
+            Fill::Bytes(content) => {
+                self.retry_after_commit(ino, || holder.write(0, content.clone()))
+                    .await
+            }
+            Fill::Copy(twin) => self.fill_with(ino, &holder, &twin).await,
+        };
         if let Ok(object) = self.tree().object_mut(ino) {
             object.writers = object.writers.saturating_sub(1);
         }
