@@ -1,5 +1,8 @@
 //! Inode numbers, from names: a mount that comes later gives the same ones, so that backups and synchronisers, which know
 //! files by their numbers, find that nothing has changed.
+//!
+//! The number of an inode that was removed is not given out again for long: a call that is under way may still be for that.
+//! What has another number than that of its name says so in the version that is stored.
 
 use crate::b2::Hasher;
 use crate::vfs::Ino;
@@ -57,9 +60,10 @@ fn number(hasher: Hasher) -> Ino {
 }
 
 impl Ino {
-    /// Where a number is looked for that is in use: the next one.
-    pub(in crate::vfs::names) fn probed(self) -> Self {
-        Self((self.0 + 2) & ((1 << BITS) - 1)).unless_root()
+    /// Another number for the same name, where this one cannot be had.
+    pub(in crate::vfs::names) fn other(self, salt: u64) -> Self {
+        let number = self.0.wrapping_add(salt << 1);
+        Self(number & ((1 << BITS) - 1) | 1).unless_root()
     }
 
     fn unless_root(self) -> Self {
@@ -99,8 +103,14 @@ mod tests {
 
     #[test]
     fn a_number_in_use_gives_way_within_its_bounds() {
-        assert_eq!(Ino(3).probed(), Ino(5));
-        assert_eq!(Ino((1 << BITS) - 1).probed(), Ino(3), "not the root's");
+        let last = Ino((1 << BITS) - 1);
+        for salt in [1, 2, u64::MAX, 1 << 60] {
+            for number in [Ino(3), last] {
+                assert!(number.other(salt).is_possible(), "{number:?} {salt}");
+            }
+        }
+        assert_ne!(Ino(3).other(1), Ino(3).other(2));
+        assert_eq!(last.other(1), Ino(3), "not the root's");
         for number in [0, 1, 2, 1 << BITS | 1] {
             assert!(!Ino(number).is_possible());
         }

@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use hashlink::LinkedHashSet;
+
 use crate::vfs::attr::{self, Meta, Nanos, to_time};
 use crate::vfs::names::atime::AccessTimes;
 use crate::vfs::names::dir::{Dir, Usage};
@@ -37,6 +39,9 @@ pub(in crate::vfs) enum Unsettled {
 pub(in crate::vfs) struct Tree {
     nodes: Table,
     numbers: Numbers,
+    /// Numbers of inodes that were removed, those of the last ones: a task that was begun for one of them must not come upon
+    /// another file.
+    spent: LinkedHashSet<Ino>,
     tick: Tick,
     /// Nodes that may have something not in B2 yet; the truth is `Node::pending`.
     pending: BTreeSet<Ino>,
@@ -71,6 +76,7 @@ impl Tree {
         let mut tree = Self {
             nodes: Table::default(),
             numbers,
+            spent: LinkedHashSet::new(),
             tick: 0,
             pending: BTreeSet::new(),
             flights: 0,
@@ -247,37 +253,6 @@ impl Tree {
         Ok(ino)
     }
 
-    fn free_number(&self, parent: Ino, name: &str, directory: bool, wanted: Option<Ino>) -> Ino {
-        if let Some(wanted) = wanted
-            && self.nodes.get(wanted).is_none()
-        {
-            return wanted;
-        }
-        let above = self.path(parent).unwrap_or_default();
-        let end = if directory { "/" } else { "" };
-        let mut number = self.numbers.of([above.as_str(), name, end]);
-        while self.nodes.get(number).is_some() {
-            number = number.probed();
-        }
-        number
-    }
-
-    /// What a version stored under a name in the bucket is to say of its inode's number: nothing where the name says it.
-    pub(in crate::vfs) fn number_to_store(&self, ino: Ino, full: &str) -> Option<u64> {
-        Some(ino.0).filter(|_| ino != self.numbers.of_full(full))
-    }
-
-    /// The same of a file that was stored under the name `from`, whether it is known here or not.
-    pub(in crate::vfs) fn number_after_move(
-        &self,
-        stored: Option<u64>,
-        from: &str,
-        to: &str,
-    ) -> Option<u64> {
-        let number = stored.map_or_else(|| self.numbers.of_full(from), Ino);
-        self.number_to_store(number, to)
-    }
-
     pub(in crate::vfs::names) fn add_child(
         &mut self,
         parent: Ino,
@@ -425,6 +400,9 @@ impl Tree {
 
     fn free(&mut self, ino: Ino) {
         self.put_away(ino);
+        if self.nodes.get(ino).is_some_and(|node| !node.linked) {
+            self.spend(ino);
+        }
         self.nodes.remove(ino);
         self.displaced.remove(&ino);
         self.pending.remove(&ino);
@@ -486,6 +464,7 @@ impl Tree {
     }
 }
 
+mod numbering;
 mod shape;
 
 #[cfg(test)]

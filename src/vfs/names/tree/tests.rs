@@ -1,5 +1,7 @@
 //! What becomes of nodes, and what is known of names then.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::vfs::FileKind;
 use crate::vfs::state::FileState;
@@ -167,4 +169,42 @@ fn what_is_known_of_a_name() {
     tree.get_mut(d).expect("there").lookups = 1;
     tree.detach(d);
     assert_eq!(since(&tree, "anything"), Since::Always);
+}
+
+#[test]
+fn the_number_of_what_was_removed_is_not_given_out_again() {
+    let mut tree = tree();
+    let first = add(&mut tree, Ino::ROOT, "f", false);
+    tree.drop_name(first);
+    let again = add(&mut tree, Ino::ROOT, "f", false);
+    assert_eq!(first, again, "forgotten, not removed");
+    let mut seen = HashSet::from([first]);
+    for _ in 0..1000 {
+        let ino = tree.child(Ino::ROOT, "f").expect("there");
+        tree.detach(ino);
+        tree.tick();
+        assert!(seen.insert(add(&mut tree, Ino::ROOT, "f", false)));
+    }
+    assert_eq!(tree.len(), 2);
+}
+
+#[test]
+fn a_file_has_the_number_that_its_version_says_where_that_is_free() {
+    let mut tree = tree();
+    let f = add(&mut tree, Ino::ROOT, "f", false);
+    assert_eq!(tree.number_to_store(f, "f"), None);
+    tree.relocate(f, Ino::ROOT, Arc::from("g")).expect("moves");
+    assert_eq!(tree.number_to_store(f, "g"), Some(f.0));
+    assert_eq!(tree.number_after_move(None, "f", "g"), Some(f.0));
+    assert_eq!(tree.number_after_move(Some(f.0), "g", "f"), None);
+    let meta = tree.get(f).expect("there").meta;
+    let mut insert = |name: &str, number| {
+        let body = Body::Object(Object::new(FileState::made(), None));
+        let made = tree.insert_as(Ino::ROOT, Arc::from(name), meta, body, Some(number));
+        made.expect("the root is a directory")
+    };
+    let free = Ino(12_345);
+    assert_eq!(insert("h", free), free);
+    assert_ne!(insert("i", free), free, "in use");
+    assert_ne!(insert("j", f), f, "in use");
 }
