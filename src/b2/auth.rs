@@ -230,7 +230,7 @@ impl Client {
         let found: Buckets = self.call(tries, &request).await?;
         let ours = |bucket: &&Bucket| bucket.bucket_id == account.bucket_id;
         let public = found.buckets.iter().find(ours);
-        let public = public.is_some_and(|bucket| bucket.bucket_type == PUBLIC);
+        let public = public.is_some_and(|bucket| bucket.kind == PUBLIC);
         let base = &session.download_url;
         Ok(public.then(|| {
             let name = encode(name.as_str());
@@ -481,7 +481,7 @@ mod tests {
         let listed = [Bucket {
             bucket_id: "1".to_owned(),
             bucket_name: "one".to_owned(),
-            bucket_type: String::new(),
+            kind: String::new(),
         }];
         assert!(find(&options(None, Some("one")), &listed).is_ok());
         assert!(find(&options(Some("1"), None), &listed).is_ok());

@@ -182,8 +182,8 @@ pub(super) struct Buckets {
 pub(super) struct Bucket {
     pub(super) bucket_id: String,
     pub(super) bucket_name: String,
-    #[serde(default)]
-    pub(super) bucket_type: String,
+    #[serde(rename = "bucketType", default)]
+    pub(super) kind: String,
 }
 
 /// An error answer; B2 sends three fields, others may send anything (API §1).
