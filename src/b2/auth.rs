@@ -228,7 +228,7 @@ impl Client {
         });
         let tries = self.tries(Call::ListBuckets, &account.bucket_name);
         let found: Buckets = self.call(tries, &request).await?;
-        let ours = |bucket: &&Bucket| bucket.bucket_id == account.bucket_id;
+        let ours = |bucket: &&Bucket| bucket.id == account.bucket_id;
         let public = found.buckets.iter().find(ours);
         let public = public.is_some_and(|bucket| bucket.kind == PUBLIC);
         let base = &session.download_url;
@@ -381,7 +381,7 @@ fn named(bucket: &AllowedBucket) -> Option<&str> {
 /// Picks the wanted one among the listed buckets.
 fn find(options: &Options, listed: &[Bucket]) -> Result<(String, String), Error> {
     if wanted(options).is_none() {
-        let names: Vec<String> = listed.iter().map(|b| clean(&b.bucket_name)).collect();
+        let names: Vec<String> = listed.iter().map(|b| clean(&b.name)).collect();
         return Err(no_bucket(
             options,
             format!(
@@ -392,8 +392,8 @@ fn find(options: &Options, listed: &[Bucket]) -> Result<(String, String), Error>
     }
     listed
         .iter()
-        .find(|bucket| fits(options, &bucket.bucket_id, Some(&bucket.bucket_name)))
-        .map(|bucket| (bucket.bucket_id.clone(), bucket.bucket_name.clone()))
+        .find(|bucket| fits(options, &bucket.id, Some(&bucket.name)))
+        .map(|bucket| (bucket.id.clone(), bucket.name.clone()))
         .ok_or_else(|| no_bucket(options, "the account has no such bucket".to_owned()))
 }
 
@@ -479,8 +479,8 @@ mod tests {
         let choice = choose(&options(None, Some("one")), None).expect("a choice");
         assert_eq!(choice, Choice::Ask);
         let listed = [Bucket {
-            bucket_id: "1".to_owned(),
-            bucket_name: "one".to_owned(),
+            id: "1".to_owned(),
+            name: "one".to_owned(),
             kind: String::new(),
         }];
         assert!(find(&options(None, Some("one")), &listed).is_ok());

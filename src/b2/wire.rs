@@ -178,10 +178,11 @@ pub(super) struct Buckets {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Bucket {
-    pub(super) bucket_id: String,
-    pub(super) bucket_name: String,
+    #[serde(rename = "bucketId")]
+    pub(super) id: String,
+    #[serde(rename = "bucketName")]
+    pub(super) name: String,
     #[serde(rename = "bucketType", default)]
     pub(super) kind: String,
 }
