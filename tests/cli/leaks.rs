@@ -20,8 +20,8 @@ fn no_key_and_no_token_is_where_others_could_read_it() {
     );
     let at = |name: &str| place.mnt().join(name);
     let store = |name: &str, size: usize| {
-        let mut file = fs::File::create(at(name)).expect("made");
-        file.write_all(&vec![7; size]).expect("taken");
+        let mut file = fs::File::create(at(name))?;
+        file.write_all(&vec![7; size])?;
         file.sync_all()
     };
     store("small", 10).expect("stored");

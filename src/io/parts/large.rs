@@ -259,7 +259,7 @@ impl Large {
 
     /// Makes the next part of what was written.
     pub(in crate::io) fn add(&mut self, range: Range<u64>) -> usize {
-        debug_assert!(self.is_growing() && range.start == self.issued());
+        assert!(self.is_growing() && range.start == self.issued());
         self.parts.push(Part::waiting(Step::Send(range)));
         self.parts.len() - 1
     }
@@ -283,7 +283,7 @@ impl Large {
 
     /// A commit makes parts of all that is left, or of what is left up to some size.
     pub(in crate::io) fn close(&mut self, tail: Vec<Step>, size: u64, seq: u64, complete: bool) {
-        debug_assert!(self.is_growing() && tail.len() as u64 >= self.lacking());
+        assert!(self.is_growing() && tail.len() as u64 >= self.lacking());
         let grown = self.parts.len();
         self.parts.extend(tail.into_iter().map(Part::waiting));
         self.phase = Phase::Closing(End {
