@@ -6,24 +6,21 @@ use crate::support::place::{Bucket, Place};
 use crate::support::tools::{both, finish, program, shell};
 use crate::support::tree::{get, put};
 
+/// The row of df(1) for the mount.
+fn df(place: &Bucket, options: &str) -> Vec<String> {
+    let shown = shell(&format!("df {options} \"$1\""), [place.path()]);
+    let row = shown.lines().nth(1).expect("a row");
+    row.split_whitespace().map(str::to_owned).collect()
+}
+
 #[test]
 fn df_shows_room() {
-    let place = Bucket::new();
-    let shown = shell(
-        "df --output=fstype,size,avail,iavail -B1 \"$1\"",
-        [place.path()],
-    );
-    let row: Vec<&str> = shown
-        .lines()
-        .nth(1)
-        .expect("a row")
-        .split_whitespace()
-        .collect();
+    let row = df(&Bucket::new(), "--output=fstype,size,avail,iavail -B1");
     assert_eq!(row[0], "fuse.b2fuse");
     let number = |text: &str| text.parse::<u64>().unwrap_or(0);
-    assert!(number(row[1]) >= 1 << 40, "{shown}");
-    assert!(number(row[2]) >= 1 << 40, "{shown}");
-    assert!(number(row[3]) >= 1 << 20, "{shown}");
+    assert!(number(&row[1]) >= 1 << 40, "{row:?}");
+    assert!(number(&row[2]) >= 1 << 40, "{row:?}");
+    assert!(number(&row[3]) >= 1 << 20, "{row:?}");
 }
 
 #[test]
@@ -34,13 +31,7 @@ fn df_shows_the_size_that_is_configured_and_what_is_known_to_be_used() {
     put(&place.path().join("d/g"), &vec![1; 1 << 20]);
     for _ in 0..2 {
         shell("ls -R \"$1\"", [place.path()]);
-        let shown = shell("df --output=size,used,avail -B1M \"$1\"", [place.path()]);
-        let row: Vec<&str> = shown
-            .lines()
-            .nth(1)
-            .expect("a row")
-            .split_whitespace()
-            .collect();
+        let row = df(&place, "--output=size,used,avail -B1M");
         assert_eq!(row, ["1024", "4", "1020"]);
         place.remount();
     }
