@@ -83,3 +83,17 @@ impl Shown {
         self.0.binary_search(&ino).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn shown_is_what_was_shown(all in prop::collection::hash_set(0u64..1000, 0..50), asked in 0u64..1000) {
+            let inos: Vec<Ino> = all.iter().map(|number| Ino(number * 2 + 1)).collect();
+            prop_assert_eq!(Shown::new(&inos).contains(Ino(asked * 2 + 1)), all.contains(&asked));
+        }
+    }
+}

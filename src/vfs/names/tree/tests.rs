@@ -208,3 +208,35 @@ fn a_file_has_the_number_that_its_version_says_where_that_is_free() {
     assert_ne!(insert("i", free), free, "in use");
     assert_ne!(insert("j", f), f, "in use");
 }
+
+/// The table of inodes against a plain map: through holes in its pages, pages that go, and growth and shrinking.
+#[test]
+fn every_inode_is_found_by_its_number_and_no_other_is() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut tree = tree();
+    let mut known: Vec<(Ino, String)> = Vec::new();
+    for round in 0..20_000 {
+        // Many come, then most go, twice.
+        let grows = round % 10_000 < 6000;
+        if known.is_empty() || random.u8(..10) < if grows { 8 } else { 1 } {
+            let name = round.to_string();
+            known.push((add(&mut tree, Ino::ROOT, &name, false), name));
+        } else {
+            let (gone, _) = known.swap_remove(random.usize(..known.len()));
+            tree.drop_name(gone);
+            assert!(tree.get(gone).is_err());
+        }
+        assert_eq!(tree.len(), known.len() + 1);
+        if round % 1000 == 0 {
+            for (ino, name) in &known {
+                assert_eq!(*tree.get(*ino).expect("there").name, **name);
+            }
+            let mut all: Vec<Ino> = tree.all().map(|(ino, _)| ino).collect();
+            let mut want: Vec<Ino> = known.iter().map(|(ino, _)| *ino).collect();
+            want.push(Ino::ROOT);
+            all.sort_unstable();
+            want.sort_unstable();
+            assert_eq!(all, want);
+        }
+    }
+}
