@@ -10,6 +10,7 @@ use rustix::fs::copy_file_range;
 
 use crate::support::bucket::{Bucket, sha1_hex};
 use crate::support::emulator::Emulator;
+use crate::support::forks::undisturbed;
 use crate::support::mount::Mount;
 use crate::support::tools::{program, run, shell};
 use crate::support::tree::{first_difference, get, noise, put};
@@ -118,6 +119,7 @@ fn a_range_goes_into_the_middle_of_another_file() {
     put(&from, &source);
     put(&to, &expected);
     emulator.forget_counters();
+    let quiet = undisturbed();
     let file = both(&to);
     // Its pages are in the kernel's cache when they change.
     let mut page = [0; 4096];
@@ -133,7 +135,7 @@ fn a_range_goes_into_the_middle_of_another_file() {
     );
     assert_eq!(part, 10_000_000);
     expected[10_000_000..20_000_000].copy_from_slice(&source[5_000_001..15_000_001]);
-    drop(file);
+    drop((file, quiet));
     assert_eq!(moved(&emulator), (0, downloaded));
     assert_eq!(copies(&emulator), (0, 3));
     same(&expected, &to);
@@ -183,6 +185,7 @@ fn files_are_put_together_on_the_server() {
         put(&mount.path().join(name), part);
     }
     emulator.forget_counters();
+    let quiet = undisturbed();
     let all = File::create_new(&to).unwrap();
     let mut end = 0;
     for (name, part) in ["a", "b", "c"].iter().zip(&parts) {
@@ -192,7 +195,7 @@ fn files_are_put_together_on_the_server() {
         end += part.len() as u64;
         assert_eq!(copy(&from, part.len() as u64, &all, end, 1), 0);
     }
-    drop(all);
+    drop((all, quiet));
     assert_eq!(moved(&emulator), (0, 0));
     assert_eq!(copies(&emulator), (0, 3));
     same(&parts.concat(), &to);
@@ -323,6 +326,7 @@ fn the_end_of_the_mount_stores_the_copy_and_deletes_what_waited_for_it() {
     let mut mount = Mount::with(&emulator, &format!("{QUIET}delete: purge\n"));
     let (from, to) = (mount.path().join("from"), mount.path().join("to"));
     put(&from, &noise(275, 6_000_000));
+    let quiet = undisturbed();
     let source = File::open(&from).unwrap();
     let target = File::create_new(&to).unwrap();
     assert_eq!(copy(&source, 0, &target, 0, 6_000_000), 6_000_000);
@@ -330,6 +334,7 @@ fn the_end_of_the_mount_stores_the_copy_and_deletes_what_waited_for_it() {
     fs::remove_file(&from).unwrap();
     File::open(mount.path()).unwrap().sync_all().unwrap();
     assert_eq!(bucket.versions_of("from").len(), 2, "hidden, and kept");
+    drop(quiet);
     mount.unmount();
     drop(target);
     assert_eq!(bucket.versions_of("from").len(), 0);
@@ -345,6 +350,7 @@ fn a_source_deleted_by_somebody_else_fails_the_copy_and_nothing_more() {
     let (from, to) = (mount.path().join("from"), mount.path().join("to"));
     put(&from, &noise(280, 6_000_000));
     put(&to, b"the old content");
+    let quiet = undisturbed();
     let file = both(&to);
     assert_eq!(
         copy(&File::open(&from).unwrap(), 0, &file, 0, 6_000_000),
@@ -358,6 +364,7 @@ fn a_source_deleted_by_somebody_else_fails_the_copy_and_nothing_more() {
     let stored = bucket.versions_of("to");
     assert_eq!(stored.len(), 1);
     assert_eq!(bucket.download(&stored[0].id), b"the old content");
+    drop(quiet);
     // Who gives the copy up goes on.
     file.set_len(0).unwrap();
     file.write_all_at(b"new", 0).unwrap();
@@ -387,12 +394,13 @@ fn ranges_of_one_file_are_copied_within_it() {
     let mut expected = noise(290, 20_000_000);
     put(&path, &expected);
     emulator.forget_counters();
+    let quiet = undisturbed();
     let file = both(&path);
     assert_eq!(copy(&file, 0, &file, 20_000_000, 20_000_000), 20_000_000);
     let mut same_place = 1000;
     let refused = copy_file_range(&file, Some(&mut 0), &file, Some(&mut same_place), 5000);
     assert_eq!(refused.unwrap_err().raw_os_error(), libc::EINVAL);
-    drop(file);
+    drop((file, quiet));
     expected.extend_from_within(..);
     assert_eq!(moved(&emulator), (0, 0));
     assert_eq!(copies(&emulator), (0, 2));

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::bucket::Bucket;
 use crate::support::emulator::Emulator;
+use crate::support::forks;
 use crate::support::mount::{Mount, is_mounted};
 use crate::support::tools::{program, run, shell};
 use crate::support::tree::{self, EVERYTHING, get, noise, put};
@@ -130,14 +131,15 @@ impl Writer {
                       while left: left -= os.write(file, os.urandom(min(left, 100000)))\n\
                       print('written', flush=True)\n\
                       sys.stdin.read()\n";
-        let mut child = Command::new("python3")
-            .args(["-c", script])
-            .arg(path)
-            .arg(size.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 starts");
+        let mut child = forks::spawn(
+            Command::new("python3")
+                .args(["-c", script])
+                .arg(path)
+                .arg(size.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        )
+        .expect("python3 starts");
         let mut said = [0; 7];
         let stdout = child.stdout.as_mut().expect("a pipe");
         stdout.read_exact(&mut said).expect("everything is written");

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use crate::support::bucket::Bucket;
 use crate::support::emulator::Emulator;
+use crate::support::forks;
 use crate::support::mount::Mount;
 
 /// B2 says nothing for so long; then all goes on.
@@ -23,14 +24,15 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// A program with default signals, whatever started the tests.
 fn start(words: &[&str], at: &Path) -> Child {
-    Command::new("env")
-        .args(["--default-signal=INT,TERM,QUIT,HUP"])
-        .args(words)
-        .current_dir(at)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    forks::spawn(
+        Command::new("env")
+            .args(["--default-signal=INT,TERM,QUIT,HUP"])
+            .args(words)
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    )
+    .unwrap()
 }
 
 fn ends_soon(child: &mut Child, what: &str) -> ExitStatus {
@@ -214,12 +216,13 @@ fn a_program_that_ends_by_itself_waits_until_its_files_are_stored() {
     let emulator = Emulator::without_md5();
     let mount = Mount::with(&emulator, "list_hashfiles: false\ntimeout: 60s\n");
     emulator.faults(&["no-md5", "upload:stall=4"]);
-    let mut child = Command::new("sh")
-        .args(["-c", "exec 3> f; cat >&3"])
-        .current_dir(mount.path())
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = forks::spawn(
+        Command::new("sh")
+            .args(["-c", "exec 3> f; cat >&3"])
+            .current_dir(mount.path())
+            .stdin(Stdio::piped()),
+    )
+    .unwrap();
     child.stdin.take().unwrap().write_all(b"content").unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(Bucket::open(&emulator).visible(), ["f"]);

@@ -19,6 +19,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::bucket::Bucket;
 use crate::support::emulator::Emulator;
+use crate::support::forks;
 use crate::support::mount::Mount;
 use crate::support::tools::program;
 use crate::support::tree::{self, noise, put, walk};
@@ -137,18 +138,19 @@ fn sync(path: &Path) -> io::Result<()> {
 /// Writes by a process of its own: what this one starts meanwhile inherits its descriptors for a moment, and closes them,
 /// which stores half of what is being written.
 fn dd(path: &Path, content: &[u8], how: &[&str]) -> io::Result<()> {
-    let mut child = program("dd")
-        .arg(format!("of={}", path.display()))
-        .args([
-            "bs=1M",
-            "iflag=fullblock",
-            "oflag=seek_bytes",
-            "status=none",
-        ])
-        .args(how)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut child = forks::spawn(
+        program("dd")
+            .arg(format!("of={}", path.display()))
+            .args([
+                "bs=1M",
+                "iflag=fullblock",
+                "oflag=seek_bytes",
+                "status=none",
+            ])
+            .args(how)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null()),
+    )?;
     let mut input = child.stdin.take().expect("a pipe");
     // It ends early where the mount is gone, and says so by its status.
     let _ = input.write_all(content);

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 
+use crate::support::forks;
 use crate::support::place::Place;
 
 crate::scenarios! {
@@ -15,7 +16,7 @@ fn the_file_of_a_running_program_cannot_be_emptied(place: &mut dyn Place) {
     let program = place.path().join("sleep");
     fs::copy("/bin/sleep", &program).unwrap();
     let size = fs::metadata(&program).unwrap().len();
-    let mut running = Command::new(&program).arg("1000").spawn().unwrap();
+    let mut running = forks::spawn(Command::new(&program).arg("1000")).unwrap();
     for (write, flags) in [(true, 0), (true, libc::O_TRUNC), (false, libc::O_TRUNC)] {
         let mut options = OpenOptions::new();
         options.read(true).write(write).custom_flags(flags);

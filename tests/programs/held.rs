@@ -8,6 +8,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::support::forks;
+
 /// A running program whose words are read line by line; killed (`kill -9`) when dropped.
 pub(crate) struct Held {
     child: Child,
@@ -26,8 +28,7 @@ impl Held {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         set(&mut command);
-        let mut child = command
-            .spawn()
+        let mut child = forks::spawn(&mut command)
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let words = BufReader::new(child.stdout.take().expect("a pipe"));
         Self { child, words }

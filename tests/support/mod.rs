@@ -8,6 +8,7 @@
 
 pub(crate) mod bucket;
 pub(crate) mod emulator;
+pub(crate) mod forks;
 pub(crate) mod mount;
 pub(crate) mod pages;
 pub(crate) mod place;

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::emulator::Emulator;
+use super::forks;
 
 /// How long one mount may live unless it is granted more, and how long it may take to come up or go down; a guard, no measure.
 const HANGS_AFTER: Duration = Duration::from_secs(400);
@@ -105,25 +106,26 @@ impl Mount {
             .mode(0o600)
             .open(&self.stderr)
             .expect("a file for messages");
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", env!("CARGO_BIN_EXE_b2fuse")])
-            .arg("--config")
-            .arg(&config)
-            .arg(&self.mountpoint)
-            .env("B2_APPLICATION_KEY_ID", &self.settings.key_id)
-            .env("B2_APPLICATION_KEY", &self.settings.key)
-            .env("HOME", folder)
-            // Nothing of a test stays on the machine, and no end waits longer than its watchdog.
-            .env("B2FUSE_RESCUE", "off")
-            .env("B2FUSE_DRAIN_TIMEOUT", "60s")
-            .env_remove("XDG_CONFIG_HOME")
-            .env("B2_ENDPOINT", &self.settings.endpoint)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file for messages"))
-            .stderr(log)
-            .spawn()
-            .expect("setpriv (util-linux) starts b2fuse");
+        let child = forks::spawn(
+            Command::new("setpriv")
+                .args(["--pdeathsig", "TERM", env!("CARGO_BIN_EXE_b2fuse")])
+                .arg("--config")
+                .arg(&config)
+                .arg(&self.mountpoint)
+                .env("B2_APPLICATION_KEY_ID", &self.settings.key_id)
+                .env("B2_APPLICATION_KEY", &self.settings.key)
+                .env("HOME", folder)
+                // Nothing of a test stays on the machine, and no end waits longer than its watchdog.
+                .env("B2FUSE_RESCUE", "off")
+                .env("B2FUSE_DRAIN_TIMEOUT", "60s")
+                .env_remove("XDG_CONFIG_HOME")
+                .env("B2_ENDPOINT", &self.settings.endpoint)
+                .current_dir(folder)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().expect("a file for messages"))
+                .stderr(log),
+        )
+        .expect("setpriv (util-linux) starts b2fuse");
         let pid = Pid::from_raw(child.id() as i32);
         self.child = Some(child);
         self.watched = Some(watchdog(pid, HANGS_AFTER));

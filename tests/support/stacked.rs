@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::forks;
 use super::tools::{finish, program, run};
 
 /// A running one; unmounted when dropped.
@@ -28,12 +29,12 @@ impl Stacked {
         let log = File::create(&said).expect("a file for messages");
         let mut command = Command::new(name);
         arguments(&mut command);
-        let child = command
+        command
             .arg(&plain)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file for messages"))
-            .stderr(log)
-            .spawn()
+            .stderr(log);
+        let child = forks::spawn(&mut command)
             .unwrap_or_else(|error| panic!("cannot start {name} (tests/run installs it): {error}"));
         let mut mount = Self {
             name: name.to_owned(),

@@ -3,9 +3,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use super::emulator::Emulator;
+use super::forks;
 
 /// Seconds after which a program is taken for hanging; far above what any test needs.
 const HANGS_AFTER: &str = "300";
@@ -42,8 +43,9 @@ pub(crate) fn run(command: &mut Command) -> String {
 
 /// Runs to whatever end.
 pub(crate) fn finish(command: &mut Command) -> Output {
-    command
-        .output()
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    forks::spawn(command)
+        .and_then(Child::wait_with_output)
         .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
 }
 
