@@ -55,6 +55,7 @@ use names::number::Numbers;
 use names::tree::Tree;
 use names::warned::Warned;
 use ops::file::Handle;
+use ops::rename::later::Moves;
 use ops::rename_dir::failed::FailedMoves;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;
@@ -94,6 +95,7 @@ struct Shared {
     reads: stats::Reads,
     /// Removals that nobody waits for: how many more may begin, and what became of them.
     removals: remove::Removals,
+    moves: Moves,
     /// Deletions that nobody waits for but the end of the mount.
     deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     /// Versions that are being deleted.
@@ -135,6 +137,7 @@ impl Vfs {
                 unlinked_hashes: hashfile::Unlinked::default(),
                 reads: stats::Reads::default(),
                 removals: remove::Removals::default(),
+                moves: Moves::default(),
                 deletions: Mutex::default(),
                 going: Mutex::default(),
                 purges: Waiting::default(),

@@ -3,7 +3,7 @@
 use crate::{b2, io};
 
 /// An error with the meaning of an errno (`man 3 errno`).
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// ENOENT.
     #[error("no such file or directory")]

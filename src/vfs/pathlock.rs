@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 pub(super) struct PathLocks {
     names: Mutex<Names>,
     changed: Notify,
+    /// Somebody has begun to wait.
+    arrived: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +80,7 @@ impl PathLocks {
             names.arrivals += 1;
             let number = names.arrivals;
             names.waiting.push((number, claims.clone()));
+            self.arrived.notify_waiters();
             Place {
                 locks: self,
                 number,
@@ -158,6 +161,34 @@ impl PathGuard {
         self.free(&freed);
     }
 
+    /// Frees all names.
+    pub(super) fn free_all(&mut self) {
+        let freed = std::mem::take(&mut self.claims);
+        self.free(&freed);
+    }
+
+    /// Waits until somebody else waits for one of its names.
+    pub(super) async fn wanted(&self) {
+        loop {
+            let arrived = self.locks.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            let is_wanted = |claims: &[Claim]| {
+                let mut own = self.claims.iter();
+                own.any(|own| claims.iter().any(|claim| claim.conflicts(own)))
+            };
+            let wanted = {
+                let names = self.locks.names();
+                let mut waiting = names.waiting.iter();
+                waiting.any(|(_, claims)| is_wanted(claims))
+            };
+            if wanted {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
     fn free(&self, claims: &[Claim]) {
         let mut names = self.locks.names();
         for claim in claims {
@@ -172,8 +203,7 @@ impl PathGuard {
 
 impl Drop for PathGuard {
     fn drop(&mut self) {
-        let freed = std::mem::take(&mut self.claims);
-        self.free(&freed);
+        self.free_all();
     }
 }
 

@@ -16,6 +16,7 @@ use b2fuse::vfs::{
 use bytes::Bytes;
 
 mod attributes;
+mod background_renames;
 mod closing;
 mod customer_keys;
 #[path = "two_writers/directory_renames.rs"]

@@ -174,6 +174,8 @@ async fn a_renamed_files_old_name_goes_in_the_background() {
         .unwrap();
     let rename = |from, to| vfs.rename(Ino::ROOT, os(from), Ino::ROOT, os(to), 0);
     rename("a", "b").await.unwrap();
+    history::until("the copy", async || calls(&server, "b2_copy_file") == 1).await;
+    history::held(&server, "b2_delete_file_version").await;
     assert_eq!(versions(&server).await, ["a upload", "b upload"]);
     assert_eq!(vfs.pending().removals, 1);
     assert_eq!(names(&vfs, Ino::ROOT).await, ["b"]);

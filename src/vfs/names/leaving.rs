@@ -144,6 +144,23 @@ impl Failures {
         state.note(full, error);
     }
 
+    /// Whether nobody has been told yet of the failure of this name.
+    pub(in crate::vfs) fn is_untold(&self, full: &str) -> bool {
+        self.state().untold.contains_key(full)
+    }
+
+    /// The failure of this name, for somebody who is told by that.
+    pub(in crate::vfs) fn take(&self, full: &str) -> Option<Error> {
+        self.state().untold.remove(full)
+    }
+
+    /// Whether there is one that nobody has been told of, of a name right in a directory.
+    pub(in crate::vfs) fn any_untold_in(&self, dir: &str) -> bool {
+        let state = self.state();
+        let found = beneath(&state.untold, dir, true).next().is_some();
+        found
+    }
+
     /// Notes for whoever asks a removal that went well but met something that was not seen here.
     pub(in crate::vfs) fn tell_of(&self, full: &str, error: Error) {
         self.state().note(full, error);

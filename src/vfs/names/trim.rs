@@ -92,7 +92,7 @@ impl Vfs {
         let (mut dropped, mut told) = (Vec::new(), Vec::new());
         for (name, child) in &dir.children {
             let Ok(node) = tree.get(*child) else { continue };
-            if !idle(node) {
+            if !idle(node) || tree.copying.contains(child) {
                 continue;
             }
             if node.lookups == 0 {

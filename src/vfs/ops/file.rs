@@ -266,6 +266,7 @@ impl Vfs {
             Why::Closed
         };
         self.commit_content(file.ino, why).await?;
+        self.has_arrived(file.ino).await?;
         if !datasync {
             self.commit_attributes(file.ino).await?;
         }

@@ -74,6 +74,16 @@ impl Removals {
         }
     }
 
+    /// How many are under way.
+    pub(in crate::vfs) fn under_way(&self) -> usize {
+        Self::AT_ONCE - self.places.available_permits()
+    }
+
+    /// One has ended, or failed for now: who waits looks again.
+    pub(in crate::vfs) fn told_ended(&self) {
+        self.ended.notify_waiters();
+    }
+
     async fn place(&self) -> OwnedSemaphorePermit {
         let places = Arc::clone(&self.places).acquire_owned();
         places.await.expect("semaphores are never closed")
@@ -279,7 +289,7 @@ impl Vfs {
         self.hide(full, &leaving, Hurry::No).await.map(drop)
     }
 
-    fn is_at(&self, tree: &Tree, ino: Ino, full: &str) -> bool {
+    pub(in crate::vfs) fn is_at(&self, tree: &Tree, ino: Ino, full: &str) -> bool {
         tree.path(ino).is_some_and(|path| self.full(&path) == full)
     }
 
@@ -334,7 +344,7 @@ impl Vfs {
     }
 
     /// B2 has not removed a name that its caller believes gone.
-    fn is_there_again(&self, gone: &Gone, error: Error) {
+    pub(in crate::vfs) fn is_there_again(&self, gone: &Gone, error: Error) {
         let failures = &self.shared.removals.failures;
         let full = self.within(&gone.full);
         if matches!(error, Error::Stale) {
@@ -367,10 +377,15 @@ impl Vfs {
         let Ok(full) = self.directory_name(dir) else {
             return Ok(());
         };
-        self.removals_ended(|leaving| !leaving.any_in(&full, true))
-            .await;
-        self.checks_ended_in(&full).await;
+        self.have_arrived_in(&full).await?;
         let failures = &self.shared.removals.failures;
+        let hurrying = self.shared.moves.hurry();
+        self.removals_ended(|leaving| {
+            !leaving.any_in(&full, true) || failures.any_untold_in(&full)
+        })
+        .await;
+        drop(hurrying);
+        self.checks_ended_in(&full).await;
         let orphaned = self.shared.removals.orphaned_in(&full);
         for dir in &orphaned {
             self.checks_ended_in(dir).await;
@@ -396,11 +411,12 @@ impl Vfs {
 
     /// Waits for all removals.
     pub(in crate::vfs) async fn finish_removals(&self) {
+        let _hurrying = self.shared.moves.hurry();
         self.removals_ended(|leaving| leaving.under_way() == 0)
             .await;
     }
 
-    async fn removals_ended(&self, enough: impl Fn(&Leaving) -> bool) {
+    pub(in crate::vfs) async fn removals_ended(&self, enough: impl Fn(&Leaving) -> bool) {
         loop {
             let ended = self.shared.removals.ended.notified();
             tokio::pin!(ended);
@@ -415,13 +431,22 @@ impl Vfs {
     /// Removals under way, and those that have failed without anybody being told.
     pub(in crate::vfs) fn unremoved(&self) -> Vec<Unstored> {
         let mut all = self.shared.removals.failures.untold();
-        let tree = self.tree();
-        all.extend(
-            tree.leaving
-                .names()
-                .map(|name| (name.to_owned(), String::new())),
-        );
-        drop(tree);
+        let under_way: Vec<String> = {
+            let tree = self.tree();
+            tree.leaving.names().map(str::to_owned).collect()
+        };
+        for name in under_way {
+            let to = self.shared.moves.renamed_to(&name);
+            let why = to.map(|to| {
+                format!(
+                    "renamed to {:?}, which B2 does not have yet",
+                    self.within(&to)
+                )
+            });
+            if !all.iter().any(|(known, _)| *known == name) {
+                all.push((name, why.unwrap_or_default()));
+            }
+        }
         all.into_iter()
             .map(|(full, error)| Unstored {
                 path: self.within(&full).to_owned(),

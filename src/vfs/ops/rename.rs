@@ -20,6 +20,7 @@ use crate::vfs::versions::removal::{Outgoing, Removal};
 use crate::vfs::{Error, Ino, Vfs};
 
 mod copy;
+pub(in crate::vfs) mod later;
 
 /// Both ends of a rename, looked up and locked.
 pub(in crate::vfs) struct Ends {
@@ -65,7 +66,7 @@ impl Vfs {
         let mut tries = 0;
         loop {
             let found = self.ends(parent, name, new_parent, new_name, noreplace);
-            let Some(ends) = found.await? else {
+            let Some(ends) = found.await?.map(Arc::new) else {
                 return Ok(());
             };
             let directory = ends.from.ends_with('/');
@@ -163,7 +164,7 @@ impl Vfs {
 
     async fn rename_file(
         &self,
-        ends: &Ends,
+        ends: &Arc<Ends>,
         guard: PathGuard,
         halted: Option<Halted>,
     ) -> Result<(), Error> {
@@ -173,7 +174,7 @@ impl Vfs {
             self.keep_readable(replaced, &ends.to).await?;
         }
         let before = self.changes_now(ends.ino)?;
-        let result = self.rename_file_over(ends, guard).await;
+        let result = self.rename_file_over(ends, before, guard).await;
         if result.is_err() {
             self.has_not_changed(ends.ino, before);
         }
@@ -206,7 +207,12 @@ impl Vfs {
         }
     }
 
-    async fn rename_file_over(&self, ends: &Ends, guard: PathGuard) -> Result<(), Error> {
+    async fn rename_file_over(
+        &self,
+        ends: &Arc<Ends>,
+        times: (Nanos, Nanos),
+        guard: PathGuard,
+    ) -> Result<(), Error> {
         if ends.noreplace {
             self.prepare_to_give_way(ends).await?;
         }
@@ -223,6 +229,9 @@ impl Vfs {
             };
             (object.state.clone(), target)
         };
+        if let Some(place) = self.rename_place(ends).await {
+            return self.rename_later(ends, &target, times, guard, place);
+        }
         if let Some(old) = state.stored() {
             let content_lives_on = self.store_under_new_name(ends, old, &target).await?;
             let removal = Removal::Renamed {

@@ -181,8 +181,18 @@ impl Checks {
 
     /// A content that was stored under a free name has gone again, and nothing else was there.
     pub(in crate::vfs) fn forget_new(&self, full: &str) {
+        self.forget_new_if(full, |_| true);
+    }
+
+    /// The same, if this version is the last that was stored there.
+    pub(in crate::vfs) fn forget_new_version(&self, full: &str, id: &FileId) {
+        self.forget_new_if(full, |chain| chain.top.made == *id);
+    }
+
+    fn forget_new_if(&self, full: &str, which: impl Fn(&Chain) -> bool) {
         let mut state = self.lock();
-        let new = |one: &Unchecked| matches!(one.stage, Stage::New | Stage::Unseen);
+        let new =
+            |one: &Unchecked| matches!(one.stage, Stage::New | Stage::Unseen) && which(&one.chain);
         if state.all.get(full).is_some_and(new) {
             state.all.remove(full);
         }

@@ -243,6 +243,37 @@ impl Vfs {
         Ok(())
     }
 
+    /// Removes a version of this mount's own where that shows nothing that did not show before: it lies under another one,
+    /// or nothing lies under it. Needs no lock of the name. False: it is still there.
+    /// `Stale`: what lies above it is another client's.
+    pub(in crate::vfs) async fn remove_unseen(
+        &self,
+        full: &str,
+        id: &FileId,
+    ) -> Result<bool, Error> {
+        let seen = self.look(full, Hurry::No).await?;
+        let Some(at) = seen.position(id) else {
+            return Ok(false);
+        };
+        let shown = visible(&seen).len();
+        let alone = at == 0 && shown == 1 && (shown < seen.rows.len() || seen.complete);
+        if at == 0 && !alone {
+            return Ok(false);
+        }
+        self.shared.checks.forget_new_version(full, id);
+        if !self.delete_version(full, id).await {
+            return Ok(false);
+        }
+        let theirs = |row: &FileVersion| {
+            let own = row.id.as_ref().is_some_and(|id| self.shared.io.is_own(id));
+            row.action == Action::Upload && !own
+        };
+        if at > 0 && seen.rows.first().is_some_and(theirs) {
+            return Err(Error::Stale);
+        }
+        Ok(true)
+    }
+
     /// Deletes a version of this mount's own that has been superseded; true when it is gone. While
     /// unsent copies refer to it, it stays; it goes when the last of them is stored.
     pub(in crate::vfs) async fn delete_version(&self, full: &str, id: &FileId) -> bool {

@@ -118,10 +118,20 @@ async fn a_long_copy_that_may_have_been_made_goes_again() {
         "get_file_info:503",
     ];
     server.set_faults(&faults).unwrap();
-    assert!(mv(&vfs, "big", "f").await.is_err());
+    let noreplace = libc::RENAME_NOREPLACE;
+    let moved = vfs.rename(Ino::ROOT, os("big"), Ino::ROOT, os("f"), noreplace);
+    assert!(moved.await.is_err());
     let b = client(&server).await;
     assert_eq!(sizes(&b, "f").await, [BIG]);
     server.set_faults(&["no-md5"]).unwrap();
     lie_there(&b, "f", &[]).await;
     assert_eq!(names_now(&server).await, ["big"]);
+    // One that nobody waits for is tried again, and leaves one copy.
+    server.set_faults(&faults).unwrap();
+    mv(&vfs, "big", "f").await.unwrap();
+    assert!(sync_dir(&vfs, Ino::ROOT).await.is_err());
+    server.set_faults(&["no-md5"]).unwrap();
+    stored(&vfs).await;
+    lie_there(&b, "f", &[BIG]).await;
+    assert_eq!(names_now(&server).await, ["f"]);
 }

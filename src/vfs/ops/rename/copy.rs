@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::b2::{FileId, Lost};
+use crate::b2::{FileId, FileVersion, Lost};
 use crate::io::{self, Covered};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::delta::Delta;
@@ -12,7 +12,37 @@ use crate::vfs::versions::attributes::is_gone;
 use crate::vfs::versions::between::twins_of;
 use crate::vfs::versions::commit::lost_of;
 use crate::vfs::versions::supersede::{Act, Deed};
-use crate::vfs::{Error, Vfs};
+use crate::vfs::{Error, Ino, Vfs};
+
+/// What lies under the new name of a file.
+pub(super) struct Over {
+    pub(super) believed: Option<FileId>,
+    /// It goes once the new one is there.
+    pub(super) intermediate: Option<FileId>,
+}
+
+impl Over {
+    /// What has been done to the new name.
+    pub(super) fn deed(self, to: &str, made: FileId, lost: Vec<Lost>) -> Deed {
+        Deed {
+            full: to.to_owned(),
+            act: Act::Content,
+            made,
+            believed: self.believed.into_iter().collect(),
+            lost,
+            twin: self.intermediate,
+            delta: Delta::default(),
+        }
+    }
+}
+
+/// The version that is believed to lie under a name.
+pub(super) fn believed_of(target: &Leaves) -> Option<FileId> {
+    match target {
+        Leaves::Name(believed) => believed.clone(),
+        Leaves::Nothing => None,
+    }
+}
 
 impl Vfs {
     /// Has B2 hold a stored file under its new name, too. Tells whether the version under the old name lives on there,
@@ -31,54 +61,58 @@ impl Vfs {
             made = stored.map(|id| (id, None));
         }
         let content_lives_on = made.is_none();
-        let made = match made {
+        let (made, twins) = match made {
             Some(made) => made,
             None => self.copy_moved(ends, old).await?,
         };
-        let believed = match target {
-            Leaves::Name(believed) => believed.clone(),
-            Leaves::Nothing => None,
+        let over = Over {
+            believed: believed_of(target),
+            intermediate: self.intermediate_of(ends.replaced),
         };
-        let twins = made.1;
-        // What nobody has closed it in goes with its last reader.
-        let intermediate = ends.replaced.and_then(|replaced| {
-            let tree = self.tree();
-            let stored = tree.get(replaced).ok()?.object()?.state.stored()?;
-            stored.intermediate().then(|| stored.id.clone())
-        });
-        self.check_later(Deed {
-            full: ends.to.clone(),
-            act: Act::Content,
-            made: made.0,
-            believed: believed.into_iter().collect(),
-            lost: twins.into_iter().collect(),
-            twin: intermediate,
-            delta: Delta::default(),
-        });
+        self.check_later(over.deed(&ends.to, made, twins.into_iter().collect()));
         Ok(content_lives_on)
     }
 
-    async fn copy_moved(&self, ends: &Ends, old: &Stored) -> Result<(FileId, Option<Lost>), Error> {
-        let new_file = {
-            let tree = self.tree();
-            let mut target = self
-                .target_at(&tree, ends.ino, &ends.to)
-                .ok_or(Error::NotFound)?;
-            if extension(&ends.from) != extension(&ends.to) && old.ours() {
-                // The type was B2's guess from the old name (`.page.html.Xy3` of rsync, say).
-                "b2/x-auto".clone_into(&mut target.content_type);
-            }
-            target
+    /// The version of a file that nobody has closed it in: it goes with its last reader.
+    pub(super) fn intermediate_of(&self, file: Option<Ino>) -> Option<FileId> {
+        let tree = self.tree();
+        let stored = tree.get(file?).ok()?.object()?.state.stored()?;
+        stored.intermediate().then(|| stored.id.clone())
+    }
+
+    /// One copy under the new name, without attributes that B2 has no room for; `None` when the file has no name any more.
+    pub(super) async fn copy_once(
+        &self,
+        ends: &Ends,
+        old: &Stored,
+    ) -> Result<Option<FileVersion>, io::Error> {
+        let target = self.target_at(&self.tree(), ends.ino, &ends.to);
+        let Some(mut target) = target else {
+            return Ok(None);
         };
+        if extension(&ends.from) != extension(&ends.to) && old.ours() {
+            // The type was B2's guess from the old name (`.page.html.Xy3` of rsync, say).
+            "b2/x-auto".clone_into(&mut target.content_type);
+        }
         let covered = if ends.noreplace {
             Covered::GiveWay
         } else {
             Covered::PutOnTop
         };
-        let source = old.version();
-        let copied = self.shared.io.copy(&source, &new_file, covered);
-        let copy = match copied.await {
-            Ok(copy) => copy,
+        match self.shared.io.copy(&old.version(), &target, covered).await {
+            Ok(copy) => Ok(Some(copy)),
+            Err(error)
+                if !is_gone(&error) && self.gave_attributes_up(ends.ino, &target.info, &error) =>
+            {
+                Box::pin(self.copy_once(ends, old)).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn copy_moved(&self, ends: &Ends, old: &Stored) -> Result<(FileId, Option<Lost>), Error> {
+        let copy = match self.copy_once(ends, old).await {
+            Ok(copy) => copy.ok_or(Error::NotFound)?,
             Err(io::Error::Covered) if ends.noreplace => {
                 let mut tree = self.tree();
                 self.shows_again(&mut tree, ends.new_parent, &ends.new_name);
@@ -89,15 +123,9 @@ impl Vfs {
                 ends.replaced_meanwhile.store(true, Ordering::Relaxed);
                 return Err(error.into());
             }
-            Err(error) if self.gave_attributes_up(ends.ino, &new_file.info, &error) => {
-                return Box::pin(self.copy_moved(ends, old)).await;
-            }
             Err(error) => {
                 // Under the old name nothing has changed, and the new one must have nothing of it.
-                if let Some(lost) = lost_of(&error) {
-                    let mut lost = lost.clone();
-                    lost.size = Some(old.size);
-                    lost.sha1 = old.sha1();
+                if let Some(lost) = lost_copy(&error, old) {
                     self.forget_copy_later(&ends.to, lost);
                 }
                 return Err(error.into());
@@ -131,16 +159,35 @@ impl Vfs {
                 }
             }
         }
+        self.has_new_name(ends, old, &copy)?;
+        Ok((made, twins_of(&copy)))
+    }
+
+    /// B2 has the file under its new name.
+    pub(super) fn has_new_name(
+        &self,
+        ends: &Ends,
+        old: &Stored,
+        copy: &FileVersion,
+    ) -> Result<(), Error> {
         let mut tree = self.tree();
-        Self::follow_copy(&tree, ends.ino, old, &copy)?;
-        let mut stored = Stored::of(&copy, Maker::Other).ok_or(Error::NotFound)?;
+        Self::follow_copy(&tree, ends.ino, old, copy)?;
+        let mut stored = Stored::of(copy, Maker::Other).ok_or(Error::NotFound)?;
         stored.learn(old.sha1());
-        self.record_by(&mut tree, ends.ino, &copy, |state, _| {
+        self.record_by(&mut tree, ends.ino, copy, |state, _| {
             state.renamed_to(stored);
             Superseded::default()
         })?;
-        Ok((made, twins_of(&copy)))
+        Ok(())
     }
+}
+
+/// What a failed copy of this version may have made all the same.
+pub(super) fn lost_copy(error: &io::Error, old: &Stored) -> Option<Lost> {
+    let mut lost = lost_of(error)?.clone();
+    lost.size = Some(old.size);
+    lost.sha1 = old.sha1();
+    Some(lost)
 }
 
 fn extension(name: &str) -> Option<&str> {
