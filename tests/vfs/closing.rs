@@ -292,3 +292,39 @@ async fn what_runs_is_not_emptied() {
     vfs.release(emptied);
     assert_eq!(vfs.getattr(ino).await.unwrap().0.size, 0);
 }
+
+/// Editors try whether they can make a file, and lock by files that live for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_only_created_is_stored_if_it_stays() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    create_closed(&vfs, "4913").await;
+    vfs.unlink(Ino::ROOT, os("4913")).await.unwrap();
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(calls(&server, "b2_upload_file"), 0);
+    assert_eq!(calls(&server, "b2_hide_file"), 0);
+
+    // What stays takes its attributes along.
+    let (attr, fh) = create(&vfs, Ino::ROOT, "empty").await;
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    vfs.setattr(attr.ino, at(1_000_000_000)).await.unwrap();
+    history::until("it is stored", async || {
+        calls(&server, "b2_upload_file") == 1
+    })
+    .await;
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(calls(&server, "b2_upload_file"), 1);
+    assert_eq!(calls(&server, "b2_copy_file"), 0);
+    assert_eq!(history::shown(&server, "empty").await, Some(Vec::new()));
+    // fsync of its directory does not wait for the moment.
+    create_closed(&vfs, "at once").await;
+    history::sync_dir(&vfs, Ino::ROOT).await.unwrap();
+    assert_eq!(history::shown(&server, "at once").await, Some(Vec::new()));
+}
+
+async fn create_closed(vfs: &Vfs, name: &str) {
+    let (_, fh) = create(vfs, Ino::ROOT, name).await;
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+}

@@ -305,7 +305,7 @@ impl Vfs {
         };
         object.writers = object.writers.saturating_sub(1);
         if object.state.released(fh, dirty) {
-            self.store_later(ino);
+            self.store_later(&tree, ino);
         }
     }
 
@@ -320,7 +320,7 @@ impl Vfs {
         if dirty && tree.place(ino).is_some() {
             // Written after the last flush (mmap), or not stored at close: the queue tries again.
             if !failed {
-                self.store_later(ino);
+                self.store_later(&tree, ino);
             }
         } else {
             if !dirty && let Ok(object) = tree.object_mut(ino) {

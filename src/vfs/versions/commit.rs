@@ -379,15 +379,21 @@ impl Vfs {
         let Some(content) = content else {
             return Ok(());
         };
-        self.store_later(ino);
+        self.store_later(&self.tree(), ino);
         // Where memory is short, this waits until older ones have left.
         self.retry_after_commit(ino, || content.pay()).await
     }
 
     /// Sees to it that a closed file is stored: at once, or as much later as the user wants.
-    pub(in crate::vfs) fn store_later(&self, ino: Ino) {
+    pub(in crate::vfs) fn store_later(&self, tree: &Tree, ino: Ino) {
+        let created = || {
+            let state = &tree.get(ino).ok()?.object()?.state;
+            Some(state.only_opened() && state.stored().is_none())
+        };
         let (delay, urgency) = match self.settings().write_back {
             Some(delay) => (delay, Urgency::Closed),
+            // Programs that only try whether they can make a file remove it again, and locks are short.
+            None if created() == Some(true) => (Queue::QUIET, Urgency::Idle),
             None => (Duration::ZERO, Urgency::Now),
         };
         self.shared.queue.push(ino, delay, urgency);
