@@ -156,9 +156,7 @@ impl Failures {
 
     /// Whether there is one that nobody has been told of, of a name right in a directory.
     pub(in crate::vfs) fn any_untold_in(&self, dir: &str) -> bool {
-        let state = self.state();
-        let found = beneath(&state.untold, dir, true).next().is_some();
-        found
+        beneath(&self.state().untold, dir, true).next().is_some()
     }
 
     /// Notes for whoever asks a removal that went well but met something that was not seen here.

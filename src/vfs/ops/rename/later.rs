@@ -82,7 +82,7 @@ impl Moves {
     }
 
     /// The old names of files that came into a directory, or with `None` of all of them.
-    fn into_directory(&self, dir: &str) -> Option<String> {
+    fn renamed_into(&self, dir: &str) -> Option<String> {
         let all = self.all.lock();
         let mut into = all.values().filter(|names| is_right_in(&names.to, dir));
         into.next().map(|names| names.from.clone())
@@ -193,7 +193,7 @@ impl Vfs {
             if !crowded {
                 vfs.wait_for_changes(&guard).await;
             }
-            vfs.follow(later, guard).await;
+            Box::pin(vfs.follow(later, guard)).await;
             vfs.shared.removals.told_ended();
         });
         Ok(())
@@ -428,17 +428,17 @@ impl Vfs {
     /// Waits until B2 has the files that were renamed into a directory; tells when that has failed.
     pub(in crate::vfs) async fn have_arrived_in(&self, dir: &str) -> Result<(), Error> {
         let moves = &self.shared.moves;
-        if moves.into_directory(dir).is_none() {
+        if moves.renamed_into(dir).is_none() {
             return Ok(());
         }
         let _hurrying = moves.hurry();
         let failures = &self.shared.removals.failures;
-        self.removals_ended(|_| match moves.into_directory(dir) {
+        self.removals_ended(|_| match moves.renamed_into(dir) {
             Some(from) => failures.is_untold(&from),
             None => true,
         })
         .await;
-        match moves.into_directory(dir) {
+        match moves.renamed_into(dir) {
             Some(from) => failures.take(&from).map_or(Ok(()), Err),
             None => Ok(()),
         }
