@@ -22,39 +22,51 @@ pub(in crate::vfs) struct Leaving {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    UnderWay,
+    /// So many removals are: who renames a file away, makes another one and renames that leaves two.
+    UnderWay(u32),
     Acknowledged(Tick),
+}
+
+impl Stage {
+    fn under_way(self) -> bool {
+        matches!(self, Self::UnderWay(_))
+    }
 }
 
 impl Leaving {
     /// B2 is asked to remove a name; `ended` or `failed` must follow.
     pub(in crate::vfs) fn begin(&mut self, full: &str) {
-        let before = self.names.insert(full.into(), Stage::UnderWay);
-        if before != Some(Stage::UnderWay) {
-            self.under_way += 1;
+        self.under_way += 1;
+        match self.names.get_mut(full) {
+            Some(Stage::UnderWay(times)) => *times += 1,
+            _ => drop(self.names.insert(full.into(), Stage::UnderWay(1))),
         }
     }
 
     /// B2 has removed it at `now`; `remember` as long as listings are under way.
     pub(in crate::vfs) fn ended(&mut self, full: &str, now: Tick, remember: bool) {
         self.failed(full);
-        if remember {
+        if remember && !self.names.contains_key(full) {
             self.names.insert(full.into(), Stage::Acknowledged(now));
         }
     }
 
     /// B2 still has it.
     pub(in crate::vfs) fn failed(&mut self, full: &str) {
-        if self.names.get(full) == Some(&Stage::UnderWay) {
+        let Some(Stage::UnderWay(times)) = self.names.get_mut(full) else {
+            return;
+        };
+        self.under_way -= 1;
+        *times -= 1;
+        if *times == 0 {
             self.names.remove(full);
-            self.under_way -= 1;
         }
     }
 
     /// No listing is under way any more.
     pub(in crate::vfs) fn forget_acknowledged(&mut self) {
         if self.names.len() > self.under_way {
-            self.names.retain(|_, stage| *stage == Stage::UnderWay);
+            self.names.retain(|_, stage| stage.under_way());
         }
     }
 
@@ -66,14 +78,14 @@ impl Leaving {
     /// Whether any are, of names that begin so, or with `direct` stand right there.
     pub(in crate::vfs) fn any_in(&self, prefix: &str, direct: bool) -> bool {
         self.under_way > 0
-            && beneath(&self.names, prefix, direct).any(|(_, stage)| *stage == Stage::UnderWay)
+            && beneath(&self.names, prefix, direct).any(|(_, stage)| stage.under_way())
     }
 
     /// Names of removals under way.
     pub(in crate::vfs) fn names(&self) -> impl Iterator<Item = &str> {
         self.names
             .iter()
-            .filter(|(_, stage)| **stage == Stage::UnderWay)
+            .filter(|(_, stage)| stage.under_way())
             .map(|(name, _)| &**name)
     }
 
@@ -85,7 +97,7 @@ impl Leaving {
     /// Whether a row of this very name is to be ignored in a listing that began at `began`.
     pub(in crate::vfs) fn overrules(&self, full: &str, began: Tick) -> bool {
         match self.names.get(full) {
-            Some(Stage::UnderWay) => true,
+            Some(Stage::UnderWay(_)) => true,
             Some(Stage::Acknowledged(at)) => *at > began,
             None => false,
         }
@@ -244,6 +256,19 @@ mod tests {
         leaving.begin("d/f");
         leaving.failed("d/f");
         assert!(!leaving.overrules("d/f", 0) && leaving.under_way() == 0);
+    }
+
+    #[test]
+    fn a_name_that_leaves_twice_is_ignored_until_both_have_ended() {
+        let mut leaving = Leaving::default();
+        leaving.begin("f");
+        leaving.begin("f");
+        assert_eq!(leaving.under_way(), 2);
+        leaving.ended("f", 1, true);
+        assert!(leaving.overrules("f", 5) && leaving.any_in("", true));
+        leaving.ended("f", 6, true);
+        assert!(leaving.overrules("f", 5) && !leaving.overrules("f", 6));
+        assert_eq!(leaving.under_way(), 0);
     }
 
     #[test]

@@ -68,6 +68,14 @@ impl Removal {
     }
 }
 
+/// How the removal of a version ended that must show nothing.
+pub(in crate::vfs) enum Unseen {
+    /// Something would show: it is still there.
+    Stays,
+    /// It is gone, and lay under another version.
+    Gone { under: Option<FileId> },
+}
+
 impl Vfs {
     /// Has B2 remove a name. `Stale`: it holds a version that this mount has not seen, which stays.
     pub(in crate::vfs) async fn carry_out(
@@ -244,34 +252,30 @@ impl Vfs {
     }
 
     /// Removes a version of this mount's own where that shows nothing that did not show before: it lies under another one,
-    /// or nothing lies under it. Needs no lock of the name. False: it is still there.
-    /// `Stale`: what lies above it is another client's.
+    /// or nothing lies under it. Needs no lock of the name.
     pub(in crate::vfs) async fn remove_unseen(
         &self,
         full: &str,
         id: &FileId,
-    ) -> Result<bool, Error> {
+    ) -> Result<Unseen, Error> {
         let seen = self.look(full, Hurry::No).await?;
         let Some(at) = seen.position(id) else {
-            return Ok(false);
+            return Ok(Unseen::Stays);
         };
         let shown = visible(&seen).len();
         let alone = at == 0 && shown == 1 && (shown < seen.rows.len() || seen.complete);
         if at == 0 && !alone {
-            return Ok(false);
+            return Ok(Unseen::Stays);
         }
         self.shared.checks.forget_new_version(full, id);
         if !self.delete_version(full, id).await {
-            return Ok(false);
+            return Ok(Unseen::Stays);
         }
-        let theirs = |row: &FileVersion| {
-            let own = row.id.as_ref().is_some_and(|id| self.shared.io.is_own(id));
-            row.action == Action::Upload && !own
-        };
-        if at > 0 && seen.rows.first().is_some_and(theirs) {
-            return Err(Error::Stale);
-        }
-        Ok(true)
+        let top = seen.rows.first().filter(|_| at > 0);
+        let top = top.filter(|row| row.action == Action::Upload);
+        Ok(Unseen::Gone {
+            under: top.and_then(|row| row.id.clone()),
+        })
     }
 
     /// Deletes a version of this mount's own that has been superseded; true when it is gone. While

@@ -29,7 +29,7 @@ use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::state::{Leaves, Stored};
 use crate::vfs::versions::attributes::is_gone;
 use crate::vfs::versions::between::twins_of;
-use crate::vfs::versions::removal::{Removal, now_ms};
+use crate::vfs::versions::removal::{Removal, Unseen, now_ms};
 use crate::vfs::versions::supersede::is_right_in;
 use crate::vfs::{Error, Ino, Vfs};
 
@@ -390,11 +390,17 @@ impl Vfs {
             // again at once.
             gone.guard.free_all();
             let id = stored.id.clone();
-            if self.remove_unseen(&gone.full, &id).await? {
+            let removed = self.remove_unseen(&gone.full, &id).await?;
+            if matches!(removed, Unseen::Gone { under: None }) {
                 return Ok(());
             }
             let claim = Claim::name(gone.full.clone());
             gone.guard = self.shared.paths.lock(vec![claim]).await;
+            if let Unseen::Gone { under: Some(top) } = removed {
+                // With the lock, what this mount was storing there is known to be its own.
+                let own = self.shared.io.is_own(&top);
+                return if own { Ok(()) } else { Err(Error::Stale) };
+            }
             if self.is_stored_anew(&gone.full, &id) {
                 return Ok(());
             }
