@@ -65,7 +65,7 @@ impl Leaving {
 
     /// No listing is under way any more.
     pub(in crate::vfs) fn forget_acknowledged(&mut self) {
-        if self.names.len() > self.under_way {
+        if self.names.values().any(|stage| !stage.under_way()) {
             self.names.retain(|_, stage| stage.under_way());
         }
     }
