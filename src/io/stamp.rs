@@ -23,6 +23,8 @@ pub struct Stamp {
     pub begun: Option<u64>,
     /// `i`: the inode number that the file has kept since it had another name.
     pub number: Option<u64>,
+    /// `a`: when the name first got a content, by the clock of who made it; milliseconds since 1970.
+    pub came: Option<u64>,
     /// `r` and `f`: the rename of a directory that has made this copy.
     pub moved: Option<Moved>,
 }
@@ -68,6 +70,7 @@ impl Stamp {
                 's' => stamp.since = Some(number),
                 'u' => stamp.begun = Some(number),
                 'i' => stamp.number = Some(number),
+                'a' => stamp.came = Some(number),
                 'r' => rename = u32::try_from(number).ok(),
                 'f' => from = u32::try_from(number).ok(),
                 _ => {}
@@ -94,6 +97,7 @@ impl Stamp {
         word('s', self.since);
         word('u', self.begun);
         word('i', self.number);
+        word('a', self.came);
         word('r', self.moved.map(|moved| u64::from(moved.rename)));
         word('f', self.moved.map(|moved| u64::from(moved.from)));
         if words.is_empty() {

@@ -19,6 +19,8 @@ const MODE: &str = "mode";
 const UID: &str = "uid";
 const GID: &str = "gid";
 const RDEV: &str = "rdev";
+/// In nanoseconds.
+const MILLISECOND: Nanos = 1_000_000;
 /// The key that belongs to one act of uploading and must not be carried to the next version.
 const PER_VERSION: &str = "large_file_sha1";
 
@@ -99,6 +101,7 @@ impl Meta {
             meta = Self {
                 uid: meta.uid,
                 gid: meta.gid,
+                ctime: meta.ctime,
                 ..default
             };
         }
@@ -119,6 +122,22 @@ impl Meta {
                 gid: new.gid,
                 ..meta
             },
+        }
+    }
+
+    /// Something of it changes now: the time of that may already be the next millisecond, in which an entry came.
+    pub(super) fn changed(&mut self, now: Nanos) {
+        let ahead = self.ctime.saturating_sub(now);
+        if !(0..=MILLISECOND).contains(&ahead) {
+            self.ctime = now;
+        }
+    }
+
+    /// An entry came at a time: a directory changes by that, unless it was changed later.
+    pub(super) fn entry_came(&mut self, at: Nanos) {
+        if at > self.ctime {
+            self.mtime = at;
+            self.ctime = at;
         }
     }
 
@@ -161,6 +180,31 @@ impl Meta {
     pub(super) fn stored_alike(&self, other: &Self) -> bool {
         Self { ctime: 0, ..*self } == Self { ctime: 0, ..*other }
     }
+}
+
+/// When something comes into a directory, in whole milliseconds, and after its last change: so it is told later.
+pub(super) fn came_into(directory: &Meta, now: Nanos) -> Nanos {
+    let now = of_ms(whole_ms(now));
+    if now > directory.ctime {
+        return now;
+    }
+    let after = of_ms(whole_ms(directory.ctime).saturating_add(1));
+    // A directory that was changed in the future, by another clock, stays as it is.
+    if after - now <= MILLISECOND {
+        after
+    } else {
+        now
+    }
+}
+
+/// A time in whole milliseconds since 1970, as it is kept of when a name came; not before that.
+pub(super) fn whole_ms(time: Nanos) -> u64 {
+    u64::try_from(time::millis(time).0).unwrap_or(0)
+}
+
+/// The reverse of [`whole_ms`].
+pub(super) fn of_ms(ms: u64) -> Nanos {
+    time::of_millis(i64::try_from(ms).unwrap_or(i64::MAX), 0)
 }
 
 /// What is not in a `Meta`, to be carried along: extended attributes, keys that b2fuse does not

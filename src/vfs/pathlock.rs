@@ -53,6 +53,11 @@ impl Claim {
         }
     }
 
+    /// Whether a name is one of these; a directory's ends with `/`.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.name == name || self.subtree && name.starts_with(&self.name)
+    }
+
     fn conflicts(&self, other: &Self) -> bool {
         (self.subtree && other.name.starts_with(&self.name))
             || (other.subtree && self.name.starts_with(&other.name))

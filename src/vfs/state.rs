@@ -78,6 +78,8 @@ pub(in crate::vfs) struct Stored {
     pub(in crate::vfs) uploaded_ms: u64,
     /// Seconds before that, since when its content has been current under its name.
     pub(in crate::vfs) older_s: u32,
+    /// When the name first got a content.
+    came: Came,
     /// Its content can neither be read nor copied (API §7).
     pub(in crate::vfs) customer_key: bool,
 }
@@ -90,7 +92,8 @@ impl Stored {
             (None, Some(sha1)) => Hash::Told(sha1),
             (None, None) => Hash::Unknown,
         };
-        let since = Stamp::of(&row.info).since;
+        let stamp = Stamp::of(&row.info);
+        let since = stamp.since;
         Some(Self {
             id: row.id.clone()?,
             size: row.size,
@@ -101,6 +104,7 @@ impl Stored {
                 let older = row.uploaded_ms.saturating_sub(since).div_ceil(1000);
                 u32::try_from(older).unwrap_or(u32::MAX)
             }),
+            came: Came::at(stamp.came.or(since).unwrap_or(row.uploaded_ms)),
             customer_key: row.customer_key,
         })
     }
@@ -109,6 +113,11 @@ impl Stored {
     pub(in crate::vfs) fn since_ms(&self) -> u64 {
         self.uploaded_ms
             .saturating_sub(u64::from(self.older_s) * 1000)
+    }
+
+    /// When its name first got a content: milliseconds since 1970.
+    pub(in crate::vfs) fn came_ms(&self) -> u64 {
+        self.came.ms()
     }
 
     pub(in crate::vfs) fn sha1(&self) -> Option<Sha1> {
@@ -149,13 +158,30 @@ impl Stored {
     }
 }
 
+/// Milliseconds since 1970 in 48 bits: there are as many of these as names, and they have to be small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Came([u8; 6]);
+
+impl Came {
+    fn at(ms: u64) -> Self {
+        let [bytes @ .., _, _] = ms.min((1 << 48) - 1).to_le_bytes();
+        Self(bytes)
+    }
+
+    fn ms(self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&self.0);
+        u64::from_le_bytes(bytes)
+    }
+}
+
 /// What B2 has at the name of a file, as far as this mount believes.
 #[derive(Debug, Clone)]
 enum Place {
     /// Nothing: the name was free when the file was made, and nothing was sent.
-    Free,
+    Free { came: Came },
     /// The version of another file, which this one was renamed over before it was stored itself.
-    Over(Option<FileId>),
+    Over { id: Option<FileId>, came: Came },
     /// This file's version.
     Holds(Stored),
 }
@@ -217,10 +243,12 @@ struct More {
 }
 
 impl FileState {
-    /// A file that was made here, under a name that was free.
-    pub(in crate::vfs) fn made() -> Self {
+    /// A file that was made here, under a name that was free; `now` in milliseconds since 1970.
+    pub(in crate::vfs) fn made(now: u64) -> Self {
         Self {
-            place: Place::Free,
+            place: Place::Free {
+                came: Came::at(now),
+            },
             edit: Edit::OnlyOpened,
             more: None,
         }
@@ -239,14 +267,22 @@ impl FileState {
     pub(in crate::vfs) fn stored(&self) -> Option<&Stored> {
         match &self.place {
             Place::Holds(stored) => Some(stored),
-            Place::Free | Place::Over(_) => None,
+            Place::Free { .. } | Place::Over { .. } => None,
+        }
+    }
+
+    /// When the name first got a content, or gets it: milliseconds since 1970.
+    pub(in crate::vfs) fn came_ms(&self) -> u64 {
+        match &self.place {
+            Place::Free { came } | Place::Over { came, .. } => came.ms(),
+            Place::Holds(stored) => stored.came_ms(),
         }
     }
 
     fn stored_mut(&mut self) -> Option<&mut Stored> {
         match &mut self.place {
             Place::Holds(stored) => Some(stored),
-            Place::Free | Place::Over(_) => None,
+            Place::Free { .. } | Place::Over { .. } => None,
         }
     }
 
@@ -284,9 +320,9 @@ impl FileState {
     /// Whether B2 may have something under the name.
     pub(in crate::vfs) fn leaves(&self) -> Leaves {
         match &self.place {
-            Place::Free if self.lost().is_empty() => Leaves::Nothing,
-            Place::Free => Leaves::Name(None),
-            Place::Over(id) => Leaves::Name(id.clone()),
+            Place::Free { .. } if self.lost().is_empty() => Leaves::Nothing,
+            Place::Free { .. } => Leaves::Name(None),
+            Place::Over { id, .. } => Leaves::Name(id.clone()),
             Place::Holds(stored) => Leaves::Name(Some(stored.id.clone())),
         }
     }
@@ -424,13 +460,14 @@ impl FileState {
     }
 
     /// The file goes to another name, where `target` is what lies: its old name leaves this behind.
-    /// A stored version stays this file's until `renamed_to` tells of its successor.
-    pub(in crate::vfs) fn moved(&mut self, target: Leaves) -> Superseded {
+    /// A stored version stays this file's until `renamed_to` tells of its successor. `now`: milliseconds since 1970.
+    pub(in crate::vfs) fn moved(&mut self, target: Leaves, now: u64) -> Superseded {
         let lost = self.take_lost();
         if self.stored().is_none() {
+            let came = Came::at(now);
             self.place = match target {
-                Leaves::Nothing => Place::Free,
-                Leaves::Name(id) => Place::Over(id),
+                Leaves::Nothing => Place::Free { came },
+                Leaves::Name(id) => Place::Over { id, came },
             };
         }
         Superseded { old: None, lost }
@@ -452,8 +489,8 @@ impl FileState {
 
     /// A removal was refused: something lies under the name that this file has taken meanwhile.
     pub(in crate::vfs) fn covers(&mut self, id: Option<FileId>) {
-        if matches!(self.place, Place::Free) {
-            self.place = Place::Over(id);
+        if let Place::Free { came } = self.place {
+            self.place = Place::Over { id, came };
         }
     }
 

@@ -292,3 +292,29 @@ async fn what_others_must_see_at_once_is_waited_for() {
     assert_eq!(shown(&server, "h").await, Some(b"content".to_vec()));
     stored(&vfs).await;
 }
+
+/// While the version under the old name still goes, B2 shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_still_goes_is_neither_moved_along_nor_in_the_way() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let d = vfs
+        .mkdir(Ino::ROOT, os("d"), new(FileKind::Directory))
+        .await;
+    let d = d.unwrap().attr.ino;
+    put(&vfs, d, "b", b"1").await;
+    put(&vfs, Ino::ROOT, "x", b"2").await;
+    vfs.rename(d, os("b"), d, os("a"), 0).await.unwrap();
+    mv(&vfs, "d", "e").await.unwrap();
+    mv(&vfs, "x", "y").await.unwrap();
+    let how = libc::RENAME_NOREPLACE;
+    vfs.rename(Ino::ROOT, os("y"), Ino::ROOT, os("x"), how)
+        .await
+        .unwrap();
+    let e = ino(&vfs, Ino::ROOT, "e").await;
+    vfs.rename(e, os("a"), Ino::ROOT, os("a"), 0).await.unwrap();
+    vfs.rmdir(Ino::ROOT, os("e")).await.unwrap();
+    stored(&vfs).await;
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["a", "x"]);
+    assert_eq!(names_now(&server).await, ["a", "x"]);
+}

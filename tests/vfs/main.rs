@@ -26,6 +26,7 @@ mod displaced;
 mod entries;
 #[path = "two_writers/file_renames.rs"]
 mod file_renames;
+mod folder_times;
 mod hashfiles;
 mod history;
 mod holes;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::vfs::Ino;
 use crate::vfs::delta::Delta;
 use crate::vfs::names::moment::Moment;
-use crate::vfs::names::node::{Carried, Marker};
+use crate::vfs::names::node::{Carried, Marker, Need};
 use crate::vfs::names::pages::Pages;
 
 /// A directory's children and how much is known of them.
@@ -240,7 +240,7 @@ impl Dir {
             listed: Some(Instant::now().into()),
             paged: Some(Instant::now().into()),
             marker: Marker::Wanted {
-                attributes: false,
+                need: Need::Place,
                 old: None,
                 uncertain: false,
             },
@@ -252,7 +252,8 @@ impl Dir {
     pub(in crate::vfs) fn attributes_known(&self, ttl: Duration) -> bool {
         // At least as long as one path takes to be walked, or `metadata_ttl: 0` would ask twice.
         let ttl = ttl.max(Duration::from_secs(1));
-        matches!(self.marker, Marker::Wanted { .. })
+        let need = self.marker.need();
+        need.is_some_and(|need| need != Need::Time)
             || self.paged().is_some_and(|at| at.elapsed() < ttl)
     }
 }

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use crate::b2::FileVersion;
 use crate::io::Stamp;
-use crate::vfs::attr::Meta;
+use crate::vfs::attr::{self, Meta};
 use crate::vfs::delta::Delta;
 use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::names::known;
 use crate::vfs::names::moment::Moment;
 use crate::vfs::names::name::MARKER;
-use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Object};
+use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Need, Object};
 use crate::vfs::names::rows::Rows;
 use crate::vfs::names::tree::{Tick, Tree, Unsettled};
 use crate::vfs::queue::{Queue, Urgency};
@@ -68,7 +68,13 @@ impl Vfs {
             applied.seen.extend(ino);
         }
         let reach_all = covers.reach_all();
-        for (component, row) in rows.files {
+        // First its own attributes: what came after these changes its time.
+        let marker = rows.marker.take();
+        let no_marker = marker.is_none();
+        if let Some(row) = marker {
+            self.apply_listed_marker(tree, flight, &row);
+        }
+        for (component, row) in std::mem::take(&mut rows.files) {
             if rows.folders.contains(&component) {
                 self.shared.warned.shadowed(row.name.as_str());
                 rows.odd = true;
@@ -90,12 +96,8 @@ impl Vfs {
                 node.unsettled = true;
             }
         }
-        match rows.marker {
-            Some(row) => self.apply_listed_marker(tree, flight, &row),
-            None if !leaves && covers.begin_with(&format!("{}{MARKER}", flight.prefix)) => {
-                self.marker_is_gone(tree, flight);
-            }
-            None => {}
+        if no_marker && !leaves && covers.begin_with(&format!("{}{MARKER}", flight.prefix)) {
+            self.marker_is_gone(tree, flight);
         }
         self.apply_absence(tree, flight, &applied.seen, covers);
         let dir = tree.dir_mut(flight.dir).ok()?;
@@ -205,6 +207,7 @@ impl Vfs {
                 }
             }
             if node.object().is_some() {
+                self.came(tree, flight.dir, row);
                 return self.replace_version_since(tree, child, row, flight.began);
             }
             self.forget_entry(tree, child);
@@ -213,9 +216,27 @@ impl Vfs {
         let carried = Carried::of_version(row, self.settings());
         let state = FileState::listed(Stored::of(row, Maker::Other)?);
         let object = Object::new(state, Some(carried));
+        self.came(tree, flight.dir, row);
         let number = Stamp::of(&row.info).number.map(Ino);
         let known = (meta, number.filter(|ino| ino.is_possible()));
         Self::insert_row(tree, flight, name, known, Body::Object(object))
+    }
+
+    /// A file is seen in a directory: that has changed when it came, unless it was changed later.
+    fn came(&self, tree: &mut Tree, dir: Ino, row: &FileVersion) {
+        let Some(stored) = Stored::of(row, Maker::Other) else {
+            return;
+        };
+        let at = attr::of_ms(stored.came_ms());
+        let Ok(node) = tree.get_mut(dir) else { return };
+        let unknown =
+            node.meta.mtime == self.shared.mounted && node.meta.ctime == self.shared.mounted;
+        if unknown {
+            node.meta.mtime = at;
+            node.meta.ctime = at;
+        } else {
+            node.meta.entry_came(at);
+        }
     }
 
     /// Another client's version is the newest one of a file now: who has it open keeps the version that it was
@@ -312,11 +333,7 @@ impl Vfs {
         };
         let pending = match &mut body.marker {
             // Somebody else has made one: what was changed here goes to that.
-            Marker::Wanted {
-                attributes: true,
-                old,
-                ..
-            } => {
+            Marker::Wanted { need, old, .. } if *need > Need::Place => {
                 *old = Some(object);
                 true
             }
@@ -333,7 +350,13 @@ impl Vfs {
             let content_type = carried.content_type.clone();
             let info = body.delta().applied_info(&before, &carried.info);
             carried = Carried { content_type, info }.shared();
+            let time = body.marker.need() == Some(Need::Time);
             meta = body.delta().applied(&mine, &meta);
+            if time {
+                // It has moved here, and they do not know.
+                meta.mtime = meta.mtime.max(mine.mtime);
+                meta.ctime = meta.ctime.max(mine.ctime);
+            }
         }
         body.carried = Some(carried);
         node.meta = meta;

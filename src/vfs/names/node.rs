@@ -88,9 +88,9 @@ pub(in crate::vfs) enum Marker {
     /// None known.
     #[default]
     Absent,
-    /// To be written: the directory is empty, or (`attributes`) has attributes of its own.
+    /// To be written.
     Wanted {
-        attributes: bool,
+        need: Need,
         /// The marker it replaces.
         old: Option<MarkerObject>,
         /// A try has ended without a clean answer: B2 may have it.
@@ -100,6 +100,17 @@ pub(in crate::vfs) enum Marker {
     Uncertain,
     /// In B2.
     Stored(MarkerObject),
+}
+
+/// What a directory needs its marker for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::vfs) enum Need {
+    /// It is empty.
+    Place,
+    /// Its time has moved by something that its entries do not tell. Nobody waits for it.
+    Time,
+    /// Attributes of its own.
+    Attributes,
 }
 
 /// A marker that is in B2.
@@ -114,23 +125,31 @@ pub(in crate::vfs) struct MarkerObject {
 
 impl Marker {
     /// Asks for the marker to be written, again if it is there already.
-    pub(in crate::vfs) fn want(&mut self, attributes: bool) {
-        let wanted = |attributes, old, uncertain| Self::Wanted {
-            attributes,
+    pub(in crate::vfs) fn want(&mut self, need: Need) {
+        let wanted = |need, old, uncertain| Self::Wanted {
+            need,
             old,
             uncertain,
         };
         *self = match std::mem::take(self) {
-            Self::Absent => wanted(attributes, None, false),
-            Self::Uncertain => wanted(attributes, None, true),
+            Self::Absent => wanted(need, None, false),
+            Self::Uncertain => wanted(need, None, true),
             Self::Wanted {
-                attributes: before,
+                need: before,
                 old,
                 uncertain,
-            } => wanted(attributes || before, old, uncertain),
-            Self::Stored(old) if attributes => wanted(attributes, Some(old), false),
+            } => wanted(need.max(before), old, uncertain),
+            Self::Stored(old) if need > Need::Place => wanted(need, Some(old), false),
             stored @ Self::Stored(_) => stored,
         };
+    }
+
+    /// What it is to be written for.
+    pub(in crate::vfs) fn need(&self) -> Option<Need> {
+        match self {
+            Self::Wanted { need, .. } => Some(*need),
+            _ => None,
+        }
     }
 
     /// It need not be written after all.
@@ -296,10 +315,16 @@ impl Node {
         }
     }
 
+    /// Something that whoever wants to be sure of it waits for.
+    pub(in crate::vfs) fn pending_now(&self) -> bool {
+        let time = |dir: &Dir| dir.marker.need() == Some(Need::Time);
+        self.pending() && !self.dir().is_some_and(time)
+    }
+
     /// What this mount knows better than any listing.
     pub(in crate::vfs) fn local(&self) -> bool {
         match &self.body {
-            Body::Dir(_) => self.pending(),
+            Body::Dir(dir) => dir.marker.need().is_some_and(|need| need != Need::Time),
             // Changed attributes go to whatever version is newest.
             Body::Object(object) => object.state.stored().is_none() || self.content_dirty(),
         }

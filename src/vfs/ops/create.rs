@@ -12,7 +12,7 @@ use crate::vfs::attr::{self, Meta};
 use crate::vfs::delta::Changed;
 use crate::vfs::names::dir::Dir;
 use crate::vfs::names::name;
-use crate::vfs::names::node::{Body, Object};
+use crate::vfs::names::node::{Body, Need, Object};
 use crate::vfs::ops::link::Twin;
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::state::{FileState, Why};
@@ -104,7 +104,7 @@ impl Vfs {
         if !made.stored_alike(&default) {
             let dir = tree.dir_mut(ino)?;
             dir.delta().note(Changed::between(&made, &default));
-            dir.marker.want(true);
+            dir.marker.want(Need::Attributes);
         }
         self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
         self.entry(&mut tree, ino)
@@ -197,18 +197,16 @@ impl Vfs {
         }
         let new = attr::made_in(new, &tree.get(parent)?.meta);
         let meta = Meta::of_new(new, self.settings());
-        let now = meta.mtime;
+        let came = attr::came_into(&tree.get(parent)?.meta, meta.mtime);
         let body = if new.kind == FileKind::Directory {
             Body::Dir(Box::new(Dir::made_here()))
         } else {
-            Body::Object(Object::new(FileState::made(), None))
+            Body::Object(Object::new(FileState::made(attr::whole_ms(came)), None))
         };
         let ino = tree.insert(parent, Arc::clone(name), meta, body)?;
         tree.touch(ino);
         tree.note_pending(ino);
-        let node = tree.get_mut(parent)?;
-        node.meta.mtime = now;
-        node.meta.ctime = now;
+        self.gained_child(&mut tree, parent, ino, came);
         Ok(ino)
     }
 }

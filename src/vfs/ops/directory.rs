@@ -228,7 +228,9 @@ impl Vfs {
         } else {
             self.store_all_in(dir.ino).await?;
         }
-        self.commit_marker(dir.ino).await?;
+        if self.tree().get(dir.ino)?.pending_now() {
+            self.commit_marker(dir.ino).await?;
+        }
         self.removed_in(dir.ino).await
     }
 }

@@ -183,6 +183,7 @@ impl Vfs {
             let all = tree.pending();
             all.into_iter()
                 .filter(|ino| *ino != dir && tree.is_below(*ino, dir))
+                .filter(|ino| tree.get(*ino).is_ok_and(Node::pending_now))
                 .collect()
         };
         self.store_all(below).await
@@ -194,7 +195,7 @@ impl Vfs {
             let tree = self.tree();
             let children = tree.dir(dir)?.children.values().copied();
             children
-                .filter(|child| tree.get(*child).is_ok_and(Node::pending))
+                .filter(|child| tree.get(*child).is_ok_and(Node::pending_now))
                 .collect()
         };
         self.store_all(children).await
@@ -223,7 +224,7 @@ impl Vfs {
         let mut unstored: Vec<Unstored> = all
             .into_iter()
             .filter_map(|ino| {
-                let node = tree.get(ino).ok()?;
+                let node = tree.get(ino).ok().filter(|node| node.pending_now())?;
                 Some(Unstored {
                     path: tree.place(ino)?,
                     content: node.content_dirty().then(|| node.size()),

@@ -409,6 +409,25 @@ impl Vfs {
         Ok(())
     }
 
+    /// Locks names of which none is still being removed: B2 would show what has left. (A version that shows nothing when it
+    /// goes is deleted without a lock.)
+    pub(in crate::vfs) async fn lock_settled(&self, claims: Vec<Claim>) -> PathGuard {
+        let settled = |leaving: &Leaving| {
+            let mut names = leaving.names();
+            !names.any(|name| claims.iter().any(|claim| claim.holds(name)))
+        };
+        loop {
+            let guard = self.shared.paths.lock(claims.clone()).await;
+            if settled(&self.tree().leaving) {
+                return guard;
+            }
+            // They may need the lock to come to their end.
+            drop(guard);
+            let _hurrying = self.shared.moves.hurry();
+            self.removals_ended(settled).await;
+        }
+    }
+
     /// Waits for all removals.
     pub(in crate::vfs) async fn finish_removals(&self) {
         let _hurrying = self.shared.moves.hurry();
@@ -465,7 +484,7 @@ impl Vfs {
         let full = self.directory_name(real)?;
         self.may_remove()?;
         let claims = vec![Claim::subtree(full.clone())];
-        let _guard = self.shared.paths.lock(claims).await;
+        let _guard = self.lock_settled(claims).await;
         if self.directory_name(real)? != full {
             return Err(Error::NotFound);
         }

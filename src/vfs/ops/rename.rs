@@ -36,9 +36,16 @@ pub(in crate::vfs) struct Ends {
     pub(in crate::vfs) to: String,
     /// The version that was to be copied was gone, and what has its name now is known.
     replaced_meanwhile: AtomicBool,
+    /// When it is done.
+    at: Nanos,
 }
 
 impl Ends {
+    /// When the new name gets its content: milliseconds since 1970.
+    fn came(&self) -> u64 {
+        attr::whole_ms(self.at)
+    }
+
     fn old_name(&self) -> Arc<str> {
         let name = self.from.trim_end_matches('/').rsplit('/').next();
         Arc::from(name.unwrap_or_default())
@@ -80,7 +87,11 @@ impl Vfs {
             };
             // What is being sent of a file that is replaced is not waited for.
             let halted = ends.replaced.and_then(|replaced| self.halt(replaced));
-            let guard = self.shared.paths.lock(claims).await;
+            let guard = if directory || noreplace {
+                self.lock_settled(claims).await
+            } else {
+                self.shared.paths.lock(claims).await
+            };
             if !self.still_so(&ends) {
                 continue;
             }
@@ -149,6 +160,7 @@ impl Vfs {
             new_name: component,
             from,
             replaced_meanwhile: AtomicBool::new(false),
+            at: attr::came_into(&tree.get(new_parent)?.meta, attr::now()),
         }))
     }
 
@@ -242,13 +254,23 @@ impl Vfs {
             return self.leave(ends, removal, guard).await;
         }
         let Leaves::Name(believed) = state.leaves() else {
-            self.tree().object_mut(ends.ino)?.state.moved(target);
+            self.tree()
+                .object_mut(ends.ino)?
+                .state
+                .moved(target, ends.came());
             return self.edit(ends);
         };
         // It was renamed over a stored file before it was stored itself, or may be stored although nobody has said
         // so: its old name must not come back when it leaves. But what goes is replaced first.
-        if self.commit_moved(ends.ino, &ends.to).await?.is_none() {
-            self.tree().object_mut(ends.ino)?.state.moved(target);
+        if self
+            .commit_moved(ends.ino, &ends.to, ends.came())
+            .await?
+            .is_none()
+        {
+            self.tree()
+                .object_mut(ends.ino)?
+                .state
+                .moved(target, ends.came());
         }
         let removal = Removal::Name(Outgoing {
             believed,
@@ -348,9 +370,7 @@ impl Vfs {
         }
         tree.note_pending(ends.ino);
         self.lost_child(&mut tree, ends.parent);
-        let node = tree.get_mut(ends.new_parent)?;
-        node.meta.mtime = attr::now();
-        node.meta.ctime = node.meta.mtime;
+        self.gained_child(&mut tree, ends.new_parent, ends.ino, ends.at);
         Ok(())
     }
 

@@ -96,7 +96,7 @@ impl Vfs {
             meta.mtime = time(mtime);
         }
         // Also when nothing is different afterwards: chown(-1, -1) arrives as a change of nothing.
-        meta.ctime = now;
+        meta.changed(now);
         let mut changed = Changed::between(&meta, &node.meta);
         let alike = changed == Changed::default();
         if set.mtime.is_some() && node.content_dirty() {

@@ -12,6 +12,7 @@ use super::supersede::{Act, Deed};
 use crate::b2::{Action, ErrorKind, FileVersion};
 use crate::io::{self, Covered, Stamp, Version};
 use crate::vfs::ask::look::Hurry;
+use crate::vfs::names::node::Need;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::queue::{Queue, Urgency};
@@ -52,7 +53,7 @@ impl Vfs {
         let node = tree.get_mut(ino)?;
         let delay = self.attributes_delay(node.content_dirty());
         if let Some(dir) = node.dir_mut() {
-            dir.marker.want(true);
+            dir.marker.want(Need::Attributes);
         }
         tree.note_pending(ino);
         self.shared.queue.push(ino, delay, Urgency::Idle);

@@ -41,7 +41,8 @@ impl Vfs {
     /// Name, type and info under which an object would be stored now under this name.
     pub(in crate::vfs) fn target_at(&self, tree: &Tree, ino: Ino, full: &str) -> Option<NewFile> {
         let node = tree.get(ino).ok()?;
-        let stored = node.object()?.state.stored();
+        let state = &node.object()?.state;
+        let (stored, came) = (state.stored(), state.came_ms());
         let content_type = node
             .carried()
             .and_then(|carried| carried.content_type.as_deref())
@@ -51,6 +52,7 @@ impl Vfs {
         Stamp::change(&mut info, |stamp| {
             stamp.nonce = Some(fastrand::u64(..));
             stamp.number = tree.number_to_store(ino, full);
+            stamp.came = Some(came);
         });
         if let Some(Hash::Told(sha1)) = stored.map(|stored| stored.hash)
             && !node.content_dirty()
@@ -142,7 +144,7 @@ impl Vfs {
         why: Why,
     ) -> Result<(), Error> {
         let Some(done) = self
-            .send_content(ino, full, Why::Readable == why, false)
+            .send_content(ino, full, Why::Readable == why, None)
             .await?
         else {
             return Ok(());
@@ -187,13 +189,13 @@ impl Vfs {
         Ok(())
     }
 
-    /// Sends it under a name, which is a new one if it `moved`; no more than makes it readable, if that is asked for.
+    /// Sends it under a name, which is a new one if it `moved` (when that was, in milliseconds since 1970); no more than makes it readable, if that is asked for.
     async fn send_content(
         &self,
         ino: Ino,
         full: &str,
         readable: bool,
-        moved: bool,
+        moved: Option<u64>,
     ) -> Result<Option<io::Committed>, Error> {
         let (content, target) = {
             let tree = self.tree();
@@ -204,9 +206,12 @@ impl Vfs {
             if !tree.may_take(ino) {
                 return Err(Error::Stale);
             }
-            let Some(target) = self.target_at(&tree, ino, full) else {
+            let Some(mut target) = self.target_at(&tree, ino, full) else {
                 return Ok(None);
             };
+            if moved.is_some() {
+                Stamp::change(&mut target.info, |stamp| stamp.came = moved);
+            }
             (content, target)
         };
         let done = if readable {
@@ -229,7 +234,9 @@ impl Vfs {
                 match lost_of(&error) {
                     // Whoever asked will be told that the name has nothing of it. (A large file that the content has
                     // sent is its own to ask for, and goes on under its first name. Only a copy tells its info.)
-                    Some(lost) if moved && (lost.id.is_none() || !lost.info.is_empty()) => {
+                    Some(lost)
+                        if moved.is_some() && (lost.id.is_none() || !lost.info.is_empty()) =>
+                    {
                         self.forget_copy_later(full, lost.clone());
                     }
                     _ => self.note_lost(ino, &error, |_| {}),
@@ -245,8 +252,10 @@ impl Vfs {
         &self,
         ino: Ino,
         full: &str,
+        came: u64,
     ) -> Result<Option<FileId>, Error> {
-        let Some(done) = self.send_content(ino, full, false, true).await? else {
+        let sent = self.send_content(ino, full, false, Some(came));
+        let Some(done) = sent.await? else {
             return Ok(None);
         };
         let mut stored = Stored::of(&done.version, Maker::Other)

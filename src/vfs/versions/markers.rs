@@ -1,20 +1,30 @@
 //! Markers: the objects that keep empty directories, and those with attributes of their own, in B2 (DESIGN §3).
 
+use std::time::Duration;
+
 use crate::b2::{Action, ListNames, NewFile, Payload};
 use crate::io::Stamp;
 use crate::vfs::ask::look::Hurry;
+use crate::vfs::attr::{self, Meta, Nanos};
 use crate::vfs::names::name::{self, MARKER};
-use crate::vfs::names::node::{Marker, MarkerObject};
+use crate::vfs::names::node::{Marker, MarkerObject, Need};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::Claim;
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::versions::commit::UNKNOWN_TYPE;
 use crate::vfs::versions::removal::Outgoing;
-use crate::vfs::{Delete, Error, Ino, Vfs, attr};
+use crate::vfs::{Delete, Error, Ino, Vfs};
+
+/// How long a moved time of a directory waits for more.
+const TIME_QUIET: Duration = Duration::from_secs(60);
 
 impl Vfs {
     /// Writes a directory's marker where it has to have one.
     pub(in crate::vfs) async fn commit_marker(&self, ino: Ino) -> Result<(), Error> {
+        if self.tree().dir(ino)?.marker.need() == Some(Need::Time) {
+            // Nobody has asked for a new marker: it must not undo what another client has put into it.
+            self.look_at_marker(ino).await?;
+        }
         let Some((full, _)) = self.wanted_marker(ino)? else {
             return Ok(());
         };
@@ -48,7 +58,12 @@ impl Vfs {
             tree.touch(ino);
             let node = tree.get_mut(ino)?;
             node.failed = None;
-            let changed = !node.meta.stored_alike(&stored_meta);
+            let timeless = Meta {
+                mtime: stored_meta.mtime,
+                ..node.meta
+            };
+            let moved = node.meta.mtime != stored_meta.mtime;
+            let changed = !timeless.stored_alike(&stored_meta);
             let info = node.carried_info().cloned().unwrap_or_default();
             let settings = self.settings();
             let newer = changed
@@ -64,8 +79,11 @@ impl Vfs {
                 uploaded_ms: made.uploaded_ms,
             });
             if newer {
-                dir.marker.want(true);
+                dir.marker.want(Need::Attributes);
                 self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
+            } else if moved {
+                dir.marker.want(Need::Time);
+                self.shared.queue.push(ino, TIME_QUIET, Urgency::Idle);
             } else {
                 dir.attributes_stored();
             }
@@ -87,14 +105,13 @@ impl Vfs {
             return Ok(None);
         };
         let node = tree.get(ino)?;
-        let Marker::Wanted { attributes, .. } = node.dir().ok_or(Error::NotDirectory)?.marker
-        else {
+        let Marker::Wanted { need, .. } = node.dir().ok_or(Error::NotDirectory)?.marker else {
             return Ok(None);
         };
         let mut info = node.meta.to_info(node.carried_info(), self.settings());
         Stamp::change(&mut info, |stamp| stamp.nonce = Some(fastrand::u64(..)));
         let children: Vec<Ino> = tree.dir(ino)?.children.values().copied().collect();
-        if !attributes && !children.is_empty() {
+        if need == Need::Place && !children.is_empty() {
             let implied = children.iter().any(|child| {
                 tree.get(*child).is_ok_and(|child| match child.object() {
                     Some(object) => object.state.stored().is_some(),
@@ -129,18 +146,50 @@ impl Vfs {
     pub(in crate::vfs) fn lost_child(&self, tree: &mut Tree, ino: Ino) {
         let now = attr::now();
         let Ok(node) = tree.get_mut(ino) else { return };
-        node.meta.mtime = now;
-        node.meta.ctime = now;
+        node.meta.changed(now);
+        node.meta.mtime = node.meta.ctime;
         let Some(dir) = node.dir_mut() else { return };
         if dir.children.is_empty() && ino != Ino::ROOT {
             let known = dir.marker.stored().is_some();
-            dir.marker.want(false);
+            dir.marker.want(Need::Place);
             tree.note_pending(ino);
             self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
             if known {
                 self.check_marker_later(ino);
             }
         }
+        self.store_time_later(tree, ino);
+    }
+
+    /// The directory has a new child since then. A file tells others when it came; of a directory nobody could tell later.
+    pub(in crate::vfs) fn gained_child(&self, tree: &mut Tree, ino: Ino, child: Ino, at: Nanos) {
+        let directory = tree.get(child).is_ok_and(|child| child.dir().is_some());
+        let Ok(node) = tree.get_mut(ino) else { return };
+        node.meta.entry_came(at);
+        if directory {
+            self.store_time_later(tree, ino);
+        }
+    }
+
+    /// A directory's time has moved by something that its entries do not tell: its marker says so, a good while later,
+    /// for more may follow.
+    fn store_time_later(&self, tree: &mut Tree, ino: Ino) {
+        let Ok(dir) = tree.dir_mut(ino) else { return };
+        // The bucket itself has no marker; and one that is to be written takes the time along.
+        if ino == Ino::ROOT || dir.marker.need().is_some() {
+            return;
+        }
+        dir.marker.want(Need::Time);
+        tree.note_pending(ino);
+        self.shared.queue.push(ino, TIME_QUIET, Urgency::Idle);
+    }
+
+    /// Takes over the marker that a directory has in B2 now.
+    async fn look_at_marker(&self, ino: Ino) -> Result<(), Error> {
+        let _one = self.flight_lock(ino)?.lock_owned().await;
+        let (flight, _under_way) = self.begin(ino)?;
+        self.list_first_page(&flight).await?;
+        Ok(())
     }
 
     /// A directory is empty but for a marker that was seen some time ago: another client may have removed it.
@@ -157,8 +206,14 @@ impl Vfs {
     async fn check_marker(&self, ino: Ino) -> Result<(), Error> {
         let known = |tree: &Tree| {
             let dir = tree.dir(ino).ok().filter(|dir| dir.children.is_empty())?;
-            let Marker::Stored(object) = &dir.marker else {
-                return None;
+            let object = match &dir.marker {
+                Marker::Stored(object) => object,
+                Marker::Wanted {
+                    need: Need::Time,
+                    old: Some(object),
+                    ..
+                } => object,
+                _ => return None,
             };
             Some((self.full(&tree.path(ino)?), object.id.clone()))
         };
@@ -179,7 +234,7 @@ impl Vfs {
         if known(&tree) == Some((dir, id)) {
             let body = tree.dir_mut(ino)?;
             body.marker = Marker::default();
-            body.marker.want(false);
+            body.marker.want(Need::Place);
             tree.note_pending(ino);
             self.shared.queue.push(ino, Queue::QUIET, Urgency::Idle);
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::b2::{FileId, FileVersion, Lost};
-use crate::io::{self, Covered};
+use crate::io::{self, Covered, Stamp};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::delta::Delta;
 use crate::vfs::ops::rename::Ends;
@@ -57,7 +57,7 @@ impl Vfs {
         let mut made = None;
         if dirty {
             // At once: its base lies under the old name.
-            let stored = self.commit_moved(ends.ino, &ends.to).await?;
+            let stored = self.commit_moved(ends.ino, &ends.to, ends.came()).await?;
             made = stored.map(|id| (id, None));
         }
         let content_lives_on = made.is_none();
@@ -90,6 +90,7 @@ impl Vfs {
         let Some(mut target) = target else {
             return Ok(None);
         };
+        Stamp::change(&mut target.info, |stamp| stamp.came = Some(ends.came()));
         if extension(&ends.from) != extension(&ends.to) && old.ours() {
             // The type was B2's guess from the old name (`.page.html.Xy3` of rsync, say).
             "b2/x-auto".clone_into(&mut target.content_type);

@@ -178,6 +178,7 @@ impl Vfs {
                 nonce: Some(fastrand::u64(..)),
                 mtime_ns: stamp.mtime_ns,
                 ctime: stamp.ctime,
+                came: Some(stored.came_ms()),
                 number,
                 moved: Some(Moved {
                     rename: this.number,
