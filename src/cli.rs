@@ -1,23 +1,27 @@
 //! The command line: options become a [`config::Layer`], and a run becomes an exit code.
 //!
 //! 0: served and everything is stored. 1: not mounted, or something could not be stored. 2: wrong
-//! options or configuration, found before anything is mounted.
+//! options or configuration, found before anything is mounted. Called by mount(8) or umount(8), it speaks their language
+//! (`helper`).
 
+mod commands;
+mod emulated;
+mod helper;
 mod log;
+mod mount_options;
 mod rescue;
 mod standalone;
 
 use std::ffi::{CString, OsString};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, error::ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, Parser, ValueHint, error::ErrorKind};
 
 use nix::sys::resource::{Resource, setrlimit};
 
-use crate::config::{self, Config, Layer, Period, Size};
-use crate::emulator;
+use self::emulated::EmulatorOptions;
+use crate::config::{self, Config, Layer};
 use crate::mount::{self, background};
 
 /// Mounts a Backblaze B2 bucket as a filesystem.
@@ -33,12 +37,14 @@ use crate::mount::{self, background};
     name = "b2fuse",
     version,
     max_term_width = 100,
-    override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse rescue [OPTIONS] <DIR>\n       b2fuse --emulator-listen <ADDRESS>",
+    override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse rescue [OPTIONS] <DIR>\n       \
+        b2fuse fstab [OPTIONS] <DIR>\n       b2fuse install-helper [--dir <DIR>]\n       b2fuse --emulator-listen <ADDRESS>",
     after_help = "To try it without an account:  b2fuse --emulator /tmp/b2\n\
         Exit code: 0 everything is stored, 1 not mounted or not all stored, 2 wrong options or configuration"
 )]
 struct Options {
     /// An empty directory to mount on
+    #[arg(value_hint = ValueHint::DirPath)]
     mountpoint: Option<PathBuf>,
 
     #[command(flatten)]
@@ -50,6 +56,10 @@ struct Options {
     #[command(flatten)]
     log: log::MessageOptions,
 
+    /// Options as mount(8) takes them: commas separate, allow_other is --allow-other, ro is --read-only;
+    /// an option of its own beats them. May be given several times
+    #[arg(short = 'o', value_name = "OPTION,...", action = ArgAction::Append)]
+    mount_options: Vec<OsString>,
     /// Return when it is mounted and serve in the background
     #[arg(long, conflicts_with = "foreground")]
     background: bool,
@@ -59,13 +69,16 @@ struct Options {
     /// This is the process that serves in the background.
     #[arg(long, hide = true)]
     in_background: bool,
+    /// What the table of mounts shows as the source: what mount(8) was given, by which `mount -a` knows it again.
+    #[arg(long, hide = true)]
+    source: Option<OsString>,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Account and bucket")]
 struct AccountOptions {
     /// Read this configuration file
-    #[arg(long, value_name = "FILE", visible_alias = "config_filename")]
+    #[arg(long, value_name = "FILE", visible_alias = "config_filename", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     /// Refused: every user of the machine can read the options of a running program.
     #[arg(
@@ -78,70 +91,45 @@ struct AccountOptions {
     application_key: Option<String>,
 }
 
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Emulator of B2 (no account needed)")]
-struct EmulatorOptions {
-    /// Mount a bucket of an emulator in this process, kept in memory, or in DIR across runs;
-    /// the mountpoint is made if it is missing
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    emulator: Option<OsString>,
-    /// Let other programs use the emulator at this address of this machine, 127.0.0.1:8080 say;
-    /// without a mountpoint only the emulator runs
-    #[arg(long, value_name = "ADDRESS")]
-    emulator_listen: Option<SocketAddr>,
-    /// Time that the emulator adds to every answer, 50ms say
-    #[arg(long, value_name = "TIME")]
-    emulator_latency: Option<Period>,
-    /// Bytes per second of each of the emulator's connections, 20MiB say
-    #[arg(long, value_name = "SIZE")]
-    emulator_bandwidth: Option<Size>,
-    /// A fault that the emulator plays; may be given several times
-    #[arg(long, value_name = "FAULT", action = ArgAction::Append)]
-    emulator_fault: Vec<String>,
-}
-
-impl EmulatorOptions {
-    /// `None` when no emulator is asked for.
-    fn wanted(&self) -> Option<emulator::Options> {
-        if self.emulator.is_none() && self.emulator_listen.is_none() {
-            return None;
-        }
-        Some(emulator::Options {
-            listen: self
-                .emulator_listen
-                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
-            dir: self
-                .emulator
-                .clone()
-                .filter(|dir| !dir.is_empty())
-                .map(PathBuf::from)
-                .map(|dir| std::path::absolute(&dir).unwrap_or(dir)),
-            latency: self
-                .emulator_latency
-                .map_or(std::time::Duration::ZERO, |t| t.0),
-            bandwidth: self.emulator_bandwidth.map(|s| s.0),
-            faults: self.emulator_fault.clone(),
-        })
-    }
-
-    /// The emulator's options say nothing without an emulator.
-    fn stray(&self) -> Option<&'static str> {
-        if self.emulator.is_some() || self.emulator_listen.is_some() {
-            return None;
-        }
-        if self.emulator_latency.is_some() {
-            Some("--emulator-latency")
-        } else if self.emulator_bandwidth.is_some() {
-            Some("--emulator-bandwidth")
-        } else if self.emulator_fault.is_empty() {
-            None
-        } else {
-            Some("--emulator-fault")
-        }
-    }
-}
-
 impl Options {
+    /// Reads the arguments (without the program's name), `-o` included.
+    fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let name = OsString::from("b2fuse");
+        let parse = |words: &[OsString]| Self::try_parse_from(std::iter::once(&name).chain(words));
+        let mut options = parse(arguments)?;
+        let given = std::mem::take(&mut options.mount_options);
+        if !given.is_empty() {
+            let mut command = Self::command();
+            let words = mount_options::expand(&given, &command, false)
+                .map_err(|fault| command.error(ErrorKind::UnknownArgument, fault))?;
+            options = options.over(parse(&words)?);
+        }
+        options.check()?;
+        Ok(options)
+    }
+
+    /// These, and what others say where these say nothing.
+    fn over(self, under: Self) -> Self {
+        Self {
+            mountpoint: self.mountpoint.or(under.mountpoint),
+            account: AccountOptions {
+                config: self.account.config.or(under.account.config),
+                application_key: self
+                    .account
+                    .application_key
+                    .or(under.account.application_key),
+            },
+            layer: self.layer.over(under.layer),
+            emulator: self.emulator.over(under.emulator),
+            log: self.log.over(&under.log),
+            mount_options: Vec::new(),
+            background: self.background || (under.background && !self.foreground),
+            foreground: self.foreground,
+            in_background: self.in_background,
+            source: self.source,
+        }
+    }
+
     /// Rules between options, which end like any other usage error.
     fn check(&self) -> Result<(), clap::Error> {
         let refuse = |text: String| Err(Self::command().error(ErrorKind::ArgumentConflict, text));
@@ -177,41 +165,62 @@ impl Options {
         }
         Ok(())
     }
+
+    /// What they, the environment and the file say together.
+    fn configured(&self) -> Result<Config, config::Error> {
+        Config::load(
+            self.layer.clone(),
+            self.account.config.as_deref(),
+            &|name| std::env::var_os(name),
+            self.emulator.wanted().is_some(),
+        )
+    }
 }
+
+/// Nothing was mounted, or not everything is stored.
+const FAILURE: u8 = 1;
+/// Options or configuration are wrong.
+const USAGE: u8 = 2;
 
 /// Runs the command with the process's arguments and environment.
 pub fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(code) = rescue::run(&arguments) {
-        return code;
-    }
-    let options = Options::parse();
-    if let Err(usage) = options.check() {
-        usage.exit();
-    }
+    helper::have_a_path();
+    let mut arguments = std::env::args_os();
+    let called = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    let code = helper::run(&called, &arguments)
+        .or_else(|| commands::run(&arguments))
+        .unwrap_or_else(|| mount(&arguments));
+    ExitCode::from(code)
+}
+
+/// Mounts and serves, or runs an emulator alone.
+fn mount(arguments: &[OsString]) -> u8 {
+    let options = match Options::read(arguments) {
+        Ok(options) => options,
+        Err(usage) => return refused(&usage),
+    };
     log::start(&options.log);
     if options.background && !options.in_background {
-        return background::launch().unwrap_or_else(|fault| ended(Err(fault)));
+        return match background::launch(arguments) {
+            Ok(launched) => {
+                mount::tell_bytes(&launched.said);
+                launched.code
+            }
+            Err(fault) => ended(Err(fault)),
+        };
     }
     if options.in_background
-        && let Err(fault) = background::begin()
+        && let Err(fault) = background::begin(options.mountpoint.as_deref())
     {
         return ended(Err(fault));
     }
     keep_out_of_cores();
     let emulator = options.emulator.wanted();
     let Some(mountpoint) = options.mountpoint.clone() else {
-        return emulator.map_or(ExitCode::from(2), |emulator| {
-            ended(standalone::run(emulator))
-        });
+        return emulator.map_or(USAGE, |emulator| ended(standalone::run(emulator)));
     };
-    let config = Config::load(
-        options.layer.clone(),
-        options.account.config.as_deref(),
-        &|name| std::env::var_os(name),
-        emulator.is_some(),
-    );
-    let config = match config {
+    let config = match options.configured() {
         Ok(config) => config,
         Err(fault) => return misconfigured(&fault),
     };
@@ -223,8 +232,18 @@ pub fn main() -> ExitCode {
     let file = config.file.clone();
     let mut plan = config.into_mount(mountpoint, emulator);
     plan.background = options.in_background;
+    plan.source = options
+        .source
+        .as_ref()
+        .map(|source| source.to_string_lossy().into_owned());
     plan.reload = Some(reload(options, file));
     ended(mount::serve(plan))
+}
+
+/// Says what is wrong with the arguments, or shows the help that was asked for.
+fn refused(usage: &clap::Error) -> u8 {
+    let _ = usage.print();
+    if usage.use_stderr() { USAGE } else { 0 }
 }
 
 /// Reads the configuration again, as at the start; but the environment holds no key any more.
@@ -276,19 +295,19 @@ fn forget_the_keys() {
     }
 }
 
-fn misconfigured(fault: &config::Error) -> ExitCode {
+fn misconfigured(fault: &config::Error) -> u8 {
     mount::say(&fault.to_string());
-    ExitCode::from(2)
+    USAGE
 }
 
-fn ended(outcome: anyhow::Result<mount::Outcome>) -> ExitCode {
+fn ended(outcome: anyhow::Result<mount::Outcome>) -> u8 {
     mount::messages::drain();
     match outcome {
-        Ok(mount::Outcome::Stored) => ExitCode::SUCCESS,
-        Ok(mount::Outcome::NotStored) => ExitCode::FAILURE,
+        Ok(mount::Outcome::Stored) => 0,
+        Ok(mount::Outcome::NotStored) => FAILURE,
         Err(fault) => {
             mount::say(&format!("{fault:#}"));
-            ExitCode::FAILURE
+            FAILURE
         }
     }
 }

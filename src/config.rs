@@ -269,6 +269,14 @@ impl Config {
         })
     }
 
+    /// The bucket's name, where it is configured.
+    pub fn bucket_name(&self) -> Option<&str> {
+        match &self.account {
+            Account::Real { bucket_name, .. } => bucket_name.as_deref(),
+            Account::Emulator => None,
+        }
+    }
+
     /// What `mount` needs, in the words of the layers under it.
     pub fn into_mount(
         self,
@@ -289,6 +297,7 @@ impl Config {
             mountpoint,
             emulator,
             kernel: self.kernel,
+            source: None,
             reload: None,
             background: false,
             drain_timeout: self.drain_timeout,

@@ -7,15 +7,18 @@
 pub mod background;
 mod connect;
 mod ending;
+mod fusermount;
 pub mod heap;
 pub mod messages;
 mod point;
 mod reload;
 mod rescuer;
 mod resend;
+mod served;
 mod session;
 mod signals;
 mod sleep;
+mod unmount;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -31,10 +34,12 @@ pub use resend::resend;
 pub use session::KernelOptions;
 pub use signals::Signals;
 use signals::Wish;
+pub use unmount::{How, unmount};
 
 use self::ending::Cause;
 use self::point::Reserved;
 use self::rescuer::Rescuer;
+use self::served::Served;
 use self::session::{Appearance, Session};
 use crate::b2::{self, Secret};
 use crate::emulator::{self, Server};
@@ -48,6 +53,8 @@ pub struct Options {
     pub mountpoint: PathBuf,
     /// What the kernel is asked for.
     pub kernel: KernelOptions,
+    /// What the table of mounts shows as the source, instead of the bucket.
+    pub source: Option<String>,
     /// How the configuration is read again.
     pub reload: Option<Reload>,
     /// This process is the child of `background::launch`.
@@ -125,20 +132,25 @@ async fn run(
         name = signals.next() => bail!("{name}: ended before anything was mounted"),
     };
     let appearance = Appearance {
+        source: options
+            .source
+            .clone()
+            .unwrap_or_else(|| format!("b2fuse:{bucket}")),
         bucket,
         read_only: options.vfs.read_only,
         kernel: options.kernel,
     };
     runtime.spawn(sleep::watch(vfs.clone()));
     let session = Session::mount(&vfs, runtime, &reserved, &appearance)?;
+    let served = Served::by_this_process(session.mounted());
+    if let Err(error) = &served {
+        log::debug!("umount(8) cannot wait for this mount's end: {error}");
+    }
     let point = reserved.path.clone();
     drop(reserved);
-    tell(&introduction(
-        &options,
-        &appearance,
-        &point.display().to_string(),
-        server.as_ref(),
-    ));
+    let shown = point.display().to_string();
+    let introduction = introduction(&options, &appearance, &shown, server.as_ref());
+    tell(&introduction);
     if options.background {
         background::detach();
     }
@@ -161,10 +173,13 @@ async fn run(
             }
         }
     };
-    let point = point.display().to_string();
     let limit = options.drain_timeout;
     let rescuer = Rescuer::new(rescue, &appearance.bucket);
-    Ok(ending::end(session, &vfs, &mut signals, cause, &point, limit, rescuer).await)
+    let outcome = ending::end(session, &vfs, &mut signals, cause, &shown, limit, rescuer).await;
+    if let Ok(served) = served {
+        served.ended(outcome == Outcome::Stored);
+    }
+    Ok(outcome)
 }
 
 /// Turns details in the log on, or off again.
@@ -250,6 +265,13 @@ fn introduction(
         );
     }
     text
+}
+
+/// What is said already goes to stdout as it is.
+pub fn tell_bytes(said: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(said);
+    let _ = out.flush();
 }
 
 /// A line on stdout; a reader that has gone away is no reason to end.

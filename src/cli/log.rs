@@ -9,7 +9,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use crate::config::Logging;
 use crate::mount::messages::{self, Format, Style};
 
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Messages")]
 pub(super) struct MessageOptions {
     /// Say more
@@ -21,6 +21,14 @@ pub(super) struct MessageOptions {
 }
 
 impl MessageOptions {
+    /// These, and others below them.
+    pub(super) fn over(&self, under: &Self) -> Self {
+        Self {
+            verbose: self.verbose.saturating_add(under.verbose),
+            debug: self.debug || under.debug,
+        }
+    }
+
     fn style(&self, format: Format) -> Style {
         Style {
             format,

@@ -2,11 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::{AccountOptions, ended, log, misconfigured};
+use super::{AccountOptions, USAGE, ended, log, misconfigured, refused};
 use crate::config::{Config, Layer};
 use crate::mount;
 
@@ -21,8 +20,9 @@ use crate::mount;
     max_term_width = 100,
     after_help = "Exit code: 0 everything is stored, 1 something is left in DIR, 2 wrong options or configuration"
 )]
-struct Options {
+pub(super) struct Options {
     /// The directory with what is to be sent
+    #[arg(value_hint = clap::ValueHint::DirPath)]
     dir: PathBuf,
 
     #[command(flatten)]
@@ -33,23 +33,19 @@ struct Options {
     log: log::MessageOptions,
 }
 
-/// The word that makes it this command.
-pub(super) const WORD: &str = "rescue";
-
-/// Runs it, if the arguments (without the program's name) ask for it. A mountpoint of that name is `./rescue`.
-pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
-    let (first, rest) = arguments.split_first()?;
-    if first != WORD {
-        return None;
-    }
+/// Runs it with the arguments behind its word.
+pub(super) fn run(arguments: &[OsString]) -> u8 {
     let name = OsString::from("b2fuse rescue");
-    let options = Options::parse_from(std::iter::once(&name).chain(rest));
+    let options = match Options::try_parse_from(std::iter::once(&name).chain(arguments)) {
+        Ok(options) => options,
+        Err(usage) => return refused(&usage),
+    };
     log::start(&options.log);
     if options.account.application_key.is_some() {
         mount::say(
             "the application key is no option: set B2_APPLICATION_KEY, or write applicationKey into config.yaml",
         );
-        return Some(ExitCode::from(2));
+        return USAGE;
     }
     let config = Config::load(
         options.layer,
@@ -57,7 +53,7 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
         &|name| std::env::var_os(name),
         false,
     );
-    Some(match config {
+    match config {
         Ok(config) => {
             log::configure(&options.log, &config.logging);
             for warning in &config.warnings {
@@ -67,7 +63,7 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
             ended(mount::resend(plan, &options.dir))
         }
         Err(fault) => misconfigured(&fault),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -82,13 +78,5 @@ mod tests {
             Options::try_parse_from(["b2fuse rescue", "--config", "c", "/r"]).expect("right");
         assert_eq!(options.dir, PathBuf::from("/r"));
         Options::try_parse_from(["b2fuse rescue"]).expect_err("the directory is missing");
-    }
-
-    #[test]
-    fn other_arguments_are_not_for_it() {
-        for other in [vec![], vec!["./rescue"], vec!["--debug", "rescue"]] {
-            let arguments: Vec<OsString> = other.into_iter().map(OsString::from).collect();
-            assert!(run(&arguments).is_none());
-        }
     }
 }

@@ -131,7 +131,7 @@ macro_rules! options {
             }
 
             /// This layer, and under it another for what this one leaves open.
-            pub(super) fn over(self, mut under: Self) -> Self {
+            pub(crate) fn over(self, mut under: Self) -> Self {
                 // Id and name are two ways to say one thing: a bucket named here replaces either there.
                 if self.bucket_id.is_some() || self.bucket_name.is_some() {
                     (under.bucket_id, under.bucket_name) = (None, None);

@@ -5,12 +5,14 @@
 //! byte. The key travels in the environment or the file, as before, never as an argument. A signal to the waiting parent
 //! ends the child, whose outcome is then the parent's.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -19,6 +21,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
+use super::point;
 use super::signals::is_ignored;
 
 /// The hidden option that makes a process the child.
@@ -27,32 +30,40 @@ pub const CHILD: &str = "--in-background";
 /// Ends what the child says: mounted. No text has it.
 const MOUNTED: u8 = 0x06;
 
-/// The parent: starts the child, repeats what it says, returns its verdict.
-pub fn launch() -> anyhow::Result<ExitCode> {
+/// What has become of the child.
+#[derive(Debug)]
+pub struct Launched {
+    /// What it has said on stdout.
+    pub said: Vec<u8>,
+    /// The exit code for the parent: 0, it is mounted.
+    pub code: u8,
+}
+
+/// The parent: starts the child with these arguments (without the program's name), and waits for its verdict.
+pub fn launch(arguments: &[OsString]) -> anyhow::Result<Launched> {
     let signals = to_end();
     // The child takes over what is blocked, and unblocks it: none gets lost between the two.
     signals.thread_block().context("cannot hold signals back")?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("b2fuse")
         .arg(CHILD)
-        .args(std::env::args_os().skip(1))
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start the background process")?;
     let ending = Ending::watch(&child, signals)?;
-    let mut told = Vec::new();
+    let mut said = Vec::new();
     if let Some(mut pipe) = child.stdout.take() {
-        pipe.read_to_end(&mut told)
+        pipe.read_to_end(&mut said)
             .context("the background process cannot be heard")?;
     }
-    let mounted = told.last() == Some(&MOUNTED);
+    let mounted = said.last() == Some(&MOUNTED);
     if mounted {
-        told.pop();
+        said.pop();
     }
-    let _ = std::io::stdout().lock().write_all(&told);
     if mounted && !ending.is_asked() {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Launched { said, code: 0 });
     }
     let status = ending
         .wait(&mut child)
@@ -60,7 +71,8 @@ pub fn launch() -> anyhow::Result<ExitCode> {
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
     let code = code.map_or(1, |code| code as u8);
     // Without a mount there is no success.
-    Ok(ExitCode::from(if mounted { code } else { code.max(1) }))
+    let code = if mounted { code } else { code.max(1) };
+    Ok(Launched { said, code })
 }
 
 /// The signals that end a process which waits; under nohup(1) a hangup is none, and in a script's background Ctrl-C.
@@ -124,10 +136,14 @@ impl Ending {
     }
 }
 
-/// The child, first of all: out of the terminal's reach, and without what the caller has left open.
-pub fn begin() -> anyhow::Result<()> {
+/// The child, first of all: out of the terminal's reach, and without what the caller has left open. Where an autofs waits at
+/// the mountpoint, it stays in the process group of its caller until it is mounted: others wait for the mount as soon as
+/// they look there (systemd runs mount(8) in its own group therefore).
+pub fn begin(mountpoint: Option<&Path>) -> anyhow::Result<()> {
     close_what_was_inherited();
-    nix::unistd::setsid().context("cannot leave the terminal")?;
+    if mountpoint.and_then(point::under_autofs).is_none() {
+        nix::unistd::setsid().context("cannot leave the terminal")?;
+    }
     to_end()
         .thread_unblock()
         .context("cannot listen to signals")?;
@@ -159,6 +175,8 @@ fn close_what_was_inherited() {
 /// The child, once mounted: tells the parent and lets go of its terminal and directory. Messages go on where stderr leads
 /// to a file or a socket; else, without a log file, to the journal or syslog.
 pub(super) fn detach() {
+    // A second time it fails, and changes nothing.
+    let _ = nix::unistd::setsid();
     let kept = is_kept(&std::io::stderr());
     if !kept {
         super::messages::to_the_system();

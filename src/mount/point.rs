@@ -2,6 +2,10 @@
 //!
 //! A mount is known by its device number, never by its path alone, because others may mount on the same
 //! path before or after. The number is reused, but not while the filesystem lives: ask `session` first.
+//! What a killed b2fuse has left is cleared away (`remains`). An autofs that waits at the mountpoint is no mount in the way,
+//! but nothing may open the directory before the mount stands: it would wait for the mount.
+
+mod remains;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,10 +22,17 @@ use nix::fcntl::{Flock, FlockArg};
 pub(super) struct Mounted {
     /// `major:minor` of the filesystem.
     pub(super) device: String,
-    point: PathBuf,
-    kind: String,
+    pub(super) point: PathBuf,
+    pub(super) kind: String,
     source: String,
+    /// The user whose program serves it, of a FUSE filesystem.
+    pub(super) owner: Option<u32>,
 }
+
+/// The kernel's name of the type of our mounts.
+pub(super) const OURS: &str = "fuse.b2fuse";
+/// That of a directory where something is mounted as soon as somebody goes there.
+const AUTOFS: &str = "autofs";
 
 /// The topmost mount on a path that has no symlinks in it.
 pub(super) fn topmost(point: &Path) -> io::Result<Option<Mounted>> {
@@ -37,7 +48,7 @@ pub(super) fn is_there(mount: &Mounted) -> io::Result<bool> {
 }
 
 /// `id parent major:minor root point options [optional...] - kind source options`.
-fn parse(table: &[u8]) -> Vec<Mounted> {
+pub(super) fn parse(table: &[u8]) -> Vec<Mounted> {
     table
         .split(|&b| b == b'\n')
         .filter_map(|line| {
@@ -50,6 +61,9 @@ fn parse(table: &[u8]) -> Vec<Mounted> {
                 point,
                 kind: text(rest.next()?),
                 source: text(rest.next().unwrap_or_default()),
+                owner: text(rest.next().unwrap_or_default())
+                    .split(',')
+                    .find_map(|option| option.strip_prefix("user_id=")?.parse().ok()),
             })
         })
         .collect()
@@ -84,6 +98,8 @@ fn unescaped(field: &[u8]) -> OsString {
 pub(super) struct Reserved {
     /// Without symlinks.
     pub(super) path: PathBuf,
+    /// An autofs waits here for the mount: nothing may open the directory.
+    pub(super) autofs: bool,
     _lock: Option<Flock<File>>,
 }
 
@@ -99,7 +115,11 @@ impl Reserved {
             // Some network filesystems have no locks.
             Err(_) => None,
         };
-        Ok(Self { path, _lock: lock })
+        Ok(Self {
+            path,
+            autofs: false,
+            _lock: lock,
+        })
     }
 
     /// That nothing was mounted since it was reserved.
@@ -110,7 +130,7 @@ impl Reserved {
 
 fn free(point: &Path, shown: &Path) -> anyhow::Result<()> {
     let mounted = topmost(point).context("cannot read /proc/self/mountinfo")?;
-    if let Some(mount) = mounted {
+    if let Some(mount) = mounted.filter(|mount| mount.kind != AUTOFS) {
         bail!(
             "{} is already a mountpoint ({} of type {}): unmount that first, or name another directory",
             shown.display(),
@@ -123,8 +143,25 @@ fn free(point: &Path, shown: &Path) -> anyhow::Result<()> {
 
 /// Checks the mountpoint, making it if it is missing and `make` says so, and keeps it from other starts of b2fuse.
 pub(super) fn reserve(given: &Path, make: bool) -> anyhow::Result<Reserved> {
+    if let Some(path) = under_autofs(given) {
+        // Whoever has it mounted keeps others away.
+        return Ok(Reserved {
+            path,
+            autofs: true,
+            _lock: None,
+        });
+    }
+    let _turn = remains::clear(given)?;
     let path = check(given, make)?;
     Reserved::new(path, given)
+}
+
+/// Its path without symlinks, where an autofs waits for something to be mounted. Found without stat(2), which Rust makes
+/// statx(2): that would have it mounted.
+pub(super) fn under_autofs(given: &Path) -> Option<PathBuf> {
+    let path = given.canonicalize().ok()?;
+    let mount = topmost(&path).ok().flatten()?;
+    (mount.kind == AUTOFS).then_some(path)
 }
 
 /// Its path without symlinks.
@@ -135,9 +172,6 @@ fn check(given: &Path, make: bool) -> anyhow::Result<PathBuf> {
             bail!("{shown} is not a directory: name an empty directory")
         }
         Ok(_) => {}
-        Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => bail!(
-            "{shown} holds the remains of a mount whose program has ended: clear them with: fusermount3 -u {shown}"
-        ),
         Err(e) if e.kind() == io::ErrorKind::NotFound && make => std::fs::create_dir_all(given)
             .with_context(|| format!("cannot make the mountpoint {shown}"))?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -185,6 +219,7 @@ mod tests {
         assert_eq!(mounts[1].kind, "fuse.b2fuse");
         assert_eq!(mounts[1].source, "b2fuse:photos");
         assert_eq!(mounts[1].device, "0:51");
+        assert_eq!((mounts[1].owner, mounts[2].owner), (Some(0), None));
         assert_eq!(
             (mounts[2].device.as_str(), mounts[2].kind.as_str()),
             ("0:52", "tmpfs")

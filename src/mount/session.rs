@@ -5,12 +5,13 @@
 //! unmounts by itself, after it has seen that its connection lives (so that no other mount can have its
 //! device number) and that the topmost mount on the path has that number.
 
+mod direct;
+
 use std::ffi::OsStr;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::fusermount;
 use super::point::{self, Mounted, Reserved};
 use crate::fs::{Adapter, Dispatch, Gate};
 use crate::vfs::Vfs;
@@ -41,6 +43,8 @@ pub(super) enum Unmounted {
 /// How the mount presents itself.
 #[derive(Debug, Clone)]
 pub(super) struct Appearance {
+    /// What the table of mounts shows in front.
+    pub(super) source: String,
     pub(super) bucket: String,
     pub(super) read_only: bool,
     pub(super) kernel: KernelOptions,
@@ -82,7 +86,16 @@ impl Session {
         let adapter = Adapter::new(vfs.clone(), dispatch);
         let config = fuse_config(appearance);
         reserved.still_free()?;
-        let (connection, fuse) = fuser::Session::new(adapter, point, &config)
+        let session = if reserved.autofs {
+            direct::mount_directly(point, appearance).and_then(|device| {
+                fuser::Session::from_fd(adapter, device, config.acl, config).inspect_err(|_| {
+                    let _ = umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+                })
+            })
+        } else {
+            fuser::Session::new(adapter, point, &config)
+        };
+        let (connection, fuse) = session
             .and_then(|session| Ok((session.as_fd().try_clone_to_owned()?, session.spawn()?)))
             .map_err(|e| explain(&e, point, appearance))?;
         let fuse = ManuallyDrop::new(fuse);
@@ -109,6 +122,11 @@ impl Session {
             gate,
             ended: false,
         })
+    }
+
+    /// The mount, as the kernel's table has it.
+    pub(super) fn mounted(&self) -> &Mounted {
+        &self.mount
     }
 
     /// Whether the kernel has let go: unmounted, and no file open any more.
@@ -182,31 +200,11 @@ impl Drop for Session {
     }
 }
 
-/// Only root may unmount; others have fusermount3, which is setuid.
+/// Only root may unmount; others have fusermount3.
 fn by_helper(path: &Path) -> io::Result<Unmounted> {
-    let run = |options: &[&str]| -> io::Result<bool> {
-        for helper in ["fusermount3", "fusermount"] {
-            match Command::new(helper)
-                .args(options)
-                .arg("--")
-                .arg(path)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-            {
-                Ok(status) => return Ok(status.success()),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Err(io::Error::other(
-            "fusermount3 is not installed (package fuse3)",
-        ))
-    };
-    if run(&["-u"])? {
+    if fusermount::unmount(path, false)? {
         Ok(Unmounted::Clean)
-    } else if run(&["-u", "-z"])? {
+    } else if fusermount::unmount(path, true)? {
         Ok(Unmounted::Detached)
     } else {
         Err(io::Error::other("fusermount3 -u -z failed"))
@@ -217,8 +215,8 @@ fn fuse_config(appearance: &Appearance) -> fuser::Config {
     let mut config = fuser::Config::default();
     config.mount_options = vec![
         MountOption::DefaultPermissions,
-        // A comma would end the option; no bucket's name has one.
-        MountOption::FSName(format!("b2fuse:{}", appearance.bucket.replace(',', "_"))),
+        // A comma would end the option, and a backslash change what follows; no bucket's name has one.
+        MountOption::FSName(appearance.source.replace([',', '\\'], "_")),
         // `MountOption::Subtype` is dropped when root mounts without a helper.
         MountOption::CUSTOM("subtype=b2fuse".to_owned()),
         MountOption::NoAtime,
@@ -325,6 +323,7 @@ mod tests {
     #[test]
     fn the_mount_says_what_it_is() {
         let appearance = Appearance {
+            source: "b2fuse:a,b".into(),
             bucket: "a,b".into(),
             read_only: true,
             kernel: KernelOptions::default(),

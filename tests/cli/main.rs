@@ -3,6 +3,7 @@
 mod background;
 #[allow(dead_code, reason = "shared with tests/ending")]
 mod harness;
+mod helper;
 mod leaks;
 mod logging;
 mod mountpoint;
@@ -221,23 +222,6 @@ fn a_second_mount_on_the_same_place_is_refused() {
         "{text}"
     );
     assert_eq!(mounted_on(&place.mnt()), ["fuse.b2fuse"]);
-}
-
-#[test]
-fn the_remains_of_a_killed_mount_are_named_with_their_remedy() {
-    let server = emulator();
-    let account = Account::of(&server);
-    let place = Place::new();
-    let mut running = Running::mount(&mut b2fuse_with(&account), &place.mnt());
-    running.signal(Signal::SIGKILL);
-    running.end();
-    let (code, text) = outcome(b2fuse_with(&account).arg(place.mnt()));
-    assert_eq!(code, Some(1));
-    let remedy = format!("fusermount3 -u {}", place.mnt().display());
-    assert!(
-        text.contains("remains of a mount") && text.contains(&remedy),
-        "{text}"
-    );
 }
 
 #[test]

@@ -1,0 +1,35 @@
+//! Words that make the command another one than a mount. A mountpoint of such a name is `./rescue`.
+
+use std::ffi::OsString;
+
+use super::{helper, rescue};
+
+/// Runs the command that the first argument names, if it names one.
+pub(super) fn run(arguments: &[OsString]) -> Option<u8> {
+    let (first, rest) = arguments.split_first()?;
+    Some(match first.to_str()? {
+        "rescue" => rescue::run(rest),
+        "fstab" => helper::fstab::run(rest),
+        "install-helper" => helper::install::run(rest),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_arguments_are_for_the_mount() {
+        let other = [
+            vec![],
+            vec!["./rescue"],
+            vec!["./fstab"],
+            vec!["--debug", "rescue"],
+        ];
+        for other in other {
+            let arguments: Vec<OsString> = other.into_iter().map(OsString::from).collect();
+            assert!(run(&arguments).is_none());
+        }
+    }
+}
