@@ -9,6 +9,7 @@ mod emulated;
 mod helper;
 mod log;
 mod mount_options;
+mod reference;
 mod rescue;
 mod standalone;
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{helper, rescue};
+use super::{helper, reference, rescue};
 
 /// Runs the command that the first argument names, if it names one.
 pub(super) fn run(arguments: &[OsString]) -> Option<u8> {
@@ -11,6 +11,8 @@ pub(super) fn run(arguments: &[OsString]) -> Option<u8> {
         "rescue" => rescue::run(rest),
         "fstab" => helper::fstab::run(rest),
         "install-helper" => helper::install::run(rest),
+        "man" => reference::man::run(rest),
+        "completions" => reference::completions::run(rest),
         _ => return None,
     })
 }

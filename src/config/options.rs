@@ -14,30 +14,32 @@ use super::{Environment, Error};
 
 /// One option, as documents show it.
 #[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "a test makes the documents, of all of it")
-)]
-pub(super) struct OptionEntry {
+pub(crate) struct OptionEntry {
     /// Its name in config.yaml; those of the original b2fuse where it had them.
-    pub(super) key: &'static str,
+    pub(crate) key: &'static str,
     /// Headline of the group that it stands under.
-    pub(super) group: &'static str,
+    pub(crate) group: &'static str,
     /// False: never an option of the command line.
-    pub(super) option: bool,
+    pub(crate) option: bool,
     /// Other names in the environment than that of [`variable`], which beats them.
-    pub(super) variables: &'static [&'static str],
-    pub(super) default: &'static str,
+    pub(crate) variables: &'static [&'static str],
+    pub(crate) default: &'static str,
     /// What it means, for the table (Markdown).
-    pub(super) meaning: &'static str,
+    pub(crate) meaning: &'static str,
     /// Its lines in config.example.yaml.
-    pub(super) example: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes the document"))]
+    pub(crate) example: &'static str,
 }
 
 impl OptionEntry {
     /// The variable of the environment.
-    pub(super) fn variable(&self) -> String {
+    pub(crate) fn variable(&self) -> String {
         format!("B2FUSE_{}", snake(self.key).to_ascii_uppercase())
+    }
+
+    /// The option of the command line.
+    pub(crate) fn flag(&self) -> String {
+        format!("--{}", snake(self.key).replace('_', "-"))
     }
 }
 
@@ -106,7 +108,7 @@ macro_rules! options {
 
         impl Layer {
             /// All of them, in the order of documents.
-            pub(super) const ENTRIES: &'static [OptionEntry] = &[$(
+            pub(crate) const ENTRIES: &'static [OptionEntry] = &[$(
                 OptionEntry {
                     key: $key,
                     group: $group,

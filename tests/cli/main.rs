@@ -7,6 +7,7 @@ mod helper;
 mod leaks;
 mod logging;
 mod mountpoint;
+mod reference;
 mod reload;
 mod unread;
 

@@ -11,12 +11,6 @@ fn groups() -> [&'static str; 4] {
     [ACCOUNT, VIEW, TRANSFER, MESSAGES]
 }
 
-impl OptionEntry {
-    fn flag(&self) -> String {
-        format!("--{}", snake(self.key).replace('_', "-"))
-    }
-}
-
 /// The document is what is made here; `B2FUSE_WRITE_DOCUMENTS=1` makes it so.
 fn is_made(path: &Path, made: &str) {
     let found = std::fs::read_to_string(path).expect("it is there");
