@@ -10,6 +10,7 @@ mod ending;
 mod fusermount;
 pub mod heap;
 pub mod messages;
+mod notify;
 mod point;
 mod reload;
 mod rescuer;
@@ -150,10 +151,12 @@ async fn run(
     drop(reserved);
     let shown = point.display().to_string();
     let introduction = introduction(&options, &appearance, &shown, server.as_ref());
+    let status = introduction.lines().next().unwrap_or_default().to_owned();
     tell(&introduction);
     if options.background {
         background::detach();
     }
+    notify::ready(&status);
     let cause = loop {
         let wish = tokio::select! {
             wish = signals.wish() => wish,
@@ -168,11 +171,17 @@ async fn run(
             Wish::Detail => say_more_or_less(),
             Wish::Reload => {
                 messages::reopen();
-                let reload = options.reload.clone();
-                runtime.spawn(reload::reload(reload, client.clone(), vfs.clone()));
+                notify::reloading();
+                let reload = reload::reload(options.reload.clone(), client.clone(), vfs.clone());
+                let status = status.clone();
+                runtime.spawn(async move {
+                    reload.await;
+                    notify::ready(&status);
+                });
             }
         }
     };
+    let _told = notify::ending(&vfs, runtime);
     let limit = options.drain_timeout;
     let rescuer = Rescuer::new(rescue, &appearance.bucket);
     let outcome = ending::end(session, &vfs, &mut signals, cause, &shown, limit, rescuer).await;

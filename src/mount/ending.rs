@@ -13,6 +13,7 @@ mod rescue;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+pub(super) use self::progress::to_store;
 use self::progress::{Progress, human};
 use self::rescue::Rescue;
 

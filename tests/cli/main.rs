@@ -9,6 +9,7 @@ mod logging;
 mod mountpoint;
 mod reference;
 mod reload;
+mod service;
 mod unread;
 
 use std::fs;

@@ -96,6 +96,15 @@ fn trouble(pending: &Pending) -> String {
 }
 
 fn togo(pending: &Pending) -> String {
+    format!("{} to go", amount(pending))
+}
+
+/// What is still in memory only, for the service manager.
+pub(in crate::mount) fn to_store(pending: &Pending) -> String {
+    format!("{} to store", amount(pending))
+}
+
+fn amount(pending: &Pending) -> String {
     let files = match pending.files {
         1 => "1 file".to_owned(),
         files => format!("{files} files"),
@@ -105,7 +114,7 @@ fn togo(pending: &Pending) -> String {
         1 => ", 1 removal".to_owned(),
         removals => format!(", {removals} removals"),
     };
-    format!("{files}, {}{removals} to go", human(pending.unsent))
+    format!("{files}, {}{removals}", human(pending.unsent))
 }
 
 /// `90` is `1 min 30 s`.
