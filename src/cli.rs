@@ -60,7 +60,7 @@ struct Options {
     /// Options as mount(8) takes them: commas separate, allow_other is --allow-other, ro is --read-only;
     /// an option of its own beats them. May be given several times
     #[arg(short = 'o', value_name = "OPTION,...", action = ArgAction::Append)]
-    mount_options: Vec<OsString>,
+    words: Vec<OsString>,
     /// Return when it is mounted and serve in the background
     #[arg(long, conflicts_with = "foreground")]
     background: bool,
@@ -98,7 +98,7 @@ impl Options {
         let name = OsString::from("b2fuse");
         let parse = |words: &[OsString]| Self::try_parse_from(std::iter::once(&name).chain(words));
         let mut options = parse(arguments)?;
-        let given = std::mem::take(&mut options.mount_options);
+        let given = std::mem::take(&mut options.words);
         if !given.is_empty() {
             let mut command = Self::command();
             let words = mount_options::expand(&given, &command, false)
@@ -123,7 +123,7 @@ impl Options {
             layer: self.layer.over(under.layer),
             emulator: self.emulator.over(under.emulator),
             log: self.log.over(&under.log),
-            mount_options: Vec::new(),
+            words: Vec::new(),
             background: self.background || (under.background && !self.foreground),
             foreground: self.foreground,
             in_background: self.in_background,

@@ -191,9 +191,9 @@ fn clear(dir: &Path, uid: u32) {
 /// the number before may still be storing what is pending.
 fn find(dir: &Path, uid: u32, device: &str) -> Option<Server> {
     let of_it = files(dir, uid).filter_map(|(_, file)| {
-        let mut file = match Flock::lock(file, FlockArg::LockSharedNonblock) {
-            Err((file, Errno::EWOULDBLOCK)) => file,
-            _ => return None,
+        let Err((mut file, Errno::EWOULDBLOCK)) = Flock::lock(file, FlockArg::LockSharedNonblock)
+        else {
+            return None;
         };
         let text = read(&mut file).ok()?;
         let field = |name: &str| {

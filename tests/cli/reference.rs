@@ -80,11 +80,11 @@ fn bash_completes_options_and_commands() {
 
 #[test]
 fn fish_completes_options_and_commands() {
-    let script = r#"
+    let script = r"
         source $completion
         complete -C 'b2fuse --metadata'
         complete -C 'b2fuse resc'
-    "#;
+    ";
     let said = completed("fish", script);
     let words: Vec<&str> = said
         .lines()

@@ -79,7 +79,7 @@ fn said(arguments: &[OsString]) -> Result<Vec<Vec<u8>>, clap::Error> {
         Options::command().try_get_matches_from(std::iter::once(&name).chain(words))
     };
     let matches = matches_of(arguments)?;
-    let given = Options::from_arg_matches(&matches)?.mount_options;
+    let given = Options::from_arg_matches(&matches)?.words;
     let below = mount_options::expand(&given, &Options::command(), false).map_err(|fault| {
         Options::command().error(clap::error::ErrorKind::UnknownArgument, fault)
     })?;

@@ -14,6 +14,10 @@ use crate::mount::{self, background};
 /// Mounts a Backblaze B2 bucket; for mount(8), which calls it by itself.
 #[derive(Debug, Parser)]
 #[command(name = "mount.b2fuse", version, args_override_self = true)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub(in crate::cli) struct Options {
     /// BUCKET, BUCKET:DIR, or none where the key or the configuration says the bucket
     source: String,
@@ -21,7 +25,7 @@ pub(in crate::cli) struct Options {
     mountpoint: OsString,
     /// Options, separated by commas: those of b2fuse, and those of mount(8)
     #[arg(short = 'o', value_name = "OPTION,...", action = ArgAction::Append)]
-    options: Vec<OsString>,
+    words: Vec<OsString>,
     /// Check everything, mount nothing
     #[arg(short, long)]
     fake: bool,
@@ -48,7 +52,7 @@ pub(in crate::cli) struct Options {
 impl Options {
     /// The arguments of the ordinary command that does what is asked for.
     fn plain(&self) -> Result<Vec<OsString>, String> {
-        let mut given = self.options.clone();
+        let mut given = self.words.clone();
         if self.read_only {
             given.push("ro".into());
         } else if self.read_write {

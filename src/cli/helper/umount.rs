@@ -12,6 +12,10 @@ use crate::mount::{self, How, Outcome};
 /// Unmounts a mount of b2fuse, and waits until everything is stored; for umount(8), which calls it by itself.
 #[derive(Debug, Parser)]
 #[command(name = "umount.b2fuse", version, args_override_self = true)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub(in crate::cli) struct Options {
     /// Where it is mounted
     mountpoint: PathBuf,

@@ -235,18 +235,15 @@ fn inlines(markdown: &str) -> Vec<Inline> {
     let mut rest = markdown;
     while let Some((before, link)) = rest.split_once('[') {
         text.push_str(before);
-        match link
+        let parts = link
             .split_once("](")
-            .and_then(|(words, rest)| Some((words, rest.split_once(')')?.1)))
-        {
-            Some((words, behind)) => {
-                text.push_str(words);
-                rest = behind;
-            }
-            None => {
-                text.push('[');
-                rest = link;
-            }
+            .and_then(|(words, rest)| Some((words, rest.split_once(')')?.1)));
+        if let Some((words, behind)) = parts {
+            text.push_str(words);
+            rest = behind;
+        } else {
+            text.push('[');
+            rest = link;
         }
     }
     text.push_str(rest);

@@ -99,10 +99,13 @@ fn detach(path: &Path) -> io::Result<()> {
     match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         // Somebody else has taken it away.
         Ok(()) | Err(Errno::EINVAL) => Ok(()),
-        Err(Errno::EPERM) => match fusermount::unmount(path, true)? {
-            true => Ok(()),
-            false => Err(io::Error::other("fusermount3 -u -z failed")),
-        },
+        Err(Errno::EPERM) => {
+            if fusermount::unmount(path, true)? {
+                Ok(())
+            } else {
+                Err(io::Error::other("fusermount3 -u -z failed"))
+            }
+        }
         Err(fault) => Err(fault.into()),
     }
 }
