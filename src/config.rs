@@ -98,6 +98,8 @@ pub struct Config {
     pub permissions: vfs::Permissions,
     /// What link(2) does.
     pub hard_links: vfs::HardLinks,
+    /// What becomes of names that B2 refuses.
+    pub names: vfs::Names,
     pub kernel: mount::KernelOptions,
     pub uploads: usize,
     /// Parts of one file at once.
@@ -240,6 +242,7 @@ impl Config {
                 .map_or_else(|| nix::unistd::getgid().as_raw(), |id| id.0),
             umask: layer.umask.map_or(0o022, |u| u.0),
             hard_links: layer.hard_links.map_or(vfs::HardLinks::Refuse, |how| how.0),
+            names: layer.names.map_or(vfs::Names::Refuse, |how| how.0),
             permissions: layer
                 .permissions
                 .map_or(vfs::Permissions::Keep, |rights| rights.0),
@@ -336,6 +339,7 @@ impl Config {
                 umask: self.umask,
                 permissions: self.permissions,
                 hard_links: self.hard_links,
+                names: self.names,
                 hash_files: self.hash_files,
                 // Server-side copies and removals wait for answers only; twice the uploads keep B2 busy,
                 // as far as the client lets more calls through at once.

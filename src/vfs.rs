@@ -11,11 +11,12 @@
 //!
 //! Rooms, each knowing only those below it: `ops` (as the kernel asks), `versions` (what lies in B2 under a name),
 //! `ask` (what B2 is asked, and when), `names` (what is known, since when); beside them words and locks that know
-//! nothing of the rooms: `attr`, `types`, `error`, `pathlock`, and `stats`, which asks all.
+//! nothing of the rooms: `attr`, `types`, `error`, `encoding`, `pathlock`, and `stats`, which asks all.
 
 mod ask;
 mod attr;
 mod delta;
+mod encoding;
 mod error;
 mod forget;
 mod kept;
@@ -40,8 +41,8 @@ pub use ops::persist::Until;
 pub use ops::xattr::Reader;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
-    Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HardLinks, HashFiles, Ino, NewNode,
-    Opened, Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
+    Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HardLinks, HashFiles, Ino, Names,
+    NewNode, Opened, Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
 use crate::b2::{Client, FileId};
@@ -260,6 +261,7 @@ mod tests {
             umask: 0o022,
             permissions: Permissions::Keep,
             hard_links: HardLinks::Refuse,
+            names: Names::Refuse,
             hash_files: HashFiles::Listed,
             parallel: 8,
             names_max: usize::MAX,

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::values::{
     Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, LinkHow,
-    LogFormat, Memory, PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights, Switch,
-    Umask, Word, WriteBack, Wrong,
+    LogFormat, Memory, NamesHow, PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights,
+    Switch, Umask, Word, WriteBack, Wrong,
 };
 use super::{Environment, Error};
 
@@ -297,6 +297,16 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
         example "\
 # What a hard link is. refuse: an error (EPERM). copy: a copy that B2 makes, a file of its own from then on.
 #hard_links: refuse
+";
+    "names": names: NamesHow, VIEW,
+        option(long, value_name = "HOW"),
+        default "refuse",
+        help "Names that B2 refuses (control characters, no UTF-8): refuse, or encode (as rclone writes them)",
+        meaning "names that B2 cannot hold (control characters, bytes that are no UTF-8): `refuse`: an error; `encode`: they are written as rclone's B2 backend does it, and shown as what they stand for: [names](names.md)",
+        example "\
+# Names that B2 cannot hold (control characters, bytes that are no UTF-8). refuse: an error. encode: they are written as
+# rclone writes them to B2, and what is so written, a backslash as U+FF3C too, is shown as what it stands for.
+#names: refuse
 ";
     "allow_other": allow_other: Switch, VIEW,
         option(long, alias = "allow_other", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),

@@ -64,7 +64,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights LinkHow WriteBack DrainLimit RescueDir FilePath LogFormat);
+read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights LinkHow NamesHow WriteBack DrainLimit RescueDir FilePath LogFormat);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,6 +276,23 @@ impl FromStr for LinkHow {
             "copy" => Ok(Self(vfs::HardLinks::Copy)),
             _ => wrong(format!(
                 "{text:?} is not known: write refuse (link(2) fails) or copy (it makes a file of its own)"
+            )),
+        }
+    }
+}
+
+/// What becomes of names that B2 refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamesHow(pub vfs::Names);
+
+impl FromStr for NamesHow {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "refuse" => Ok(Self(vfs::Names::Refuse)),
+            "encode" => Ok(Self(vfs::Names::Encode)),
+            _ => wrong(format!(
+                "{text:?} is not known: write refuse (they cannot be made) or encode (as rclone writes them)"
             )),
         }
     }

@@ -1,7 +1,9 @@
 //! Results of `vfs` into fuser's replies, one small function each, and fuser's numbers into ours.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -211,7 +213,7 @@ pub(super) async fn names(vfs: Vfs, fh: Fh, offset: u64, slot: Slot<ReplyDirecto
         |reply, offset| {
             vfs.readdir_emit(fh, offset, false, &mut |entry, _| {
                 let (node, kind) = (INodeNo(entry.ino.0), attr::kind(entry.kind));
-                full(reply.add(node, entry.next, kind, &*entry.name))
+                full(reply.add(node, entry.next, kind, OsStr::from_bytes(&entry.name)))
             })
         },
     )
@@ -240,7 +242,7 @@ pub(super) async fn names_with_attributes(
                     Some(known) => (entry.ino.0, known.ttl, attr::to_fuse(&known.attr)),
                     None => (0, Duration::ZERO, attr::name_only(entry.ino, entry.kind)),
                 };
-                let (node, name) = (INodeNo(node), &*entry.name);
+                let (node, name) = (INodeNo(node), OsStr::from_bytes(&entry.name));
                 full(reply.add(node, entry.next, name, &ttl, &attr, GENERATION))
             })
         },

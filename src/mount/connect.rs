@@ -126,6 +126,7 @@ mod tests {
             umask: 0,
             permissions: vfs::Permissions::Keep,
             hard_links: vfs::HardLinks::Refuse,
+            names: vfs::Names::Refuse,
             hash_files: vfs::HashFiles::Listed,
             parallel: 1,
             names_max: 1000,

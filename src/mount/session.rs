@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -296,7 +297,7 @@ fn forward_invalidations(
         .spawn(move || {
             loop {
                 let stale = runtime.block_on(vfs.next_stale_entry());
-                let name = OsStr::new(&*stale.name);
+                let name = OsStr::from_bytes(&stale.name);
                 if !goes_on(notifier.inval_entry(INodeNo(stale.parent.0), name)) {
                     return;
                 }

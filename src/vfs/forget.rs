@@ -13,18 +13,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use crate::vfs::{Ino, Vfs};
+use crate::vfs::{Ino, Vfs, encoding};
 
 /// How long an open waits until the kernel has forgotten what it knew; no measure, a guard.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A name in a directory that the kernel should look up again.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaleEntry {
     /// The directory.
     pub parent: Ino,
-    /// The name in it.
-    pub name: Arc<str>,
+    /// The name in it, as Linux has it.
+    pub name: Arc<[u8]>,
 }
 
 /// An inode whose pages and attributes the kernel should forget; to be dropped when it has.
@@ -49,7 +49,8 @@ impl Drop for StaleInode {
 pub(in crate::vfs) struct Forgets {
     inodes: Mutex<HashMap<Ino, Vec<oneshot::Sender<()>>>>,
     inode_added: Notify,
-    entries: Mutex<HashSet<StaleEntry>>,
+    /// Directories and names in them, as B2 has them.
+    entries: Mutex<HashSet<(Ino, Arc<str>)>>,
     entry_added: Notify,
     /// Somebody tells the kernel; changed under the lock of `inodes`.
     heard: AtomicBool,
@@ -62,7 +63,7 @@ impl Forgets {
     }
 
     pub(in crate::vfs) fn entry(&self, parent: Ino, name: Arc<str>) {
-        self.entries.lock().insert(StaleEntry { parent, name });
+        self.entries.lock().insert((parent, name));
         self.entry_added.notify_one();
     }
 
@@ -96,7 +97,7 @@ impl Forgets {
         }
     }
 
-    async fn next_entry(&self) -> StaleEntry {
+    async fn next_entry(&self) -> (Ino, Arc<str>) {
         loop {
             {
                 let mut entries = self.entries.lock();
@@ -124,7 +125,9 @@ impl Vfs {
 
     /// Waits for a name that the kernel should forget; for one thread of `mount`.
     pub async fn next_stale_entry(&self) -> StaleEntry {
-        self.shared.forgets.next_entry().await
+        let (parent, name) = self.shared.forgets.next_entry().await;
+        let name = encoding::for_kernel(&name, self.settings().names);
+        StaleEntry { parent, name }
     }
 
     /// Nobody takes stale inodes any more; whoever waits for one goes on.

@@ -155,8 +155,8 @@ pub struct DirEntry {
     pub next: u64,
     /// File type.
     pub kind: FileKind,
-    /// The entry's name.
-    pub name: Arc<str>,
+    /// The entry's name, as Linux has it.
+    pub name: Arc<[u8]>,
 }
 
 /// What df(1) shows. B2 has no quota to ask for (API §17.27).
@@ -203,6 +203,15 @@ pub enum HardLinks {
     Copy,
 }
 
+/// Names that B2 refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// They cannot be made; names are the same here and in B2.
+    Refuse,
+    /// They are written to B2 as rclone does it, and what is so written is shown as what it stands for.
+    Encode,
+}
+
 /// Virtual `.sha1` files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashFiles {
@@ -237,6 +246,8 @@ pub struct Settings {
     pub permissions: Permissions,
     /// What link(2) does.
     pub hard_links: HardLinks,
+    /// What becomes of names that B2 refuses.
+    pub names: Names,
     /// Whether there are virtual `.sha1` files.
     pub hash_files: HashFiles,
     /// How many names may be known before those not used are dropped.

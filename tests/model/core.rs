@@ -395,8 +395,9 @@ impl<'a> Core<'a> {
                     }
                     helping += 1;
                     offset = entry.next;
-                    names.push(entry.name.to_string());
-                    if let Some(plus) = plus.filter(|_| &*entry.name != "." && &*entry.name != "..")
+                    names.push(String::from_utf8_lossy(&entry.name).into_owned());
+                    if let Some(plus) =
+                        plus.filter(|_| &*entry.name != b"." && &*entry.name != b"..")
                     {
                         references.push(plus.attr.ino);
                     }

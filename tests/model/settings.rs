@@ -58,6 +58,7 @@ pub(crate) async fn new_core(emulator: &Emulator, making: Making) -> Vfs {
         umask: 0o022,
         permissions: vfs::Permissions::Keep,
         hard_links: vfs::HardLinks::Refuse,
+        names: vfs::Names::Refuse,
         hash_files: vfs::HashFiles::Off,
         parallel: making.at_once,
         names_max: 1_000_000,

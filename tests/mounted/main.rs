@@ -17,6 +17,7 @@ mod counting;
 mod crowd;
 mod durability;
 mod encfs;
+mod encoded_names;
 mod errors;
 mod fio;
 mod foreign_bucket;

@@ -101,7 +101,7 @@ async fn entries(vfs: &Vfs, dir: Ino) -> BTreeMap<String, Ino> {
         let mut last = None;
         at = vfs
             .readdir_emit(fh, offset, false, &mut |entry, _| {
-                all.insert(entry.name.to_string(), entry.ino);
+                all.insert(String::from_utf8_lossy(&entry.name).into_owned(), entry.ino);
                 last = Some(entry.next);
                 ControlFlow::Continue(())
             })

@@ -10,8 +10,8 @@ use b2fuse::b2::{self, Action, Client, ListVersions, NewFile, Payload, Secret};
 use b2fuse::emulator::{self, Seed, Server};
 use b2fuse::io::{self, Io};
 use b2fuse::vfs::{
-    Attr, Delete, Entry, Error, Fh, FileKind, HardLinks, HashFiles, Ino, NewNode, Permissions,
-    SetAttr, Settings, Vfs,
+    Attr, Delete, Entry, Error, Fh, FileKind, HardLinks, HashFiles, Ino, Names, NewNode,
+    Permissions, SetAttr, Settings, Vfs,
 };
 use bytes::Bytes;
 
@@ -23,6 +23,7 @@ mod customer_keys;
 mod directory_renames;
 #[path = "two_writers/displaced.rs"]
 mod displaced;
+mod encoded_names;
 mod entries;
 #[path = "two_writers/file_renames.rs"]
 mod file_renames;
@@ -90,6 +91,7 @@ fn settings() -> Settings {
         umask: 0o022,
         permissions: Permissions::Keep,
         hard_links: HardLinks::Refuse,
+        names: Names::Refuse,
         hash_files: HashFiles::Unlisted,
         parallel: 8,
         names_max: 1_000_000,
@@ -236,7 +238,7 @@ async fn helping(vfs: &Vfs, fh: Fh, offset: u64, names: &mut Vec<String>) -> Opt
         vfs.readdir_fill(fh, offset).await.unwrap();
         at = vfs
             .readdir_emit(fh, offset, false, &mut |entry, _: Option<Entry>| {
-                names.push(entry.name.to_string());
+                names.push(String::from_utf8_lossy(&entry.name).into_owned());
                 next = Some(entry.next);
                 ControlFlow::Continue(())
             })

@@ -111,6 +111,7 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             "log_format" => "json",
             "permissions" => "ignore",
             "hard_links" => "copy",
+            "names" => "encode",
             "metadata_ttl" | "timeout" | "write_back" | "drain_timeout" => "5s",
             "umask" => "027",
             "bandwidth_up" | "bandwidth_down" | "quota" => "2MiB",

@@ -54,10 +54,7 @@ impl Vfs {
     /// The inode that a name stands for now, a virtual hash file included.
     pub(in crate::vfs) async fn find(&self, parent: Ino, name: &OsStr) -> Result<Ino, Error> {
         self.tree().dir(parent)?;
-        if name.len() > name::NAME_MAX {
-            return Err(Error::NameTooLong);
-        }
-        let name = name::looked_up(name).ok_or(Error::NotFound)?;
+        let name = &*name::looked_up(name, self.settings().names)?;
         if let Some(ino) = self.find_real(parent, name).await? {
             return Ok(ino);
         }

@@ -1,12 +1,16 @@
 //! Which names exist: the one place that decides about markers, hash files and what Linux cannot show.
 //!
-//! A component is a name between slashes as Linux sees it; a row is a name as B2 lists it. Names of
-//! new files are refused here, at `create`, and not by B2 at `close`.
+//! A component is a name between slashes; a row is a name as B2 lists it. Names of new files are refused here, at
+//! `create`, and not by B2 at `close`. All of the tree has names as B2 has them; where Linux has other ones
+//! (`Names::Encode`), they are translated as they come from the kernel ([`looked_up`], [`new_component`]) and as they go
+//! to it ([`encoding::for_kernel`]).
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use crate::b2::{FileInfo, FileName, InvalidName, encoded_len};
-use crate::vfs::Error;
+use crate::vfs::{Error, Names, encoding};
 
 /// The marker of an empty directory, as the B2 web page makes it (API §9). Never shown.
 pub(in crate::vfs) const MARKER: &str = ".bzEmpty";
@@ -36,7 +40,7 @@ pub(in crate::vfs) enum Row<'a> {
 }
 
 /// Reads a row; `name` is the full name, `dir` the listed prefix (empty or ending with `/`).
-pub(in crate::vfs) fn row<'a>(name: &'a str, dir: &str) -> Row<'a> {
+pub(in crate::vfs) fn row<'a>(name: &'a str, dir: &str, names: Names) -> Row<'a> {
     let Some(rest) = name.strip_prefix(dir) else {
         return Row::Unshowable;
     };
@@ -44,37 +48,67 @@ pub(in crate::vfs) fn row<'a>(name: &'a str, dir: &str) -> Row<'a> {
         return Row::Marker;
     }
     match rest.strip_suffix('/') {
-        Some(component) if showable(component) => Row::Dir(component),
-        None if showable(rest) => Row::File(rest),
+        Some(component) if showable(component, names) => Row::Dir(component),
+        None if showable(rest, names) => Row::File(rest),
         _ => Row::Unshowable,
     }
 }
 
-fn showable(component: &str) -> bool {
+/// Whether a component as B2 has it stands for a name here.
+pub(in crate::vfs) fn showable(component: &str, names: Names) -> bool {
     !component.is_empty()
         && component != "."
         && component != ".."
         && component.len() <= NAME_MAX
         && !component.contains(['/', '\0'])
+        && (names == Names::Refuse || encoding::shown(component).is_some())
 }
 
-/// The component a lookup asks for; `None` when no such name can exist here. A file called like the marker
+/// A component as B2 has it; `None` where it cannot have it.
+fn in_b2(name: &OsStr, names: Names) -> Option<Cow<'_, str>> {
+    match names {
+        Names::Refuse => name.to_str().map(Cow::Borrowed),
+        Names::Encode => Some(encoding::encode(name.as_bytes())),
+    }
+}
+
+/// The component a lookup asks for, as B2 has it; `NotFound` when no such name can exist here. A file called like the marker
 /// never does; a directory may, made by others.
-pub(in crate::vfs) fn looked_up(name: &OsStr) -> Option<&str> {
-    name.to_str().filter(|name| showable(name))
+pub(in crate::vfs) fn looked_up(name: &OsStr, names: Names) -> Result<Cow<'_, str>, Error> {
+    let in_b2 = in_b2(name, names);
+    // As Linux has it, too: it is never longer than as B2 has it.
+    if in_b2.as_ref().map_or(name.len(), |name| name.len()) > NAME_MAX {
+        return Err(Error::NameTooLong);
+    }
+    in_b2
+        .filter(|name| showable(name, names))
+        .ok_or(Error::NotFound)
 }
 
-/// Checks the component of a new file; `parent` is the full name of its directory (empty or ending with `/`).
+/// The component of a new file as B2 will have it, checked; `parent` is the full name of its directory (empty or ending
+/// with `/`).
 pub(in crate::vfs) fn new_component<'a>(
     name: &'a OsStr,
     parent: &str,
     directory: bool,
-) -> Result<&'a str, Error> {
-    let name = name.to_str().ok_or(Error::IllegalName)?;
+    names: Names,
+) -> Result<Cow<'a, str>, Error> {
+    let name = in_b2(name, names).ok_or(Error::IllegalName)?;
+    check_component(&name, parent, directory, names)?;
+    Ok(name)
+}
+
+/// Checks the component of a new file as B2 will have it.
+pub(in crate::vfs) fn check_component(
+    name: &str,
+    parent: &str,
+    directory: bool,
+    names: Names,
+) -> Result<(), Error> {
     if name.len() > NEW_MAX {
         return Err(Error::NameTooLong);
     }
-    if !showable(name) {
+    if !showable(name, names) {
         return Err(Error::Invalid);
     }
     if name == MARKER {
@@ -85,8 +119,7 @@ pub(in crate::vfs) fn new_component<'a>(
     } else {
         format!("{parent}{name}")
     };
-    check_full(&full)?;
-    Ok(name)
+    check_full(&full).map(drop)
 }
 
 /// Checks a full name that is about to be made.
@@ -136,24 +169,24 @@ mod tests {
 
     #[test]
     fn rows_of_a_directory_are_told_apart() {
-        assert_eq!(row("d/a", "d/"), Row::File("a"));
-        assert_eq!(row("d/a/", "d/"), Row::Dir("a"));
-        assert_eq!(row("d/", "d/"), Row::Marker);
-        assert_eq!(row("d/.bzEmpty", "d/"), Row::Marker);
+        assert_eq!(row("d/a", "d/", Names::Refuse), Row::File("a"));
+        assert_eq!(row("d/a/", "d/", Names::Refuse), Row::Dir("a"));
+        assert_eq!(row("d/", "d/", Names::Refuse), Row::Marker);
+        assert_eq!(row("d/.bzEmpty", "d/", Names::Refuse), Row::Marker);
         for odd in ["d//", "d/./", "d/..", "d/../", "e/a", "d/."] {
-            assert_eq!(row(odd, "d/"), Row::Unshowable, "{odd}");
+            assert_eq!(row(odd, "d/", Names::Refuse), Row::Unshowable, "{odd}");
         }
         let long = format!("d/{}", "x".repeat(256));
-        assert_eq!(row(&long, "d/"), Row::Unshowable);
-        assert_eq!(row("//", ""), Row::Unshowable);
-        assert_eq!(row(" ", ""), Row::File(" "));
+        assert_eq!(row(&long, "d/", Names::Refuse), Row::Unshowable);
+        assert_eq!(row("//", "", Names::Refuse), Row::Unshowable);
+        assert_eq!(row(" ", "", Names::Refuse), Row::File(" "));
     }
 
     #[test]
     fn new_names_are_refused_where_b2_would_refuse_them() {
-        use std::os::unix::ffi::OsStrExt;
         let check = |name: &[u8], parent: &str| {
-            new_component(OsStr::from_bytes(name), parent, false).map(str::to_owned)
+            new_component(OsStr::from_bytes(name), parent, false, Names::Refuse)
+                .map(Cow::into_owned)
         };
         assert!(matches!(check(b"\xff", ""), Err(Error::IllegalName)));
         assert!(matches!(check(b"a\nb", ""), Err(Error::Invalid)));
@@ -164,12 +197,37 @@ mod tests {
         assert!(check(b"12345", &parent).is_ok());
         assert!(matches!(check(b"123456", &parent), Err(Error::NameTooLong)));
         assert!(matches!(
-            new_component(OsStr::new("12345"), &parent, true),
+            new_component(OsStr::new("12345"), &parent, true, Names::Refuse),
             Err(Error::NameTooLong)
         ));
         let wide = format!("{}/", "é".repeat(290));
         assert!(matches!(check(b"x", &wide), Err(Error::NameTooLong)));
         assert!(check("naïve +%#?&'\"\\".as_bytes(), "").is_ok());
+    }
+
+    #[test]
+    fn encoded_names_are_checked_as_b2_will_have_them() {
+        let check = |name: &[u8]| {
+            new_component(OsStr::from_bytes(name), "", false, Names::Encode).map(Cow::into_owned)
+        };
+        assert_eq!(check(b"Icon\r").ok().as_deref(), Some("Icon\u{240d}"));
+        assert_eq!(check(b"\xff").ok().as_deref(), Some("\u{201b}FF"));
+        assert!(matches!(check(b".bzEmpty"), Err(Error::NotPermitted)));
+        // Five bytes each.
+        assert!(check(&[0xff; 50]).is_ok());
+        assert!(matches!(check(&[0xff; 51]), Err(Error::NameTooLong)));
+        assert!(check(&[b'x'; 250]).is_ok());
+    }
+
+    #[test]
+    fn what_encoding_does_not_give_is_not_shown() {
+        let rows = |name| (row(name, "", Names::Refuse), row(name, "", Names::Encode));
+        assert_eq!(
+            rows("a\u{240d}"),
+            (Row::File("a\u{240d}"), Row::File("a\u{240d}"))
+        );
+        assert_eq!(rows("a\\b"), (Row::File("a\\b"), Row::Unshowable));
+        assert_eq!(rows("a\\b/"), (Row::Dir("a\\b"), Row::Unshowable));
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub(in crate::vfs::names) struct Rows {
 
 impl Vfs {
     pub(in crate::vfs::names) fn sort_row(&self, rows: &mut Rows, prefix: &str, row: FileVersion) {
-        match name::row(row.name.as_str(), prefix) {
+        let names = self.settings().names;
+        match name::row(row.name.as_str(), prefix, names) {
             // Two of them (`d/` and `d/.bzEmpty`): the tree has a place for one.
             Row::Marker => rows.odd |= rows.marker.replace(row).is_some(),
             Row::Dir(component) => {
@@ -32,7 +33,7 @@ impl Vfs {
             Row::File(_) => {}
             Row::Unshowable => {
                 rows.odd = true;
-                self.shared.warned.unshowable(row.name.as_str());
+                self.shared.warned.unshowable(row.name.as_str(), names);
             }
         }
     }
@@ -51,8 +52,9 @@ impl Vfs {
         for (at, _) in beneath.match_indices('/') {
             let end = root.len() + at + 1;
             let (parent, folder) = (&full[..from], &full[..end]);
-            let Row::Dir(component) = name::row(folder, parent) else {
-                self.shared.warned.unshowable(folder);
+            let names = self.settings().names;
+            let Row::Dir(component) = name::row(folder, parent, names) else {
+                self.shared.warned.unshowable(folder, names);
                 all.entry(parent.to_owned()).or_default().odd = true;
                 return;
             };

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 
 use log::warn;
 
+use crate::vfs::Names;
+
 /// Names that were warned of, so that each is named once.
 #[derive(Debug, Default)]
 pub(in crate::vfs) struct Warned(Mutex<HashSet<String>>);
@@ -13,10 +15,14 @@ impl Warned {
     /// Most names remembered; beyond that nothing more is said.
     const MAX: usize = 10_000;
 
-    pub(in crate::vfs) fn unshowable(&self, name: &str) {
+    pub(in crate::vfs) fn unshowable(&self, name: &str, names: Names) {
         let mut set = self.0.lock();
         if set.len() < Self::MAX && set.insert(name.to_owned()) {
-            warn!("{name:?}: Linux cannot show this name; it is left alone");
+            let hint = match names {
+                Names::Refuse => "",
+                Names::Encode => ", or with names: encode another name is shown so",
+            };
+            warn!("{name:?}: Linux cannot show this name{hint}; it is left alone");
         }
     }
 

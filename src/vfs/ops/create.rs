@@ -175,10 +175,21 @@ impl Vfs {
         directory: bool,
     ) -> Result<Arc<str>, Error> {
         self.writable()?;
-        let tree = self.tree();
-        tree.dir(parent)?;
-        let full = self.full(&tree.path(parent).ok_or(Error::NotFound)?);
-        name::new_component(name, &full, directory).map(Arc::from)
+        let full = self.directory_name(parent)?;
+        let names = self.settings().names;
+        name::new_component(name, &full, directory, names).map(Arc::from)
+    }
+
+    /// Checks that a file of this name, as B2 has it, may be made in a directory.
+    pub(in crate::vfs::ops) fn new_component_in_b2(
+        &self,
+        parent: Ino,
+        name: &str,
+    ) -> Result<Arc<str>, Error> {
+        self.writable()?;
+        let parent = self.directory_name(parent)?;
+        name::check_component(name, &parent, false, self.settings().names)?;
+        Ok(Arc::from(name))
     }
 
     /// Makes an inode of something new in a directory.

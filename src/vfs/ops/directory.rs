@@ -9,7 +9,7 @@ use crate::vfs::names::pages::Pages;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::file::Handle;
 use crate::vfs::ops::hashfile;
-use crate::vfs::{DirEntry, Entry, Error, Fh, FileKind, HashFiles, Ino, Vfs};
+use crate::vfs::{DirEntry, Entry, Error, Fh, FileKind, HashFiles, Ino, Vfs, encoding};
 
 /// An open directory.
 pub(in crate::vfs) struct DirHandle {
@@ -133,7 +133,7 @@ impl Vfs {
                 ino,
                 next: at as u64 + 1,
                 kind: FileKind::Directory,
-                name: Arc::from(name),
+                name: Arc::from(name.as_bytes()),
             };
             let with = plus.then_some(Entry {
                 attr,
@@ -181,7 +181,7 @@ impl Vfs {
                     ino,
                     next,
                     kind,
-                    name,
+                    name: encoding::for_kernel(&name, self.settings().names),
                 };
                 if emit(entry, with).is_continue() {
                     continue;
@@ -204,7 +204,7 @@ impl Vfs {
         if self.settings().hash_files != HashFiles::Listed {
             return None;
         }
-        let name = hashfile::name_for(tree.get(child).ok()?)?;
+        let name = hashfile::name_for(tree.get(child).ok()?, self.settings().names)?;
         // A real object of that name wins.
         let free = tree.child(dir, &name).is_none() && !self.shared.unlinked_hashes.contains(child);
         free.then(|| (child.hash_file(), Arc::from(name)))

@@ -5,7 +5,6 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,15 +14,15 @@ use crate::io::Content;
 use crate::vfs::names::name;
 use crate::vfs::names::node::Node;
 use crate::vfs::queue::{Queue, Urgency};
-use crate::vfs::{Error, FileKind, Ino, NewNode, Vfs};
+use crate::vfs::{Error, FileKind, Ino, Names, NewNode, Vfs};
 
-/// The name of a node's hash file, where it can have one.
-pub(in crate::vfs) fn name_for(node: &Node) -> Option<String> {
+/// The name of a node's hash file, as B2 would have it, where it can have one.
+pub(in crate::vfs) fn name_for(node: &Node, names: Names) -> Option<String> {
     if node.meta.kind != FileKind::File {
         return None;
     }
     let name = format!("{}{}", node.name, name::HASH_SUFFIX);
-    (name::hashed_name(&name).is_some() && name.len() <= name::NAME_MAX).then_some(name)
+    (name::hashed_name(&name).is_some() && name::showable(&name, names)).then_some(name)
 }
 
 /// An open hash file: what it says is settled at the first read.
@@ -81,7 +80,7 @@ impl Vfs {
         let (parent, name, new) = {
             let tree = self.tree();
             let node = tree.get(file)?;
-            let name = name_for(node)
+            let name = name_for(node, self.settings().names)
                 .filter(|_| node.linked)
                 .ok_or(Error::Access)?;
             let new = NewNode {
@@ -93,7 +92,7 @@ impl Vfs {
             };
             (node.parent, name, new)
         };
-        let name = self.new_name(parent, OsStr::new(&name), false)?;
+        let name = self.new_component_in_b2(parent, &name)?;
         let real = self.add(parent, &name, new)?;
         self.shared.queue.push(real, Queue::QUIET, Urgency::Idle);
         Ok(())

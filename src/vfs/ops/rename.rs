@@ -123,8 +123,9 @@ impl Vfs {
         }
         let directory = self.tree().get(ino)?.dir().is_some();
         let new_parent_full = self.directory_name(new_parent)?;
-        let component: Arc<str> =
-            name::new_component(new_name, &new_parent_full, directory).map(Arc::from)?;
+        let names = self.settings().names;
+        let component = name::new_component(new_name, &new_parent_full, directory, names)?;
+        let component: Arc<str> = Arc::from(component);
         let replaced = self.find_real(new_parent, &component).await?;
         if noreplace && replaced.is_some() {
             return Err(Error::Exists);

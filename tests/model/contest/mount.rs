@@ -218,7 +218,7 @@ impl Mount {
                 break;
             }
             at = self.vfs.readdir_emit(fh, offset, false, &mut |entry, _| {
-                names.push(entry.name.to_string());
+                names.push(String::from_utf8_lossy(&entry.name).into_owned());
                 ControlFlow::Continue(())
             })?;
         }
