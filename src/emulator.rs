@@ -17,6 +17,7 @@
 //! | `503` `429` `500` `408` | that status; `=SECONDS` adds Retry-After |
 //! | `502` | an HTML page |
 //! | `401` | the request's token expires for good; `bad-token`: refused this once |
+//! | `400` | the request is refused as it is, `bad_request` |
 //! | `403` `storage-cap` `transaction-cap` `download-cap` | 403 `cap_exceeded` and its kin |
 //! | `reset` | the connection is reset before the body is read |
 //! | `reset-mid` | reset after half of the body, of the request or of a download |

@@ -4,6 +4,8 @@
 //! no byte needs escaping and all of it stays below [`Stamp::MAX`]. Words that this version of the program
 //! does not know are ignored. The two keys of earlier versions are still read.
 
+use sha1::{Digest as _, Sha1};
+
 use crate::b2::FileInfo;
 
 /// What is said.
@@ -25,6 +27,9 @@ pub struct Stamp {
     pub number: Option<u64>,
     /// `a`: when the name first got a content, by the clock of who made it; milliseconds since 1970.
     pub came: Option<u64>,
+    /// `y`: that somebody has chosen the content type, or left it to B2 again: a hash of what was sent ([`Stamp::mark_of`]), which B2 may show
+    /// otherwise.
+    pub chosen_type: Option<u16>,
     /// `r` and `f`: the rename of a directory that has made this copy.
     pub moved: Option<Moved>,
 }
@@ -42,7 +47,7 @@ impl Stamp {
     /// The key in file info.
     pub const KEY: &'static str = "b2fuse";
     /// Most bytes of a value, which are the same when encoded for a header.
-    pub const MAX: usize = 100;
+    pub const MAX: usize = 112;
     /// Keys of earlier versions: nanoseconds of the modification time, and the start of a large file.
     pub const OLD: [&'static str; 2] = ["b2fuse_mtime_ns", "b2fuse_upload"];
 
@@ -71,6 +76,7 @@ impl Stamp {
                 'u' => stamp.begun = Some(number),
                 'i' => stamp.number = Some(number),
                 'a' => stamp.came = Some(number),
+                'y' => stamp.chosen_type = u16::try_from(number).ok(),
                 'r' => rename = u32::try_from(number).ok(),
                 'f' => from = u32::try_from(number).ok(),
                 _ => {}
@@ -98,6 +104,7 @@ impl Stamp {
         word('u', self.begun);
         word('i', self.number);
         word('a', self.came);
+        word('y', self.chosen_type.map(u64::from));
         word('r', self.moved.map(|moved| u64::from(moved.rename)));
         word('f', self.moved.map(|moved| u64::from(moved.from)));
         if words.is_empty() {
@@ -105,6 +112,12 @@ impl Stamp {
         } else {
             info.insert(Self::KEY.to_owned(), words.join("."));
         }
+    }
+
+    /// What `y` says of a content type: enough to tell whether a version was sent with it.
+    pub fn mark_of(content_type: &str) -> u16 {
+        let mut bytes = Sha1::digest(content_type).into_iter();
+        u16::from_be_bytes([(); 2].map(|()| bytes.next().unwrap_or(0)))
     }
 
     /// Whether a key of file info is one of these.
@@ -152,10 +165,10 @@ mod tests {
         fn what_is_written_is_read_and_fits(
             nonce in of(any::<u64>()), mtime_ns in 0u32..1_000_000, ctime in of(0..=i64::MAX as u64),
             since in of(0..1u64 << 42), begun in of(0..1u64 << 42), number in of(0..1u64 << 53),
-            moved in of(any::<(u32, u32)>()),
+            moved in of(any::<(u32, u32)>()), chosen_type in of(any::<u16>()),
         ) {
             let moved = moved.map(|(rename, from)| Moved { rename, from });
-            let stamp = Stamp { nonce, mtime_ns, ctime, since, begun, number, moved };
+            let stamp = Stamp { nonce, mtime_ns, ctime, since, begun, number, chosen_type, moved };
             let mut info = FileInfo::from([("b2fuse_upload".to_owned(), "5".to_owned())]);
             stamp.put(&mut info);
             prop_assert_eq!(Stamp::of(&info), stamp);

@@ -13,6 +13,8 @@ impl Changed {
     pub(in crate::vfs) const UID: Self = Self(2);
     pub(in crate::vfs) const GID: Self = Self(4);
     pub(in crate::vfs) const MTIME: Self = Self(8);
+    /// The content type; no part of `Meta`.
+    pub(in crate::vfs) const TYPE: Self = Self(16);
     const EACH: [Self; 4] = [Self::MODE, Self::UID, Self::GID, Self::MTIME];
 
     pub(in crate::vfs) fn and(self, other: Self) -> Self {

@@ -1,5 +1,6 @@
 //! The operations of a filesystem, as the kernel asks for them.
 
+pub(in crate::vfs) mod content_type;
 pub(in crate::vfs) mod create;
 pub(in crate::vfs) mod customer_key;
 pub(in crate::vfs) mod data;

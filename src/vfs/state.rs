@@ -368,6 +368,11 @@ impl FileState {
         self.change_delta(|delta| delta.note(changed));
     }
 
+    /// One that was changed is not to be stored.
+    pub(in crate::vfs) fn forget(&mut self, one: Changed) {
+        self.change_delta(|delta| delta.forget(one));
+    }
+
     /// An extended attribute, kept under this key of file info, was changed.
     pub(in crate::vfs) fn set_info(&mut self, key: &str) {
         self.change_delta(|delta| delta.note_key(key));

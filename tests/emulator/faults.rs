@@ -27,6 +27,7 @@ async fn statuses_strike_as_often_as_told() {
         ("429", 429, "too_many_requests"),
         ("500", 500, "internal_error"),
         ("408", 408, "request_timeout"),
+        ("400", 400, "bad_request"),
         ("403", 403, "cap_exceeded"),
         ("bad-token", 401, "bad_auth_token"),
     ] {

@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use crate::scenarios;
+use crate::support::emulator::Emulator;
+use crate::support::mount::Mount;
 use crate::support::place::{Bucket, Place};
 use crate::support::tools::{both, finish, program, run, shell};
 use crate::support::{bucket, tree};
@@ -209,4 +211,65 @@ fn a_file_of_a_public_bucket_says_where_anybody_can_download_it() {
         "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())";
     let got = run(program("python3").args(["-c", get, &address]));
     assert_eq!(got, "content\n");
+}
+
+#[test]
+fn a_content_type_that_was_set_goes_with_cp_and_rsync_which_then_find_nothing_to_do() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::new(&emulator);
+    let root = mount.path().to_owned();
+    shell(
+        "cd $1; mkdir one; for f in a.txt b.html c; do echo $f > one/$f; done
+         setfattr -n user.b2.content_type -v 'text/x-mine; charset=utf-8' one/a.txt
+         setfattr -n user.b2.content_type -v application/octet-stream one/b.html
+         touch -d 2001-02-03 one
+         cp -a one by-cp
+         rsync -aX one/ by-rsync",
+        [&root],
+    );
+    mount.remount();
+    for _ in 0..2 {
+        let moved = shell(
+            "cd $1; for to in by-cp by-rsync; do rsync -aXi one/ $to; done",
+            [&root],
+        );
+        assert_eq!(moved, "");
+    }
+    for at in ["one", "by-cp", "by-rsync"] {
+        let types = shell(
+            "cd $1/$2; for f in a.txt b.html c; do getfattr --only-values -n user.b2.content_type $f; echo; done
+             getfattr -d -m - c",
+            [root.as_os_str(), at.as_ref()],
+        );
+        let chosen = "text/x-mine; charset=utf-8\napplication/octet-stream\n";
+        assert_eq!(types, format!("{chosen}application/octet-stream\n"), "{at}");
+    }
+    // What has none on another filesystem loses it, once.
+    let disk = tempfile::tempdir().expect("a temporary directory");
+    shell(
+        "cp -a --no-preserve=xattr $1/one/. $2",
+        [&root, disk.path()],
+    );
+    let sync = || shell("rsync -aXi $2/ $1/by-rsync", [&root, disk.path()]);
+    assert_eq!(sync().lines().count(), 2);
+    assert_eq!(sync(), "");
+    emulator.forget_counters();
+    mount.remount();
+    assert_eq!(sync(), "");
+    mount.unmount();
+    assert!(
+        emulator.calls("b2_copy_file") <= 2,
+        "each once, unless it was stored before"
+    );
+    let invalid = Mount::new(&emulator);
+    let refused = finish(
+        program("setfattr")
+            .args(["-n", "user.b2.content_type", "-v", "nonsense"])
+            .arg(invalid.path().join("one/c")),
+    );
+    assert!(
+        both(&refused).contains("Invalid argument"),
+        "{}",
+        both(&refused)
+    );
 }

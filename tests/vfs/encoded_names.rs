@@ -41,7 +41,7 @@ async fn in_b2(server: &Server) -> Vec<String> {
         if name != last && action == "upload" {
             shown.push(name.to_owned());
         }
-        last = name.to_owned();
+        name.clone_into(&mut last);
     }
     shown
 }

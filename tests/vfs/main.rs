@@ -18,6 +18,7 @@ use bytes::Bytes;
 mod attributes;
 mod background_renames;
 mod closing;
+mod content_type;
 mod customer_keys;
 #[path = "two_writers/directory_renames.rs"]
 mod directory_renames;

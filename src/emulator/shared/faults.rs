@@ -350,6 +350,7 @@ fn parse_kind(kind: &str) -> Result<Fault, String> {
         "408" => Fault::Status(408, "request_timeout", value),
         "401" => Fault::ExpireToken,
         "bad-token" => Fault::Status(401, "bad_auth_token", None),
+        "400" => Fault::Status(400, "bad_request", None),
         "403" => Fault::Status(403, "cap_exceeded", None),
         "storage-cap" => Fault::Status(403, "storage_cap_exceeded", None),
         "transaction-cap" => Fault::Status(403, "transaction_cap_exceeded", None),

@@ -260,7 +260,7 @@ impl Vfs {
         let (opens, dirty) = (node.opens, node.content_dirty());
         let mine = node.meta;
         let same_kind = mine.kind == theirs.kind;
-        let before = node.carried_info().cloned().unwrap_or_default();
+        let before = node.carried().cloned().unwrap_or_default();
         let object = node.object_mut()?;
         let delta = if same_kind {
             object.state.give_up_attributes()
@@ -268,11 +268,7 @@ impl Vfs {
             Delta::default()
         };
         let meta = delta.applied(&mine, &theirs);
-        let info = delta.applied_info(&before, &carried.info);
-        if info != carried.info {
-            let content_type = carried.content_type.clone();
-            carried = Carried { content_type, info }.shared();
-        }
+        carried = carried.with_changes(&delta, &before);
         let pending = !delta.is_empty();
         let ino = if opens == 0 && !dirty && same_kind {
             object.content = None;
@@ -345,11 +341,8 @@ impl Vfs {
         let mut carried = Carried::of_version(row, self.settings());
         let mut meta = Meta::of_marker(row, self.settings());
         if pending {
-            let before = body.carried.take();
-            let before = before.map(|before| before.info.clone()).unwrap_or_default();
-            let content_type = carried.content_type.clone();
-            let info = body.delta().applied_info(&before, &carried.info);
-            carried = Carried { content_type, info }.shared();
+            let before = body.carried.take().unwrap_or_default();
+            carried = carried.with_changes(body.delta(), &before);
             let time = body.marker.need() == Some(Need::Time);
             meta = body.delta().applied(&mine, &meta);
             if time {

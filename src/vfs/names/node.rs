@@ -8,18 +8,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::b2::{FileId, FileInfo, FileVersion};
-use crate::io::Content;
+use crate::io::{Content, Stamp};
 use crate::vfs::attr::{self, Meta};
+use crate::vfs::delta::{Changed, Delta};
 use crate::vfs::names::dir::Dir;
 use crate::vfs::names::moment::Moment;
 use crate::vfs::names::tree::Tick;
 use crate::vfs::state::FileState;
 use crate::vfs::{Failure, Ino, Settings};
 
+/// The type that lets B2 decide by the name's extension (API §5.2).
+pub(in crate::vfs) const AUTO_TYPE: &str = "b2/x-auto";
+
 /// What the next version of an object has to carry on beside its `Meta`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(in crate::vfs) struct Carried {
     pub(in crate::vfs) content_type: Option<String>,
+    /// Somebody has chosen the type, so that nothing but another choice changes it.
+    pub(in crate::vfs) chosen: bool,
     /// Extended attributes, and info keys that mean nothing to b2fuse.
     pub(in crate::vfs) info: FileInfo,
 }
@@ -29,9 +35,34 @@ impl Carried {
     pub(in crate::vfs) fn of_version(version: &FileVersion, settings: &Settings) -> Arc<Self> {
         Self {
             content_type: version.content_type.clone(),
+            chosen: Stamp::of(&version.info)
+                .chosen_type
+                .is_some_and(|mark| mark != Stamp::mark_of(AUTO_TYPE)),
             info: attr::carried_info(&version.info, settings),
         }
         .shared()
+    }
+
+    /// Of another version, with what was changed here and is not stored yet in its place.
+    pub(in crate::vfs) fn with_changes(self: Arc<Self>, delta: &Delta, mine: &Self) -> Arc<Self> {
+        let info = delta.applied_info(&mine.info, &self.info);
+        let chooser = if delta.has(Changed::TYPE) {
+            mine
+        } else {
+            &*self
+        };
+        let all = Self {
+            content_type: chooser.content_type.clone(),
+            chosen: chooser.chosen,
+            info,
+        };
+        if all == *self { self } else { all.shared() }
+    }
+
+    /// What the stamp of a version says that is sent with this type.
+    pub(in crate::vfs) fn type_mark(&self) -> Option<u16> {
+        let sent = self.content_type.as_deref()?;
+        (self.chosen || sent == AUTO_TYPE).then(|| Stamp::mark_of(sent))
     }
 
     /// One copy for all that have it: most objects of a bucket are of a few types.

@@ -5,7 +5,8 @@
 //! value, and the key is its hash. Text stays readable for other tools; other bytes become base64 with `0s`
 //! before it, which is how getfattr(1) shows them.
 //!
-//! What is only to be read is never listed, so that nothing copies it along.
+//! What is only to be read is never listed, so that nothing copies it along. The content type can be set
+//! (`content_type`).
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -20,11 +21,12 @@ use crate::b2::{ErrorKind, FileInfo, FileName, Sha1, encoded_len};
 use crate::vfs::attr::{self, XATTR_LONG as LONG, XATTR_SHORT as SHORT};
 use crate::vfs::names::name;
 use crate::vfs::names::node::Node;
+use crate::vfs::ops::content_type;
 use crate::vfs::{Error, Ino, Vfs};
 
 /// The namespace that any program may use, xattr(7); all others are refused.
 const USER: &str = "user.";
-/// What B2 says of a file; only to be read.
+/// What B2 says of a file; only to be read, but for the content type.
 const B2: &str = "user.b2.";
 /// What the mount says of itself; only to be read.
 const OWN: &str = "user.b2fuse.";
@@ -229,7 +231,12 @@ impl Vfs {
         self.refresh(ino).await?;
         let tree = self.tree();
         let mut names = Vec::new();
-        for (key, text) in tree.get(ino)?.carried_info().into_iter().flatten() {
+        let node = tree.get(ino)?;
+        if content_type::is_listed(node) {
+            names.extend_from_slice(content_type::NAME.as_bytes());
+            names.push(0);
+        }
+        for (key, text) in node.carried_info().into_iter().flatten() {
             if let Some((name, _)) = from_info(key, text) {
                 names.extend_from_slice(USER.as_bytes());
                 names.extend_from_slice(&name);
@@ -249,6 +256,9 @@ impl Vfs {
         flags: i32,
     ) -> Result<(), Error> {
         self.writable()?;
+        if name == content_type::NAME {
+            return self.set_content_type(ino, value, flags).await;
+        }
         let name = Asked::of_changed(name)?;
         let pair = (name.to_vec(), value.to_vec());
         self.change_xattr(ino, name, |info, before| {
@@ -267,6 +277,9 @@ impl Vfs {
     /// Removes an extended attribute; `NoData` when there is none of that name, removexattr(2).
     pub async fn removexattr(&self, ino: Ino, name: &OsStr) -> Result<(), Error> {
         self.writable()?;
+        if name == content_type::NAME {
+            return self.remove_content_type(ino).await;
+        }
         let name = Asked::of_changed(name)?;
         self.change_xattr(ino, name, |info, before| {
             info.remove(&before.ok_or(Error::NoData)?);
@@ -341,6 +354,11 @@ impl Vfs {
         let (stored, content_type) = {
             let tree = self.tree();
             let node = tree.get(ino)?;
+            if what == "content_type"
+                && let Some(chosen) = content_type::chosen(node)
+            {
+                return Ok(chosen.into_bytes());
+            }
             let object = node.object().ok_or(Error::NoData)?;
             let stored = object
                 .state

@@ -15,7 +15,7 @@ use crate::b2::{FileId, FileName, FileVersion, Lost, NewFile, Sha1};
 use crate::io::{self, Stamp};
 use crate::vfs::attr::Meta;
 use crate::vfs::delta::{Changed, Delta};
-use crate::vfs::names::node::Carried;
+use crate::vfs::names::node::{AUTO_TYPE, Carried};
 use crate::vfs::names::tree::Tree;
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::queue::{Queue, Urgency};
@@ -23,8 +23,6 @@ use crate::vfs::state::Hash;
 use crate::vfs::state::{Maker, Stored, Superseded, Why};
 use crate::vfs::{Error, Failure, Ino, Vfs};
 
-/// The type that lets B2 decide by the name's extension (API §5.2).
-const AUTO_TYPE: &str = "b2/x-auto";
 /// What B2 makes of an unknown extension.
 pub(in crate::vfs) const UNKNOWN_TYPE: &str = "application/octet-stream";
 
@@ -46,13 +44,15 @@ impl Vfs {
         let content_type = node
             .carried()
             .and_then(|carried| carried.content_type.as_deref())
-            .filter(|known| *known != UNKNOWN_TYPE)
+            .filter(|known| *known != UNKNOWN_TYPE || node.carried().is_some_and(|all| all.chosen))
             .unwrap_or(AUTO_TYPE);
+        let chosen_type = node.carried().and_then(Carried::type_mark);
         let mut info = node.meta.to_info(node.carried_info(), self.settings());
         Stamp::change(&mut info, |stamp| {
             stamp.nonce = Some(fastrand::u64(..));
             stamp.number = tree.number_to_store(ino, full);
             stamp.came = Some(came);
+            stamp.chosen_type = chosen_type;
         });
         if let Some(Hash::Told(sha1)) = stored.map(|stored| stored.hash)
             && !node.content_dirty()
@@ -339,19 +339,16 @@ impl Vfs {
             meta.mtime = stored_meta.mtime;
         }
         let mine = object.carried.take();
-        let mine = mine.map(|mine| mine.info.clone()).unwrap_or_default();
+        let mine = mine.unwrap_or_default();
         // What has changed while the version was on its way is still to be stored.
-        let differs = |key: &str| mine.get(key) != carried.info.get(key);
-        let fields = Changed::between(&meta, &stored_meta);
-        object.state.settle(differs, fields);
-        let info = object.state.delta().applied_info(&mine, &carried.info);
-        if info != carried.info {
-            carried = Carried {
-                content_type: carried.content_type.clone(),
-                info,
-            }
-            .shared();
+        let differs = |key: &str| mine.info.get(key) != carried.info.get(key);
+        let mut fields = Changed::between(&meta, &stored_meta);
+        // What was sent decides: B2 may write a type otherwise, and makes one of `b2/x-auto`.
+        if Stamp::of(&version.info).chosen_type != mine.type_mark() {
+            fields = fields.and(Changed::TYPE);
         }
+        object.state.settle(differs, fields);
+        carried = carried.with_changes(object.state.delta(), &mine);
         object.carried = Some(carried);
         let again = !object.state.delta().is_empty() && !dirty;
         if opens == 0 && !dirty {

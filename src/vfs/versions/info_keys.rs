@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use log::warn;
 
-use crate::b2::{self, FileInfo};
+use crate::b2::{self, ErrorKind, FileInfo};
 use crate::io;
+use crate::vfs::delta::Changed;
 use crate::vfs::names::node::Node;
 use crate::vfs::{Ino, Vfs, attr};
 
@@ -53,7 +54,7 @@ impl Vfs {
     /// The same for an error of the client.
     pub(in crate::vfs) fn gave_up_for(&self, ino: Ino, sent: &FileInfo, error: &b2::Error) -> bool {
         let Some(most) = self.shared.info_keys.learn(sent.len(), error) else {
-            return false;
+            return error.kind == ErrorKind::InvalidArgument && self.gave_type_up(ino, error);
         };
         let mut tree = self.tree();
         let path = tree.path(ino).unwrap_or_default();
@@ -68,6 +69,33 @@ impl Vfs {
             );
         }
         !gone.is_empty()
+    }
+}
+
+impl Vfs {
+    /// A content type that was set here is left to B2 again: content is not to wait for one that B2 refuses, and a call
+    /// that was refused for something else fails once more.
+    fn gave_type_up(&self, ino: Ino, error: &b2::Error) -> bool {
+        let mut tree = self.tree();
+        let path = tree.path(ino).unwrap_or_default();
+        let Ok(node) = tree.get_mut(ino) else {
+            return false;
+        };
+        let mut carried = node.carried().cloned().unwrap_or_default();
+        let Some(object) = node.object_mut() else {
+            return false;
+        };
+        if !carried.chosen || !object.state.delta().has(Changed::TYPE) {
+            return false;
+        }
+        let refused = carried.content_type.take().unwrap_or_default();
+        carried.chosen = false;
+        object.state.forget(Changed::TYPE);
+        *node.carried_mut() = Some(carried.shared());
+        warn!(
+            "{path:?}: its content type {refused:?} is given up, B2 may have refused it: {error}"
+        );
+        true
     }
 }
 

@@ -6,6 +6,7 @@ use crate::b2::{FileId, FileVersion, Lost};
 use crate::io::{self, Covered, Stamp};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::delta::Delta;
+use crate::vfs::names::node::AUTO_TYPE;
 use crate::vfs::ops::rename::Ends;
 use crate::vfs::state::{Leaves, Maker, Stored, Superseded};
 use crate::vfs::versions::attributes::is_gone;
@@ -86,14 +87,19 @@ impl Vfs {
         ends: &Ends,
         old: &Stored,
     ) -> Result<Option<FileVersion>, io::Error> {
-        let target = self.target_at(&self.tree(), ends.ino, &ends.to);
+        let (target, chosen) = {
+            let tree = self.tree();
+            let carried = tree.get(ends.ino).ok().and_then(|node| node.carried());
+            let chosen = carried.is_some_and(|carried| carried.chosen);
+            (self.target_at(&tree, ends.ino, &ends.to), chosen)
+        };
         let Some(mut target) = target else {
             return Ok(None);
         };
         Stamp::change(&mut target.info, |stamp| stamp.came = Some(ends.came()));
-        if extension(&ends.from) != extension(&ends.to) && old.ours() {
+        if extension(&ends.from) != extension(&ends.to) && old.ours() && !chosen {
             // The type was B2's guess from the old name (`.page.html.Xy3` of rsync, say).
-            "b2/x-auto".clone_into(&mut target.content_type);
+            AUTO_TYPE.clone_into(&mut target.content_type);
         }
         let covered = if ends.noreplace {
             Covered::GiveWay

@@ -179,6 +179,7 @@ impl Vfs {
                 mtime_ns: stamp.mtime_ns,
                 ctime: stamp.ctime,
                 came: Some(stored.came_ms()),
+                chosen_type: stamp.chosen_type,
                 number,
                 moved: Some(Moved {
                     rename: this.number,
