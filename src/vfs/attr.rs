@@ -82,13 +82,16 @@ impl Meta {
         };
         let mut meta = Self::default_for(kind, settings, mtime);
         meta.rdev = number(RDEV).unwrap_or(0);
-        // Of what other tools store, the time of a change is that of the version that it makes.
+        // Of what other tools store, the time of a change is that of the version that it makes, unless they tell.
         let ctime = stamp.ctime.and_then(|at| i64::try_from(at).ok());
-        meta.ctime = ctime.unwrap_or(uploaded);
+        meta.ctime = ctime
+            .or_else(|| foreign::ctime(info, uploaded))
+            .unwrap_or(uploaded);
         if settings.permissions == Permissions::Keep {
             meta.mode = st_mode.map_or(meta.mode, permissions);
-            meta.uid = number(UID).unwrap_or(meta.uid);
-            meta.gid = number(GID).unwrap_or(meta.gid);
+            let id = |key: &str| info.get(key).and_then(|text| foreign::id(text));
+            meta.uid = id(UID).unwrap_or(meta.uid);
+            meta.gid = id(GID).unwrap_or(meta.gid);
         }
         meta
     }
@@ -149,6 +152,7 @@ impl Meta {
     /// The file info to store: these attributes and what the version before is to hand on.
     pub(super) fn to_info(self, carried: Option<&FileInfo>, settings: &Settings) -> FileInfo {
         let mut info = carried.cloned().unwrap_or_default();
+        foreign::bring_up(&mut info, self.mtime, self.ctime);
         let (millis, rest) = time::millis(self.mtime);
         info.insert(MTIME_MS.to_owned(), millis.to_string());
         let stamp = Stamp {
@@ -205,6 +209,11 @@ pub(super) fn whole_ms(time: Nanos) -> u64 {
 /// The reverse of [`whole_ms`].
 pub(super) fn of_ms(ms: u64) -> Nanos {
     time::of_millis(i64::try_from(ms).unwrap_or(i64::MAX), 0)
+}
+
+/// The access time that another tool has told, in info that is carried along.
+pub(super) fn told_atime(carried: &FileInfo) -> Option<Nanos> {
+    foreign::atime(carried)
 }
 
 /// What is not in a `Meta`, to be carried along: extended attributes, keys that b2fuse does not

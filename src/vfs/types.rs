@@ -73,11 +73,11 @@ pub struct Attr {
     pub nlink: u32,
     /// Device number of device nodes.
     pub rdev: u32,
-    /// As it was last set, while the inode is known; else the mtime.
+    /// As it was last set, while the inode is known; else as another tool has stored it, else the mtime.
     pub atime: SystemTime,
     /// Last change of content, to the nanosecond.
     pub mtime: SystemTime,
-    /// Last change of attributes or content through this mount; before one, the mtime.
+    /// Last change of attributes or content.
     pub ctime: SystemTime,
 }
 

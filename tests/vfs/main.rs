@@ -29,6 +29,7 @@ mod entries;
 #[path = "two_writers/file_renames.rs"]
 mod file_renames;
 mod folder_times;
+mod foreign_info;
 mod hashfiles;
 mod history;
 mod holes;

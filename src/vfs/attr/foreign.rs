@@ -6,6 +6,10 @@ use crate::vfs::attr::{MODE, Nanos, time};
 
 /// Seconds since 1970, or RFC 3339.
 const MTIME: &str = "mtime";
+/// The same.
+const ATIME: &str = "atime";
+/// The same.
+const CTIME: &str = "ctime";
 
 /// The st_mode that stands in info: octal, as rclone and b2fuse write it, or decimal where that is none. Without type bits it
 /// is that of a file. Its kind is one that Linux knows, and a directory's only if it is `directory` that asks: 41471 would be
@@ -38,7 +42,52 @@ fn is_mode(mode: u32) -> bool {
 
 /// When the content was changed.
 pub(super) fn mtime(info: &FileInfo) -> Option<Nanos> {
-    let text = info.get(MTIME)?;
+    time_in(info, MTIME)
+}
+
+/// When it was read last.
+pub(super) fn atime(info: &FileInfo) -> Option<Nanos> {
+    time_in(info, ATIME)
+}
+
+/// When content or attributes were changed: not after the upload, which is a change.
+pub(super) fn ctime(info: &FileInfo, uploaded: Nanos) -> Option<Nanos> {
+    time_in(info, CTIME).filter(|at| *at <= uploaded)
+}
+
+/// An owner or a group; the highest number means none.
+pub(super) fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+/// Times that others read in an info that is handed on become those of the new version, in seconds with as many decimals
+/// as there were. Where that does not fit into the room of the old text, the key goes: no time is better than a wrong one.
+pub(super) fn bring_up(info: &mut FileInfo, mtime: Nanos, ctime: Nanos) {
+    for (key, now) in [(MTIME, mtime), (CTIME, ctime)] {
+        let Some(text) = info.get(key) else { continue };
+        if time_in(info, key).is_none_or(|known| known == now) {
+            continue;
+        }
+        let decimals = seconds(text).and_then(|_| Some(text.split_once('.')?.1.len()));
+        match in_seconds(now, decimals.unwrap_or(0)) {
+            Some(new) if new.len() <= text.len() => info.insert(key.to_owned(), new),
+            _ => info.remove(key),
+        };
+    }
+}
+
+/// `None` before 1970.
+fn in_seconds(at: Nanos, decimals: usize) -> Option<String> {
+    let (seconds, nanos) = time::parts(at);
+    let fraction = format!("{nanos:09}");
+    match (u64::try_from(seconds).ok()?, decimals.min(fraction.len())) {
+        (seconds, 0) => Some(seconds.to_string()),
+        (seconds, decimals) => Some(format!("{seconds}.{}", &fraction[..decimals])),
+    }
+}
+
+fn time_in(info: &FileInfo, key: &str) -> Option<Nanos> {
+    let text = info.get(key)?;
     seconds(text).or_else(|| {
         let time: jiff::Timestamp = text.parse().ok()?;
         let within = u32::try_from(time.subsec_nanosecond().rem_euclid(1_000_000_000)).ok()?;
@@ -127,6 +176,38 @@ mod tests {
         ] {
             assert_eq!(mtime(&info(MTIME, text)), read, "{text}");
         }
+    }
+
+    #[test]
+    fn times_that_are_handed_on_are_those_of_the_new_version() {
+        const AT: Nanos = 1_700_000_000_123_456_789;
+        for (old, new) in [
+            ("1609459200", Some("1700000000")),
+            ("1609459200.25", Some("1700000000.12")),
+            ("1609459200.123456789", Some("1700000000.123456789")),
+            ("2021-01-01T00:00:00Z", Some("1700000000")),
+            ("5", None),
+            ("nonsense", Some("nonsense")),
+            ("1700000000.123456789", Some("1700000000.123456789")),
+        ] {
+            for key in [MTIME, CTIME] {
+                let mut info = info(key, old);
+                bring_up(&mut info, AT, AT);
+                assert_eq!(info.get(key).map(String::as_str), new, "{old}");
+            }
+        }
+        let mut before = info(MTIME, "1609459200");
+        bring_up(&mut before, -1, -1);
+        assert!(before.is_empty());
+    }
+
+    #[test]
+    fn a_change_is_not_after_the_upload_and_an_owner_is_somebody() {
+        let changed = info(CTIME, "7");
+        assert_eq!(ctime(&changed, 7_000_000_000), Some(7_000_000_000));
+        assert_eq!(ctime(&changed, 6_999_999_999), None);
+        assert_eq!((id("0"), id("4294967294")), (Some(0), Some(4_294_967_294)));
+        assert_eq!((id("4294967295"), id("-1"), id("root")), (None, None, None));
     }
 
     proptest! {

@@ -453,10 +453,12 @@ impl Tree {
         })
     }
 
-    /// The access time that was set, or else the modification time.
+    /// The access time that was set, else what another tool has told, else the modification time.
     pub(in crate::vfs) fn atime(&self, ino: Ino) -> Result<Nanos, Error> {
-        let mtime = self.get(ino)?.meta.mtime;
-        Ok(self.accessed.get(ino).unwrap_or(mtime))
+        let node = self.get(ino)?;
+        let told = || node.carried_info().and_then(attr::told_atime);
+        let set = self.accessed.get(ino).or_else(told);
+        Ok(set.unwrap_or(node.meta.mtime))
     }
 
     pub(in crate::vfs) fn set_atime(&mut self, ino: Ino, atime: Nanos) {
