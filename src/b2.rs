@@ -14,6 +14,7 @@
 
 mod auth;
 mod body;
+mod bucket;
 mod call;
 mod calls;
 mod client;

@@ -16,8 +16,8 @@ use std::time::Duration;
 pub use options::Layer;
 pub use values::{
     Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, LinkHow,
-    LogFormat, Memory, PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights, Size,
-    Switch, Umask, Word, WriteBack, Wrong,
+    LogFormat, Memory, OverwriteHow, PartSize, Period, Prefix, Quota, RequestRate, RescueDir,
+    Rights, Size, Switch, Umask, Word, WriteBack, Wrong, Youth,
 };
 
 use crate::b2::{self, Secret};
@@ -89,6 +89,8 @@ pub struct Config {
     /// Bytes.
     pub memory: u64,
     pub delete: vfs::Delete,
+    pub overwrite: vfs::Overwrite,
+    pub drop_versions_within: Duration,
     pub quota: Option<NonZeroU64>,
     pub read_only: bool,
     pub uid: u32,
@@ -232,6 +234,8 @@ impl Config {
             metadata_ttl: layer.metadata_ttl.map_or(Duration::from_secs(30), |t| t.0),
             memory,
             delete: layer.delete.map_or(vfs::Delete::Hide, |d| d.0),
+            overwrite: layer.overwrite.map_or(vfs::Overwrite::Keep, |how| how.0),
+            drop_versions_within: layer.drop_versions_within.map_or(Duration::ZERO, |w| w.0),
             quota: layer.quota.and_then(|quota| quota.0),
             read_only: on(layer.read_only, false),
             uid: layer
@@ -332,6 +336,8 @@ impl Config {
                 prefix: self.prefix,
                 metadata_ttl: self.metadata_ttl,
                 delete: self.delete,
+                overwrite: self.overwrite,
+                drop_versions_within: self.drop_versions_within,
                 quota: self.quota.map(NonZeroU64::get),
                 read_only: self.read_only,
                 uid: self.uid,

@@ -42,7 +42,7 @@ pub use ops::xattr::Reader;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
     Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HardLinks, HashFiles, Ino, Names,
-    NewNode, Opened, Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
+    NewNode, Opened, Overwrite, Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
 };
 
 use crate::b2::{Client, FileId};
@@ -64,6 +64,7 @@ use queue::{Queue, Urgency};
 use versions::checks::Checks;
 use versions::contested::Contested;
 use versions::info_keys::InfoKeys;
+use versions::replaced::Refusals;
 use versions::strays::Strays;
 use versions::waiting::Waiting;
 
@@ -104,6 +105,8 @@ struct Shared {
     /// Copies that may have been made although their renames have failed.
     strays: Strays,
     contested: Contested,
+    /// Deletions of replaced versions that B2 has refused.
+    refusals: Refusals,
     /// How many keys of file info B2 takes.
     info_keys: InfoKeys,
     /// Renames of directories that have failed and left copies.
@@ -144,6 +147,7 @@ impl Vfs {
                 purges: Waiting::default(),
                 strays: Strays::default(),
                 contested: Contested::default(),
+                refusals: Refusals::default(),
                 info_keys: InfoKeys::default(),
                 failed_moves: FailedMoves::default(),
                 looks: Looks::default(),
@@ -254,6 +258,8 @@ mod tests {
             prefix: String::new(),
             metadata_ttl: Duration::from_secs(30),
             delete: Delete::Hide,
+            overwrite: Overwrite::Keep,
+            drop_versions_within: Duration::ZERO,
             quota: None,
             read_only: false,
             uid: 1000,

@@ -22,11 +22,10 @@ use super::calls::Tries;
 use super::counters::Counting;
 use super::http::{Http, secret_header};
 use super::limiter::Limiter;
-use super::name::encode;
 use super::redact::clean;
 use super::retry::FailedTry;
 use super::wire::{AllowedBucket, Authorized, Bucket, Buckets};
-use super::{Account, Client, Error, ErrorKind, FileName, Options, Secret};
+use super::{Account, Client, Error, ErrorKind, Options, Secret};
 
 /// What one authorize gave.
 #[derive(Debug)]
@@ -215,29 +214,6 @@ impl Client {
         find(options, &found.buckets)
     }
 
-    /// Where anybody can download the newest version of a file, by its name (API §7); `None` where the bucket is private.
-    /// Asks B2 for that, because it can be changed at any time.
-    pub async fn public_url(&self, name: &FileName) -> Result<Option<String>, Error> {
-        const PUBLIC: &str = "allPublic";
-        let session = self.session();
-        let account = &session.account;
-        let request = json!({
-            "accountId": account.account_id,
-            "bucketId": account.bucket_id,
-            "bucketTypes": ["all"],
-        });
-        let tries = self.tries(Call::ListBuckets, &account.bucket_name);
-        let found: Buckets = self.call(tries, &request).await?;
-        let ours = |bucket: &&Bucket| bucket.id == account.bucket_id;
-        let public = found.buckets.iter().find(ours);
-        let public = public.is_some_and(|bucket| bucket.kind == PUBLIC);
-        let base = &session.download_url;
-        Ok(public.then(|| {
-            let name = encode(name.as_str());
-            format!("{base}/file/{}/{name}", account.bucket_name)
-        }))
-    }
-
     /// Replaces the token of that generation, unless another call has done so meanwhile.
     pub(super) async fn renew(&self, dead: u64) -> Result<(), Error> {
         let sessions = &self.shared.sessions;
@@ -402,7 +378,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Choice, choose, find};
-    use crate::b2::wire::{AllowedBucket, Bucket};
+    use crate::b2::wire::{AllowedBucket, Bucket, FileLock};
     use crate::b2::{ErrorKind, Options, Secret};
 
     fn options(id: Option<&str>, name: Option<&str>) -> Options {
@@ -482,6 +458,7 @@ mod tests {
             id: "1".to_owned(),
             name: "one".to_owned(),
             kind: String::new(),
+            lock: FileLock::default(),
         }];
         assert!(find(&options(None, Some("one")), &listed).is_ok());
         assert!(find(&options(Some("1"), None), &listed).is_ok());

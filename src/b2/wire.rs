@@ -185,6 +185,37 @@ pub(super) struct Bucket {
     pub(super) name: String,
     #[serde(rename = "bucketType", default)]
     pub(super) kind: String,
+    #[serde(rename = "fileLockConfiguration", default)]
+    pub(super) lock: FileLock,
+}
+
+/// What a bucket says of Object Lock; without a value where the key may not know.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FileLock {
+    value: Option<FileLockValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FileLockValue {
+    #[serde(rename = "defaultRetention")]
+    retention: Option<DefaultRetention>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DefaultRetention {
+    mode: Option<String>,
+}
+
+impl FileLock {
+    /// Whether every new version is protected; `None`: not known.
+    pub(super) fn retains(&self) -> Option<bool> {
+        let value = self.value.as_ref()?;
+        let mode = value.retention.as_ref().and_then(|one| one.mode.as_deref());
+        Some(mode.is_some_and(|mode| mode != "none"))
+    }
 }
 
 /// An error answer; B2 sends three fields, others may send anything (API §1).
@@ -199,13 +230,38 @@ pub(super) struct ErrorBody {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Authorized, ErrorBody, Row, Rows};
+    use super::{Authorized, Bucket, ErrorBody, Row, Rows};
     use crate::b2::{Action, ContentSha1, Sha1};
 
     fn version(json: &str) -> crate::b2::FileVersion {
         serde_json::from_str::<Row>(json)
             .expect("a row")
             .into_version()
+    }
+
+    #[test]
+    fn a_default_retention_is_told_from_none_and_from_what_the_key_may_not_know() {
+        let retains = |lock: &str| {
+            let text = format!(
+                r#"{{"bucketId": "b", "bucketName": "n", "bucketType": "allPrivate"{lock}}}"#
+            );
+            let bucket: Bucket = serde_json::from_str(&text).expect("a bucket");
+            bucket.lock.retains()
+        };
+        let known = |retention: &str| {
+            retains(&format!(
+                r#", "fileLockConfiguration": {{"isClientAuthorizedToRead": true,
+                "value": {{"defaultRetention": {retention}, "isFileLockEnabled": true}}}}"#
+            ))
+        };
+        let days = r#"{"mode": "compliance", "period": {"duration": 7, "unit": "days"}}"#;
+        assert_eq!(known(days), Some(true));
+        assert_eq!(known(r#"{"mode": null, "period": null}"#), Some(false));
+        assert_eq!(known("null"), Some(false));
+        let hidden =
+            r#", "fileLockConfiguration": {"isClientAuthorizedToRead": false, "value": null}"#;
+        assert_eq!(retains(hidden), None);
+        assert_eq!(retains(""), None);
     }
 
     #[test]

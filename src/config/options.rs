@@ -3,75 +3,19 @@
 //!
 //! How values read themselves is in `values`, rules between them and defaults that depend on others in `config`.
 
+mod entry;
+
 use serde::Deserialize;
+
+pub(crate) use entry::OptionEntry;
+use entry::read;
 
 use super::values::{
     Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, LinkHow,
-    LogFormat, Memory, NamesHow, PartSize, Period, Prefix, Quota, RequestRate, RescueDir, Rights,
-    Switch, Umask, Word, WriteBack, Wrong,
+    LogFormat, Memory, NamesHow, OverwriteHow, PartSize, Period, Prefix, Quota, RequestRate,
+    RescueDir, Rights, Switch, Umask, Word, WriteBack, Youth,
 };
 use super::{Environment, Error};
-
-/// One option, as documents show it.
-#[derive(Debug)]
-pub(crate) struct OptionEntry {
-    /// Its name in config.yaml; those of the original b2fuse where it had them.
-    pub(crate) key: &'static str,
-    /// Headline of the group that it stands under.
-    pub(crate) group: &'static str,
-    /// False: never an option of the command line.
-    pub(crate) option: bool,
-    /// Other names in the environment than that of [`variable`], which beats them.
-    pub(crate) variables: &'static [&'static str],
-    pub(crate) default: &'static str,
-    /// What it means, for the table (Markdown).
-    pub(crate) meaning: &'static str,
-    /// Its lines in config.example.yaml.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes the document"))]
-    pub(crate) example: &'static str,
-}
-
-impl OptionEntry {
-    /// The variable of the environment.
-    pub(crate) fn variable(&self) -> String {
-        format!("B2FUSE_{}", snake(self.key).to_ascii_uppercase())
-    }
-
-    /// The option of the command line.
-    pub(crate) fn flag(&self) -> String {
-        format!("--{}", snake(self.key).replace('_', "-"))
-    }
-}
-
-/// `accountId` is `account_id`.
-fn snake(key: &str) -> String {
-    let mut snake = String::new();
-    for c in key.chars() {
-        if c.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
-}
-
-/// The value of the first of these variables that is set.
-fn read<T>(environment: &Environment<'_>, own: &str, others: &[&str]) -> Result<Option<T>, Error>
-where
-    T: std::str::FromStr<Err = Wrong>,
-{
-    for name in std::iter::once(own).chain(others.iter().copied()) {
-        let Some(value) = environment(name).filter(|value| !value.is_empty()) else {
-            continue;
-        };
-        let text = value
-            .to_str()
-            .ok_or_else(|| Error(format!("{name}: is not UTF-8")))?;
-        let parsed = text.parse().map_err(|e| Error(format!("{name}: {e}")));
-        return parsed.map(Some);
-    }
-    Ok(None)
-}
 
 const ACCOUNT: &str = "Account and bucket";
 const VIEW: &str = "What the mount shows";
@@ -235,6 +179,25 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # What removing a file does: hide keeps older versions under the bucket's lifecycle rules,
 # purge removes every version at once.
 #delete: hide
+";
+    "overwrite": overwrite: OverwriteHow, VIEW,
+        option(long, value_name = "HOW"),
+        default "keep",
+        help "What overwriting a file does with its old version: keep, or replace (it is deleted)",
+        meaning "what becomes of the version that a new content replaces: `keep`, or `replace`: it is deleted: [versions](versions.md)",
+        example "\
+# What becomes of the version that a new content replaces. keep: it stays under the bucket's lifecycle rules.
+# replace: it is deleted, unless another client came between.
+#overwrite: keep
+";
+    "drop_versions_within": drop_versions_within: Youth, VIEW,
+        option(long, alias = "drop_versions_within", value_name = "TIME"),
+        default "0",
+        help "Delete versions that the mount itself has made and replaces within this time, 5m say",
+        meaning "versions that the mount itself has made and replaces within this time, `5m` say, are deleted; `0`: none: [versions](versions.md)",
+        example "\
+# Versions that this mount has made and replaces within this time, 5m say, are deleted, up to 24h. 0: they stay.
+#drop_versions_within: 0
 ";
     "quota": quota: Quota, VIEW,
         option(long, value_name = "SIZE"),

@@ -17,9 +17,8 @@ use crate::mount::messages::Format;
 use crate::mount::{DrainTimeout, RescueTo};
 use crate::vfs;
 
-mod measures;
-
 pub use measures::{Bandwidth, LargeFile, Memory, PartSize, Period, Quota, RequestRate, Size};
+pub use versions::{OverwriteHow, Youth};
 
 /// What a wrong value should have been, in words that follow the value's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,12 +56,15 @@ where
 macro_rules! read_from_text {
     ($($type:ident)*) => {$(
         impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 from_text(deserializer)
             }
         }
     )*};
 }
+
+mod measures;
+mod versions;
 
 read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights LinkHow NamesHow WriteBack DrainLimit RescueDir FilePath LogFormat);
 

@@ -12,10 +12,44 @@ pub(super) async fn connect(options: &mut Options) -> anyhow::Result<Client> {
         .await
         .map_err(|e| unreachable(&e, &options.b2))?;
     let account = client.account();
-    for notice in fit(&account, &mut options.vfs)? {
+    let mut notices = fit(&account, &mut options.vfs)?;
+    notices.extend(fit_retention(&client, &mut options.vfs).await);
+    for notice in notices {
         log::warn!("{notice}");
     }
     Ok(client)
+}
+
+/// Turns off what a bucket that protects every new version would refuse for each of them.
+async fn fit_retention(client: &Client, settings: &mut vfs::Settings) -> Option<String> {
+    if settings.read_only || !deletes_replaced(settings) {
+        return None;
+    }
+    match client.retains_by_default().await {
+        Ok(Some(true)) => {
+            keep_replaced(settings);
+            Some(
+                "the bucket has a default retention: overwrite: replace and drop_versions_within change nothing, all versions stay"
+                    .to_owned(),
+            )
+        }
+        // B2 says so when the first one is to go.
+        Ok(_) => None,
+        Err(error) => {
+            log::debug!("whether the bucket has a default retention is not known: {error}");
+            None
+        }
+    }
+}
+
+/// Whether versions are to go that were replaced.
+fn deletes_replaced(settings: &vfs::Settings) -> bool {
+    settings.overwrite == vfs::Overwrite::Replace || !settings.drop_versions_within.is_zero()
+}
+
+fn keep_replaced(settings: &mut vfs::Settings) {
+    settings.overwrite = vfs::Overwrite::Keep;
+    settings.drop_versions_within = std::time::Duration::ZERO;
 }
 
 /// Words for what went wrong, with what to do about it.
@@ -73,6 +107,13 @@ fn fit(account: &Account, settings: &mut vfs::Settings) -> anyhow::Result<Vec<St
             "the key lacks deleteFiles: versions that the mount itself replaces stay in the bucket"
                 .to_owned(),
         );
+        if deletes_replaced(settings) {
+            keep_replaced(settings);
+            notices.push(
+                "overwrite: replace and drop_versions_within need a key with deleteFiles: all versions stay"
+                    .to_owned(),
+            );
+        }
     }
     let bound = &account.name_prefix;
     if !bound.is_empty() {
@@ -119,6 +160,8 @@ mod tests {
             prefix: prefix.into(),
             metadata_ttl: Duration::ZERO,
             delete: vfs::Delete::Hide,
+            overwrite: vfs::Overwrite::Keep,
+            drop_versions_within: Duration::ZERO,
             quota: None,
             read_only: false,
             uid: 0,
@@ -175,6 +218,24 @@ mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn without_deletefiles_replaced_versions_stay_which_is_said_once() {
+        let asked = |settings: &mut vfs::Settings| {
+            settings.overwrite = vfs::Overwrite::Replace;
+            settings.drop_versions_within = Duration::from_secs(300);
+        };
+        let mut wanted = settings("");
+        asked(&mut wanted);
+        let notices = fit(&account(&ALL[..3], ""), &mut wanted).expect("mounts");
+        assert_eq!(notices.len(), 2, "{notices:?}");
+        assert!(notices[1].starts_with("overwrite: replace"), "{notices:?}");
+        assert!(!deletes_replaced(&wanted));
+        let mut wanted = settings("");
+        asked(&mut wanted);
+        let notices = fit(&account(ALL, ""), &mut wanted).expect("mounts");
+        assert!(notices.is_empty() && deletes_replaced(&wanted));
     }
 
     #[test]

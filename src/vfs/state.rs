@@ -4,176 +4,14 @@
 //! them and nowhere else. Two things are never forgotten: a version that this mount has not made is never deleted,
 //! and after a call of unknown outcome the name may exist, whatever else is believed.
 
-use crate::b2::{FileId, FileVersion, Lost, Sha1};
-use crate::io::{Stamp, Version};
+mod stored;
+
+pub(in crate::vfs) use stored::{Handle32, Hash, Maker, Replacing, Standing, Stored};
+
+use crate::b2::{FileId, Lost, Sha1};
 use crate::vfs::Fh;
 use crate::vfs::delta::{Changed, Delta};
-
-/// A file that was current for less than this was a temporary one: once it has been renamed, its old name keeps
-/// no version of it.
-const TEMPORARY_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// A handle's number, cut to 32 bits to be small; those open at one time do not meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vfs) struct Handle32(u32);
-
-impl From<Fh> for Handle32 {
-    fn from(fh: Fh) -> Self {
-        Self(fh.0 as u32)
-    }
-}
-
-/// What a version means to those who write the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vfs) enum Standing {
-    /// A state that somebody closed: it stays among the versions when it is superseded.
-    Closed,
-    /// A handle was closed in this state, or a copy of its descriptor: if the handle writes on, nobody
-    /// closed the file in this state; if anybody else does, or it is never heard of again, somebody did.
-    Flushed(Handle32),
-    /// In the middle of writing: the version goes when the next one is there.
-    Open,
-}
-
-impl Standing {
-    /// The content is changed by a handle, or by nobody's.
-    fn written(self, by: Option<Handle32>) -> Self {
-        match self {
-            Self::Flushed(flushed) if by == Some(flushed) => Self::Open,
-            Self::Flushed(_) => Self::Closed,
-            other => other,
-        }
-    }
-}
-
-/// Who has made a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vfs) enum Maker {
-    /// Another client, or an earlier mount.
-    Other,
-    /// This mount.
-    Us(Standing),
-}
-
-/// What is known of a content's SHA-1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vfs) enum Hash {
-    /// Nothing.
-    Unknown,
-    /// B2 does not know it: copies have to carry it in `large_file_sha1` (API §6).
-    Told(Sha1),
-    /// B2 itself knows it.
-    ByB2(Sha1),
-}
-
-/// A version in B2, as far as names need it.
-#[derive(Debug, Clone)]
-pub(in crate::vfs) struct Stored {
-    pub(in crate::vfs) id: FileId,
-    /// Bytes.
-    pub(in crate::vfs) size: u64,
-    pub(in crate::vfs) hash: Hash,
-    pub(in crate::vfs) maker: Maker,
-    /// Milliseconds since 1970 by B2's clock: when the version was begun.
-    pub(in crate::vfs) uploaded_ms: u64,
-    /// Seconds before that, since when its content has been current under its name.
-    pub(in crate::vfs) older_s: u32,
-    /// When the name first got a content.
-    came: Came,
-    /// Its content can neither be read nor copied (API §7).
-    pub(in crate::vfs) customer_key: bool,
-}
-
-impl Stored {
-    /// What a row, or the answer to a call, says; `None` for rows without an id.
-    pub(in crate::vfs) fn of(row: &FileVersion, maker: Maker) -> Option<Self> {
-        let hash = match (row.sha1.known(), row.whole_sha1()) {
-            (Some(sha1), _) => Hash::ByB2(sha1),
-            (None, Some(sha1)) => Hash::Told(sha1),
-            (None, None) => Hash::Unknown,
-        };
-        let stamp = Stamp::of(&row.info);
-        let since = stamp.since;
-        Some(Self {
-            id: row.id.clone()?,
-            size: row.size,
-            hash,
-            maker,
-            uploaded_ms: row.uploaded_ms,
-            older_s: since.map_or(0, |since| {
-                let older = row.uploaded_ms.saturating_sub(since).div_ceil(1000);
-                u32::try_from(older).unwrap_or(u32::MAX)
-            }),
-            came: Came::at(stamp.came.or(since).unwrap_or(row.uploaded_ms)),
-            customer_key: row.customer_key,
-        })
-    }
-
-    /// Since when its content has been current under its name: milliseconds since 1970 by B2's clock.
-    pub(in crate::vfs) fn since_ms(&self) -> u64 {
-        self.uploaded_ms
-            .saturating_sub(u64::from(self.older_s) * 1000)
-    }
-
-    /// When its name first got a content: milliseconds since 1970.
-    pub(in crate::vfs) fn came_ms(&self) -> u64 {
-        self.came.ms()
-    }
-
-    pub(in crate::vfs) fn sha1(&self) -> Option<Sha1> {
-        match self.hash {
-            Hash::Unknown => None,
-            Hash::Told(sha1) | Hash::ByB2(sha1) => Some(sha1),
-        }
-    }
-
-    /// Takes in a hash that was computed, or was that of the version this one is a copy of.
-    pub(in crate::vfs) fn learn(&mut self, sha1: Option<Sha1>) {
-        if let (Hash::Unknown, Some(sha1)) = (self.hash, sha1) {
-            self.hash = Hash::Told(sha1);
-        }
-    }
-
-    pub(in crate::vfs) fn version(&self) -> Version {
-        Version {
-            id: self.id.clone(),
-            size: self.size,
-            sha1: self.sha1(),
-        }
-    }
-
-    pub(in crate::vfs) fn ours(&self) -> bool {
-        matches!(self.maker, Maker::Us(_))
-    }
-
-    /// Made in the middle of writing: nobody has closed the file in this state.
-    pub(in crate::vfs) fn intermediate(&self) -> bool {
-        self.maker == Maker::Us(Standing::Open)
-    }
-
-    /// Whether it may go from its old name once its content is stored under another one.
-    pub(in crate::vfs) fn goes_when_renamed(&self, now_ms: u64, content_lives_on: bool) -> bool {
-        let young = now_ms.saturating_sub(self.since_ms()) < TEMPORARY_MS;
-        self.intermediate() || (self.ours() && content_lives_on && young)
-    }
-}
-
-/// Milliseconds since 1970 in 48 bits: there are as many of these as names, and they have to be small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Came([u8; 6]);
-
-impl Came {
-    fn at(ms: u64) -> Self {
-        let [bytes @ .., _, _] = ms.min((1 << 48) - 1).to_le_bytes();
-        Self(bytes)
-    }
-
-    fn ms(self) -> u64 {
-        let mut bytes = [0; 8];
-        bytes[..6].copy_from_slice(&self.0);
-        u64::from_le_bytes(bytes)
-    }
-}
+use stored::Came;
 
 /// What B2 has at the name of a file, as far as this mount believes.
 #[derive(Debug, Clone)]
@@ -215,6 +53,9 @@ pub(in crate::vfs) struct Superseded {
     pub(in crate::vfs) old: Option<FileId>,
     /// What calls of unknown outcome may have made.
     pub(in crate::vfs) lost: Vec<Lost>,
+    /// Versions that the user does not want to keep once they are replaced: they go only where they lie right under what this
+    /// mount has made.
+    pub(in crate::vfs) replaced: Vec<FileId>,
 }
 
 /// What has to be asked of B2 so that a name goes.
@@ -240,6 +81,8 @@ struct More {
     delta: Delta,
     /// Versions that may exist beside the one known.
     lost: Vec<Lost>,
+    /// Versions that go with the next state that somebody has closed for good.
+    replaced: Vec<FileId>,
 }
 
 impl FileState {
@@ -308,7 +151,9 @@ impl FileState {
 
     /// Gives memory back.
     fn forget_nothing(&mut self) {
-        let nothing = |more: &mut Box<More>| more.delta.is_empty() && more.lost.is_empty();
+        let nothing = |more: &mut Box<More>| {
+            more.delta.is_empty() && more.lost.is_empty() && more.replaced.is_empty()
+        };
         self.more.take_if(nothing);
     }
 
@@ -418,6 +263,7 @@ impl FileState {
         mut stored: Stored,
         why: Why,
         writing: bool,
+        rule: Replacing,
     ) -> Superseded {
         stored.maker = Maker::Us(match why {
             Why::Flushed(fh) if writing => Standing::Flushed(fh.into()),
@@ -425,33 +271,86 @@ impl FileState {
             // Whoever closed it last meanwhile could not say so of a version that was not there yet.
             _ => Standing::Closed,
         });
-        let old = self
-            .stored()
-            .filter(|old| old.intermediate() && old.id != stored.id);
-        let old = old.map(|old| old.id.clone());
-        self.superseded_by(stored, old)
+        let before = self.stored().filter(|old| old.id != stored.id);
+        let (old, replaced) = match before {
+            Some(old) if old.intermediate() => (Some(old.id.clone()), None),
+            Some(old) if old.goes_when_replaced(rule) => (None, Some(old.id.clone())),
+            _ => (None, None),
+        };
+        self.replaces(replaced);
+        let mut superseded = self.superseded_by(stored, old);
+        superseded.replaced = self.take_replaced();
+        superseded
     }
 
     /// B2 has acknowledged a copy of the version, made to store attributes.
-    pub(in crate::vfs) fn copied(&mut self, mut stored: Stored) -> Superseded {
+    pub(in crate::vfs) fn copied(&mut self, mut stored: Stored, rule: Replacing) -> Superseded {
         // Its successor says since when the content is current: nothing of history is lost with the twin.
         let standing = match self.stored().map(|old| old.maker) {
             Some(Maker::Us(standing)) => standing,
             _ => Standing::Closed,
         };
         stored.maker = Maker::Us(standing);
-        let old = self
-            .stored()
-            .filter(|old| old.ours() && old.id != stored.id);
-        let old = old.map(|old| old.id.clone());
-        self.superseded_by(stored, old)
+        let before = self.stored().filter(|old| old.id != stored.id);
+        let (old, replaced) = match before {
+            Some(old) if old.ours() => (Some(old.id.clone()), None),
+            // The content lives on, though it was another client who had stored it.
+            Some(old) if rule.all => (None, Some(old.id.clone())),
+            _ => (None, None),
+        };
+        self.replaces(replaced);
+        let mut superseded = self.superseded_by(stored, old);
+        superseded.replaced = self.take_replaced();
+        superseded
+    }
+
+    /// These versions go when a state that somebody has closed for good succeeds them.
+    fn replaces(&mut self, versions: impl IntoIterator<Item = FileId>) {
+        /// Of a file that is kept open for ever, more of them stay.
+        const MOST: usize = 64;
+        let mut versions = versions.into_iter().peekable();
+        if versions.peek().is_none() {
+            return;
+        }
+        let all = &mut self.more.get_or_insert_default().replaced;
+        all.extend(versions);
+        all.truncate(MOST);
+    }
+
+    /// What has been replaced by now: nothing before somebody has closed the file as it is stored.
+    pub(in crate::vfs) fn take_replaced(&mut self) -> Vec<FileId> {
+        let closed = |stored: &Stored| stored.maker == Maker::Us(Standing::Closed);
+        if !self.stored().is_some_and(closed) {
+            return Vec::new();
+        }
+        let more = self.more.as_mut();
+        let replaced = more.map(|more| std::mem::take(&mut more.replaced));
+        self.forget_nothing();
+        replaced.unwrap_or_default()
+    }
+
+    /// The versions that go when a content succeeds this one under its name.
+    pub(in crate::vfs) fn goes_when_replaced(&self, rule: Replacing) -> Vec<FileId> {
+        let stored = self.stored();
+        let stored = stored.filter(|old| !old.intermediate() && old.goes_when_replaced(rule));
+        let before = self.more.iter().flat_map(|more| more.replaced.iter());
+        stored
+            .map(|stored| &stored.id)
+            .into_iter()
+            .chain(before)
+            .cloned()
+            .collect()
     }
 
     fn superseded_by(&mut self, stored: Stored, old: Option<FileId>) -> Superseded {
         let mut lost = self.take_lost();
         lost.retain(|one| one.id.as_ref() != Some(&stored.id));
         self.place = Place::Holds(stored);
-        Superseded { old, lost }
+        Superseded {
+            old,
+            lost,
+            ..Superseded::default()
+        }
     }
 
     /// A call ended without a clean answer: what it should have made may be there.
@@ -464,10 +363,17 @@ impl FileState {
         }
     }
 
-    /// The file goes to another name, where `target` is what lies: its old name leaves this behind.
+    /// The file goes to another name, where `target` is what lies, of which `replaced` goes: its old name leaves this behind.
     /// A stored version stays this file's until `renamed_to` tells of its successor. `now`: milliseconds since 1970.
-    pub(in crate::vfs) fn moved(&mut self, target: Leaves, now: u64) -> Superseded {
+    pub(in crate::vfs) fn moved(
+        &mut self,
+        target: Leaves,
+        replaced: Vec<FileId>,
+        now: u64,
+    ) -> Superseded {
         let lost = self.take_lost();
+        self.keep_replaced();
+        self.replaces(replaced);
         if self.stored().is_none() {
             let came = Came::at(now);
             self.place = match target {
@@ -475,7 +381,18 @@ impl FileState {
                 Leaves::Name(id) => Place::Over { id, came },
             };
         }
-        Superseded { old: None, lost }
+        Superseded {
+            lost,
+            ..Superseded::default()
+        }
+    }
+
+    /// It has another name, or another client's version, now: what it would have replaced stays.
+    fn keep_replaced(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.replaced.clear();
+        }
+        self.forget_nothing();
     }
 
     /// The version that a file has under its new name.
@@ -484,12 +401,14 @@ impl FileState {
         self.place = Place::Holds(stored);
         // What may lie under the old name is for its removal.
         drop(self.take_lost());
+        self.keep_replaced();
     }
 
     /// Another client's version takes the place.
     pub(in crate::vfs) fn taken(&mut self, stored: Stored) {
         self.place = Place::Holds(stored);
         drop(self.take_lost());
+        self.keep_replaced();
     }
 
     /// A removal was refused: something lies under the name that this file has taken meanwhile.

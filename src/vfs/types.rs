@@ -185,6 +185,15 @@ pub enum Delete {
     Purge,
 }
 
+/// What becomes of a version that this mount replaces by another content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// It stays under the new one.
+    Keep,
+    /// It is deleted, unless another client came between.
+    Replace,
+}
+
 /// What modes, owners and groups of single files are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permissions {
@@ -232,6 +241,10 @@ pub struct Settings {
     pub metadata_ttl: Duration,
     /// What removal does.
     pub delete: Delete,
+    /// What becomes of versions that are replaced.
+    pub overwrite: Overwrite,
+    /// Versions that this mount has made and replaces within that time are deleted in any case; zero: none.
+    pub drop_versions_within: Duration,
     /// Bytes that the filesystem is said to have; it refuses nothing.
     pub quota: Option<u64>,
     /// Refuse every change.

@@ -17,6 +17,7 @@ pub(in crate::vfs) mod markers;
 pub(in crate::vfs) mod newly;
 pub(in crate::vfs) mod purge;
 pub(in crate::vfs) mod removal;
+pub(in crate::vfs) mod replaced;
 pub(in crate::vfs) mod strays;
 pub(in crate::vfs) mod supersede;
 pub(in crate::vfs) mod waiting;

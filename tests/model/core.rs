@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use b2fuse::vfs::{self, Delete, Fh, FileKind, Ino, NewNode, SetAttr, Vfs};
+use b2fuse::vfs::{self, Delete, Fh, FileKind, Ino, NewNode, Overwrite, SetAttr, Vfs};
 use bytes::Bytes;
 
 use crate::backend::Backend;
@@ -25,6 +25,7 @@ pub(crate) struct Core<'a> {
     prefix: String,
     ttl: Duration,
     write_back: Option<Duration>,
+    overwrite: Overwrite,
     vfs: Option<Vfs>,
     slots: [Option<Open>; SLOTS],
 }
@@ -46,6 +47,7 @@ impl<'a> Core<'a> {
             prefix: format!("sequence {number}/{beneath}"),
             ttl: Duration::from_secs(30),
             write_back: None,
+            overwrite: Overwrite::Keep,
             vfs: None,
             slots: [None; SLOTS],
         };
@@ -57,6 +59,14 @@ impl<'a> Core<'a> {
     pub(crate) fn without_memory_of_names(mut self) -> Self {
         self.unmount();
         self.ttl = Duration::ZERO;
+        self.mount();
+        self
+    }
+
+    /// Versions that are replaced go.
+    pub(crate) fn replacing(mut self) -> Self {
+        self.unmount();
+        self.overwrite = Overwrite::Replace;
         self.mount();
         self
     }
@@ -74,6 +84,7 @@ impl<'a> Core<'a> {
             prefix: self.prefix.clone(),
             ttl: self.ttl,
             delete: Delete::Hide,
+            overwrite: self.overwrite,
             write_back: self.write_back,
             memory: 32 << 20,
             patience: Duration::from_secs(120),

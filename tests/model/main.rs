@@ -73,6 +73,21 @@ fn the_core_agrees_when_it_stores_later() {
     });
 }
 
+/// Whatever goes because it was replaced, nobody misses it.
+#[test]
+fn the_core_agrees_when_what_is_replaced_goes() {
+    let account = core::Account::new();
+    run::sequences(300, 10, |seed| {
+        run::one(seed, 50, Scale::Small, &mut || {
+            let core = core::Core::new(&account, "").replacing();
+            match seed % 3 {
+                0 => core.storing_later(Duration::from_millis(1 + seed % 7)),
+                _ => core,
+            }
+        });
+    });
+}
+
 /// Uploads are under way while everything else happens.
 #[test]
 fn the_core_agrees_while_it_stores_in_the_background() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use b2fuse::b2::{self, Client, Secret};
 use b2fuse::io::{self, Io};
-use b2fuse::vfs::{self, Delete, Vfs};
+use b2fuse::vfs::{self, Delete, Overwrite, Vfs};
 
 use crate::support::emulator::Emulator;
 
@@ -14,6 +14,7 @@ pub(crate) struct Making {
     pub(crate) prefix: String,
     pub(crate) ttl: Duration,
     pub(crate) delete: Delete,
+    pub(crate) overwrite: Overwrite,
     pub(crate) write_back: Option<Duration>,
     /// Bytes.
     pub(crate) memory: u64,
@@ -51,6 +52,8 @@ pub(crate) async fn new_core(emulator: &Emulator, making: Making) -> Vfs {
         prefix: making.prefix,
         metadata_ttl: making.ttl,
         delete: making.delete,
+        overwrite: making.overwrite,
+        drop_versions_within: Duration::ZERO,
         quota: None,
         read_only: false,
         uid: 0,

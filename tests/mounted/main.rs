@@ -36,6 +36,7 @@ mod random_access;
 mod random_attributes;
 mod reading_directories;
 mod renaming;
+mod replaced;
 mod rsync;
 mod running;
 mod special;

@@ -10,7 +10,7 @@ use b2fuse::b2::{self, Action, Client, ListVersions, NewFile, Payload, Secret};
 use b2fuse::emulator::{self, Seed, Server};
 use b2fuse::io::{self, Io};
 use b2fuse::vfs::{
-    Attr, Delete, Entry, Error, Fh, FileKind, HardLinks, HashFiles, Ino, Names, NewNode,
+    Attr, Delete, Entry, Error, Fh, FileKind, HardLinks, HashFiles, Ino, Names, NewNode, Overwrite,
     Permissions, SetAttr, Settings, Vfs,
 };
 use bytes::Bytes;
@@ -46,6 +46,7 @@ mod one_name;
 mod refused_removals;
 mod removing;
 mod renaming;
+mod replaced;
 mod streaming;
 mod succession;
 mod times;
@@ -86,6 +87,8 @@ fn settings() -> Settings {
         prefix: String::new(),
         metadata_ttl: Duration::from_secs(600),
         delete: Delete::Hide,
+        overwrite: Overwrite::Keep,
+        drop_versions_within: Duration::ZERO,
         quota: None,
         read_only: false,
         uid: 0,

@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::entry::snake;
 use super::*;
 
 fn root() -> PathBuf {
@@ -107,12 +108,17 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             "memory" | "part_size" | "large_file" => "64MiB",
             "endpoint" => "https://api.example.com",
             "delete" => "purge",
+            "overwrite" => "replace",
             "rescue" => "/rescue",
             "log_format" => "json",
             "permissions" => "ignore",
             "hard_links" => "copy",
             "names" => "encode",
-            "metadata_ttl" | "timeout" | "write_back" | "drain_timeout" => "5s",
+            "metadata_ttl"
+            | "timeout"
+            | "write_back"
+            | "drain_timeout"
+            | "drop_versions_within" => "5s",
             "umask" => "027",
             "bandwidth_up" | "bandwidth_down" | "quota" => "2MiB",
             "uploads" | "downloads" | "uid" | "gid" | "requests_per_second" => "7",

@@ -282,6 +282,7 @@ impl Vfs {
                 && file.write
             {
                 self.confirm(file.ino, fh);
+                self.closed_for_good(file.ino);
             }
             self.closed(match &*handle {
                 Handle::File(file) => file.ino,

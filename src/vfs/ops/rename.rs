@@ -255,10 +255,7 @@ impl Vfs {
             return self.leave(ends, removal, guard).await;
         }
         let Leaves::Name(believed) = state.leaves() else {
-            self.tree()
-                .object_mut(ends.ino)?
-                .state
-                .moved(target, ends.came());
+            self.moved_unstored(ends.ino, target, ends.replaced, ends.came())?;
             return self.edit(ends);
         };
         // It was renamed over a stored file before it was stored itself, or may be stored although nobody has said
@@ -268,10 +265,7 @@ impl Vfs {
             .await?
             .is_none()
         {
-            self.tree()
-                .object_mut(ends.ino)?
-                .state
-                .moved(target, ends.came());
+            self.moved_unstored(ends.ino, target, ends.replaced, ends.came())?;
         }
         let removal = Removal::Name(Outgoing {
             believed,

@@ -355,6 +355,7 @@ impl Vfs {
                 continue;
             };
             stored.learn(old.sha1());
+            self.note_age(&mut stored, &old);
             self.shared.io.note_own(&stored.id);
             if let Some(content) = &object.content {
                 content.same_content(&old.id, &stored.version());

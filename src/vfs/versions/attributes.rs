@@ -157,6 +157,7 @@ impl Vfs {
                 believed: vec![old.id.clone()],
                 lost: superseded.lost,
                 twin: superseded.old,
+                replaced: superseded.replaced,
                 delta,
             });
         }

@@ -152,6 +152,7 @@ mod tests {
                 believed: believed.map(id).into_iter().collect(),
                 lost: Vec::new(),
                 twin: None,
+                replaced: Vec::new(),
                 delta: Delta::default(),
             };
             match between(&versions(rows, complete), &Chain::new(deed), own) {
@@ -214,6 +215,7 @@ mod tests {
             believed: Vec::new(),
             lost: Vec::new(),
             twin: None,
+            replaced: Vec::new(),
             delta: Delta::default(),
         };
         let mut chain = Chain::new(deed(101, Act::Attributes(crate::vfs::Ino::ROOT)));

@@ -23,12 +23,15 @@ pub(in crate::vfs) struct Chain {
     pub(in crate::vfs) before: Vec<(FileId, bool)>,
     /// Versions that go once it is known that nobody came between.
     pub(in crate::vfs) twins: Vec<FileId>,
+    /// Versions that go once it is seen that nothing but what this mount has made lies above them.
+    pub(in crate::vfs) replaced: Vec<FileId>,
 }
 
 impl Chain {
     pub(in crate::vfs) fn new(deed: Deed) -> Self {
         Self {
             twins: deed.twin.iter().cloned().collect(),
+            replaced: deed.replaced.clone(),
             before: Vec::new(),
             top: deed,
         }
@@ -40,6 +43,7 @@ impl Chain {
         self.before
             .insert(0, (before.made, before.act == Act::Content));
         self.twins.extend(deed.twin.iter().cloned());
+        self.replaced.extend(deed.replaced.iter().cloned());
         deed.believed
             .retain(|id| self.before.iter().all(|(made, _)| made != id));
         deed.believed.extend(before.believed);
@@ -147,6 +151,22 @@ impl Checks {
         };
         state.all.insert(full, one);
         number
+    }
+
+    /// What the last deed has made replaces these versions, too: told of a deed that was not looked at yet, or false.
+    pub(in crate::vfs) fn also_replaces(
+        &self,
+        full: &str,
+        made: &FileId,
+        replaced: &[FileId],
+    ) -> bool {
+        let mut state = self.lock();
+        let one = state.all.get_mut(full);
+        let looks = |stage| matches!(stage, Stage::Looking | Stage::Failed);
+        let one = one.filter(|one| looks(one.stage) && one.chain.top.made == *made);
+        let Some(one) = one else { return false };
+        one.chain.replaced.extend_from_slice(replaced);
+        true
     }
 
     /// Whether something was done to a name, and not looked at yet.
@@ -292,16 +312,17 @@ pub(in crate::vfs) struct Checking {
 }
 
 impl Checking {
-    /// The look is over, and what follows from it is done while the guard lives; false where a later deed decides.
-    pub(in crate::vfs) fn verified(&self) -> bool {
+    /// The look is over, and what follows from it is done while the guard lives: the chain as it is in the end; `None` where a
+    /// later deed decides.
+    pub(in crate::vfs) fn verified(&self) -> Option<Chain> {
         let mut state = self.checks.lock();
         let one = state.all.get(&self.full);
         if one.is_none_or(|one| one.number != self.number) {
-            return false;
+            return None;
         }
-        state.all.remove(&self.full);
+        let one = state.all.remove(&self.full);
         state.finishing.insert(self.number, self.full.clone());
-        true
+        one.map(|one| one.chain)
     }
 }
 

@@ -177,6 +177,7 @@ impl Vfs {
                     lost: superseded.lost,
                     // Until then it tells what came between.
                     twin: superseded.old,
+                    replaced: superseded.replaced,
                     delta: Delta::default(),
                 });
             }
@@ -304,9 +305,10 @@ impl Vfs {
         let mut stored = Stored::of(version, Maker::Other)
             .ok_or_else(|| Error::Io("B2 acknowledged a version without an id".to_owned()))?;
         stored.learn(sha1);
+        let rule = self.replacing();
         self.record_by(tree, ino, version, |state, writing| match why {
-            Some(why) => state.committed(stored, why, writing),
-            None => state.copied(stored),
+            Some(why) => state.committed(stored, why, writing, rule),
+            None => state.copied(stored, rule),
         })
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use log::warn;
+use log::{debug, warn};
 
 use super::between::{Between, is_lost};
 use super::checks::Chain;
@@ -30,6 +30,10 @@ pub(in crate::vfs) struct Purge {
     left: Vec<FileId>,
     /// What could not be deleted, though nobody reads it.
     failed: Vec<FileId>,
+    /// The version that has replaced what goes, which shall not show again: it goes only while that lies above it.
+    over: Option<FileId>,
+    /// That was seen a moment ago.
+    over_seen: bool,
 }
 
 impl Purge {
@@ -45,6 +49,7 @@ impl Purge {
 
     /// It waits for nobody, but for the end of the mount.
     fn at_the_end(mut self) -> Self {
+        self.over_seen = false;
         self.failed.append(&mut self.left);
         self
     }
@@ -131,6 +136,8 @@ impl Vfs {
             marker: None,
             left,
             failed: Vec::new(),
+            over: None,
+            over_seen: false,
         };
         let free = |id: &FileId| !self.is_read(id) && !self.shared.io.is_held(id);
         if !(alone && purge.left.iter().all(free))
@@ -182,6 +189,8 @@ impl Vfs {
             marker: self.hide(full, leaving, hurry).await?,
             left: Vec::new(),
             failed: vec![id.clone()],
+            over: None,
+            over_seen: false,
         };
         self.purge_later(purge);
         Ok(())
@@ -221,7 +230,28 @@ impl Vfs {
             marker: None,
             left: vec![id.clone()],
             failed: Vec::new(),
+            over: None,
+            over_seen: false,
         });
+    }
+
+    /// Deletes a version that was just seen to lie under the one that has replaced it; where somebody still reads it, when nobody
+    /// does any more, and after another look.
+    pub(super) fn purge_under(&self, full: &str, id: &FileId, over: &FileId) {
+        let mut purge = Purge {
+            full: full.to_owned(),
+            marker: None,
+            left: vec![id.clone()],
+            failed: Vec::new(),
+            over: Some(over.clone()),
+            over_seen: true,
+        };
+        if self.is_read(id) || self.shared.io.is_held(id) {
+            purge.over_seen = false;
+            return self.purge_later(purge);
+        }
+        let vfs = self.clone();
+        self.delete_later(async move { vfs.purge_again(purge, false).await });
     }
 
     /// `all`: also what is still read, for the mount ends.
@@ -231,6 +261,9 @@ impl Vfs {
         let (kept, gone): (Vec<FileId>, Vec<FileId>) = all_left
             .into_iter()
             .partition(|id| self.shared.io.is_held(id) || (!all && self.is_read(id)));
+        if !gone.is_empty() && !self.is_still_over(&purge, &gone).await? {
+            return Ok(Ended::Done);
+        }
         let name = FileName::listed(&purge.full);
         let results: Vec<(FileId, Result<(), crate::b2::Error>)> = stream::iter(gone)
             .map(|id| {
@@ -246,8 +279,13 @@ impl Vfs {
         purge.left = kept;
         for (id, result) in results {
             match result {
+                Ok(()) if purge.over.is_some() => self.shared.refusals.none(),
                 Ok(()) => {}
-                Err(error) if matches!(error.kind, ErrorKind::Locked | ErrorKind::AccessDenied) => {
+                Err(error) if purge.over.is_some() && is_refused(&error) => {
+                    self.deletion_was_refused(&purge.full, &error);
+                    return Ok(Ended::Refused);
+                }
+                Err(error) if is_refused(&error) => {
                     warn!("{:?}: hidden instead of purged: {error}", purge.full);
                     return Ok(Ended::Refused);
                 }
@@ -270,6 +308,21 @@ impl Vfs {
                 .await?;
         }
         Ok(Ended::Done)
+    }
+
+    /// Whether what has replaced them, or another version of this mount, still lies right above these versions: what another client has made visible again stays.
+    async fn is_still_over(&self, purge: &Purge, gone: &[FileId]) -> Result<bool, Error> {
+        let Some(over) = purge.over.as_ref().filter(|_| !purge.over_seen) else {
+            return Ok(true);
+        };
+        let seen = self.look_at_all(&purge.full, Hurry::No).await?;
+        let covered = |id| {
+            let above = seen.position(id).and_then(|at| at.checked_sub(1));
+            let above = above.and_then(|at| seen.rows[at].id.as_ref());
+            // What has replaced it may have been replaced in its turn.
+            above.is_some_and(|above| above == over || self.shared.io.is_own(above))
+        };
+        Ok(gone.iter().all(covered))
     }
 
     /// A file was closed, or something stored: what waited for that version may go.
@@ -299,7 +352,13 @@ impl Vfs {
             Ok(Ended::Done | Ended::Refused) => {}
             Ok(Ended::Later(rest)) => self.purge_later(rest),
             Err(error) => {
-                warn!("{full:?} stays hidden in the bucket, it could not be purged yet: {error}");
+                if before.over.is_some() {
+                    debug!("{full:?}: a replaced version stays for now: {error}");
+                } else {
+                    warn!(
+                        "{full:?} stays hidden in the bucket, it could not be purged yet: {error}"
+                    );
+                }
                 self.purge_later(before.at_the_end());
             }
         }
@@ -307,7 +366,8 @@ impl Vfs {
 
     /// A purge goes on at the last close of a version, or at the end of the mount; where too many wait, the oldest is
     /// given up.
-    fn purge_later(&self, purge: Purge) {
+    fn purge_later(&self, mut purge: Purge) {
+        purge.over_seen = false;
         let waits_for = purge.left.clone();
         for oldest in self.shared.purges.add(purge) {
             warn!(
@@ -344,6 +404,11 @@ impl Vfs {
             self.shared.purges.unwatch(id);
         }
     }
+}
+
+/// Whether B2 will not let it go, however often it is asked.
+fn is_refused(error: &crate::b2::Error) -> bool {
+    matches!(error.kind, ErrorKind::Locked | ErrorKind::AccessDenied)
 }
 
 /// How many of the rows under what was done unseen were there when somebody last looked, or are this mount's own: all

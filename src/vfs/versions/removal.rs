@@ -172,6 +172,7 @@ impl Vfs {
                 .collect(),
             lost: leaving.lost.clone(),
             twin: leaving.twin.clone(),
+            replaced: Vec::new(),
             delta: Delta::default(),
         };
         if hurry != Hurry::Yes {

@@ -48,6 +48,8 @@ pub(in crate::vfs) struct Deed {
     pub(in crate::vfs) lost: Vec<Lost>,
     /// A version that goes once it is known that nobody came between.
     pub(in crate::vfs) twin: Option<FileId>,
+    /// Versions that go once it is seen that they lie right under it (`replaced`).
+    pub(in crate::vfs) replaced: Vec<FileId>,
     /// The attributes that it has stored.
     pub(in crate::vfs) delta: Delta,
 }
@@ -56,7 +58,8 @@ impl Vfs {
     /// Looks, in the background, whether a deed met what was believed.
     pub(in crate::vfs) fn check_later(&self, deed: Deed) {
         let checks = &self.shared.checks;
-        let free = deed.act == Act::Content && deed.believed.is_empty() && deed.lost.is_empty();
+        let nothing = deed.believed.is_empty() && deed.lost.is_empty() && deed.replaced.is_empty();
+        let free = deed.act == Act::Content && nothing;
         if free && !checks.pending(&deed.full) {
             return self.check_new_later(deed);
         }
@@ -123,34 +126,40 @@ impl Vfs {
         let current = self.shared.checks.current(&checking.full, checking.number);
         let Some(chain) = current else { return Ok(()) };
         self.delete_lost(&chain.top, &seen).await;
-        let found = self.verdict(&chain, seen).await?;
+        let found = self.verdict(&chain, Arc::clone(&seen)).await?;
         if must_go(&chain, &found) {
             let claims = vec![Claim::name(checking.full.clone())];
             let guard = self.shared.paths.lock(claims).await;
             self.take_back_checked(checking, Hurry::No).await?;
             drop(guard);
         } else {
-            self.stays_done(checking, &chain, &found)?;
+            self.stays_done(checking, seen, &found).await?;
         }
         Ok(())
     }
 
     /// What was done is left as it is: says what it covers, and lets go of what waited for that.
-    fn stays_done(&self, checking: &Checking, chain: &Chain, found: &Between) -> Result<(), Error> {
+    async fn stays_done(
+        &self,
+        checking: &Checking,
+        seen: Arc<Versions>,
+        found: &Between,
+    ) -> Result<(), Error> {
         if *found == Between::Unlisted {
             return Err(Error::Io("its versions are listed late".to_owned()));
         }
-        if !checking.verified() {
+        let Some(chain) = checking.verified() else {
             return Ok(()); // a later deed decides
-        }
+        };
         if let Between::Theirs(theirs) | Between::Under(theirs) = found {
-            self.log_conflict(chain, theirs);
+            self.log_conflict(&chain, theirs);
         }
         // What was to succeed them may be gone again.
         if *found != Between::Gone {
             for twin in &chain.twins {
                 self.purge_after_reading(&checking.full, twin);
             }
+            self.delete_replaced(&chain, seen).await;
         }
         Ok(())
     }
@@ -182,7 +191,7 @@ impl Vfs {
     }
 
     #[allow(clippy::unused_self, reason = "reads as a question of the mount")]
-    fn is_lost_of(&self, deed: &Deed, seen: &Versions, id: &FileId) -> bool {
+    pub(super) fn is_lost_of(&self, deed: &Deed, seen: &Versions, id: &FileId) -> bool {
         let row = seen.position(id).map(|at| &seen.rows[at]);
         row.is_some_and(|row| deed.lost.iter().any(|lost| is_lost(row, lost)))
     }
@@ -266,7 +275,7 @@ impl Vfs {
             return Ok(None);
         }
         if !must_go(&chain, &found) {
-            self.stays_done(checking, &chain, &found)?;
+            self.stays_done(checking, seen, &found).await?;
             return Ok(Some(false));
         }
         let theirs = match found {

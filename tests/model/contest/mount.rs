@@ -28,6 +28,7 @@ impl Mount {
             prefix: String::new(),
             ttl: manner.ttl,
             delete: manner.delete,
+            overwrite: manner.overwrite,
             write_back: manner.write_back,
             memory: 16 << 20,
             patience: PATIENCE,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use b2fuse::vfs::Delete;
+use b2fuse::vfs::{Delete, Overwrite};
 
 /// All names there ever are.
 pub(super) const NAMES: [&str; 6] = ["a", "b", "d/a", "d/b", "e/a", "e/b"];
@@ -16,8 +16,16 @@ pub(super) type Name = &'static str;
 pub(super) struct Manner {
     pub(super) ttl: Duration,
     pub(super) delete: Delete,
+    pub(super) overwrite: Overwrite,
     pub(super) write_back: Option<Duration>,
     pub(super) latency: Duration,
+}
+
+impl Manner {
+    /// Whether A may delete what B has made and A has shown.
+    pub(super) fn deletes(self) -> bool {
+        self.delete == Delete::Purge || self.overwrite == Overwrite::Replace
+    }
 }
 
 /// What A does. A token is what distinguishes the content from any other.
@@ -136,6 +144,11 @@ pub(super) fn generate(seed: u64, len: usize) -> (Manner, Vec<Step>) {
             _ => None,
         },
         latency: Duration::from_millis(rng.u64(..2)),
+        overwrite: if seed.is_multiple_of(3) {
+            Overwrite::Replace
+        } else {
+            Overwrite::Keep
+        },
     };
     // Few names a sequence, so that they collide.
     let first = rng.usize(..NAMES.len());

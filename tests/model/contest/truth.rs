@@ -1,8 +1,8 @@
 //! What must be true, whatever two writers do and however calls end.
 //!
 //! 1. What A was told is stored, and did not itself overwrite, remove or rename over, is some version's content.
-//! 2. What B uploaded and did not itself delete is some version's content; with `delete: purge` this holds for what A
-//!    had not seen when it removed or renamed the name.
+//! 2. What B uploaded and did not itself delete is some version's content; with `delete: purge` or `overwrite: replace` this
+//!    holds for what A had not seen when it removed, renamed or replaced it.
 //! 3. What A removed, and nobody was told otherwise, no name shows again; what it renamed, not the old name.
 //! 4. A name that B has changed last, and that A had nothing left to write to, shows what B made of it.
 //!

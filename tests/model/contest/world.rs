@@ -1,5 +1,6 @@
 //! One sequence: both writers, the server between them, and what each was told.
 
+mod before;
 mod ours;
 mod theirs;
 
@@ -129,30 +130,11 @@ impl World {
                 self.note(ours, told, &before);
                 self.note_theirs(theirs, found);
                 self.truth.unsettled(concerned);
-                if self.manner.delete == Delete::Purge {
+                if self.manner.deletes() {
                     self.truth.may_be_purged(concerned, None);
                 }
             }
         }
-    }
-
-    /// What A shows of the names that a step is about to take away.
-    fn before(&self, what: &Ours) -> Vec<(String, Option<Content>)> {
-        let names: Vec<String> = match what {
-            Ours::Remove { name } => vec![(*name).to_owned()],
-            Ours::Rename { from, to, .. } => vec![(*from).to_owned(), (*to).to_owned()],
-            Ours::RenameDirectory { .. } => NAMES
-                .iter()
-                .filter(|name| name.contains('/'))
-                .map(|name| (*name).to_owned())
-                .collect(),
-            _ => Vec::new(),
-        };
-        let show = |name: String| {
-            let content = self.runtime.block_on(self.mount.get(&name)).ok();
-            (name, content)
-        };
-        names.into_iter().map(show).collect()
     }
 
     fn slot_is(&self, name: &str) -> bool {
@@ -210,7 +192,7 @@ impl World {
 
     fn note(&mut self, what: &Ours, told: Told, before: &[(String, Option<Content>)]) {
         self.told.push(format!("{what:?}: {told:?}"));
-        if self.manner.delete == Delete::Purge {
+        if self.manner.deletes() {
             for (name, content) in before {
                 // What is stored later may come to lie over what B has uploaded since, which is older then.
                 let since = content

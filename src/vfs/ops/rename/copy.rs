@@ -20,6 +20,8 @@ pub(super) struct Over {
     pub(super) believed: Option<FileId>,
     /// It goes once the new one is there.
     pub(super) intermediate: Option<FileId>,
+    /// What goes because it was replaced.
+    pub(super) replaced: Vec<FileId>,
 }
 
 impl Over {
@@ -32,6 +34,7 @@ impl Over {
             believed: self.believed.into_iter().collect(),
             lost,
             twin: self.intermediate,
+            replaced: self.replaced,
             delta: Delta::default(),
         }
     }
@@ -69,6 +72,7 @@ impl Vfs {
         let over = Over {
             believed: believed_of(target),
             intermediate: self.intermediate_of(ends.replaced),
+            replaced: self.replaced_by_rename(ends.replaced),
         };
         self.check_later(over.deed(&ends.to, made, twins.into_iter().collect()));
         Ok(content_lives_on)
@@ -150,6 +154,7 @@ impl Vfs {
                 believed: Vec::new(),
                 lost: Vec::new(),
                 twin: None,
+                replaced: Vec::new(),
                 delta: Delta::default(),
             };
             match self.take_back_locked(&deed, Hurry::Yes).await {
@@ -181,6 +186,7 @@ impl Vfs {
         Self::follow_copy(&tree, ends.ino, old, copy)?;
         let mut stored = Stored::of(copy, Maker::Other).ok_or(Error::NotFound)?;
         stored.learn(old.sha1());
+        self.note_age(&mut stored, old);
         self.record_by(&mut tree, ends.ino, copy, |state, _| {
             state.renamed_to(stored);
             Superseded::default()

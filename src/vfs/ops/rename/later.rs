@@ -155,6 +155,7 @@ impl Vfs {
         let over = Over {
             believed: believed_of(target),
             intermediate: self.intermediate_of(ends.replaced),
+            replaced: self.replaced_by_rename(ends.replaced),
         };
         let (old, lost) = {
             let mut tree = self.tree();
