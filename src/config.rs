@@ -17,7 +17,7 @@ pub use options::Layer;
 pub use values::{
     Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, LinkHow,
     LogFormat, Memory, OverwriteHow, PartSize, Period, Prefix, Quota, RequestRate, RescueDir,
-    Rights, Size, Switch, Umask, Word, WriteBack, Wrong, Youth,
+    Rights, Size, StoreOpen, Switch, Umask, Word, WriteBack, Wrong, Youth,
 };
 
 use crate::b2::{self, Secret};
@@ -116,6 +116,7 @@ pub struct Config {
     pub verify_reads: bool,
     pub timeout: Duration,
     pub write_back: Option<Duration>,
+    pub store_open: Option<Duration>,
     pub drain_timeout: mount::DrainTimeout,
     pub rescue: mount::RescueTo,
     pub logging: Logging,
@@ -140,6 +141,8 @@ const WAITING_READS: usize = 32;
 
 /// Small files wait for answers: a thousand at 50 ms each take 6.3 s with 8 uploads at once, 2 s with 32.
 const UPLOADS: usize = 32;
+/// A log that stays open is seen after so long, and a crash costs no more of it.
+const STORE_OPEN: Duration = Duration::from_secs(60);
 /// The parts of one large file fill the line with fewer, and each takes its size of memory.
 const PARTS: usize = 10;
 
@@ -265,6 +268,7 @@ impl Config {
             verify_reads: on(layer.verify_reads, true),
             timeout,
             write_back: layer.write_back.and_then(|w| w.0),
+            store_open: layer.store_open.map_or(Some(STORE_OPEN), |open| open.0),
             drain_timeout: layer.drain_timeout.map_or_else(Default::default, |l| l.0),
             rescue: layer.rescue.map_or_else(Default::default, |r| r.0),
             logging: Logging {
@@ -351,6 +355,7 @@ impl Config {
                 // as far as the client lets more calls through at once.
                 parallel: (self.uploads * 2).min(self.uploads.max(UPLOADS)),
                 write_back: self.write_back,
+                store_open: self.store_open,
                 timeout: self.timeout,
                 // A name takes about 320 bytes: as many as fit into as much memory again.
                 names_max: usize::try_from(self.memory / 320).unwrap_or(usize::MAX),

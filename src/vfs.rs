@@ -19,6 +19,7 @@ mod delta;
 mod encoding;
 mod error;
 mod forget;
+mod growth;
 mod kept;
 mod names;
 mod ops;
@@ -63,6 +64,7 @@ use pathlock::PathLocks;
 use queue::{Queue, Urgency};
 use versions::checks::Checks;
 use versions::contested::Contested;
+use versions::growing::Growing;
 use versions::info_keys::InfoKeys;
 use versions::replaced::Refusals;
 use versions::strays::Strays;
@@ -107,6 +109,7 @@ struct Shared {
     contested: Contested,
     /// Deletions of replaced versions that B2 has refused.
     refusals: Refusals,
+    growing: Growing,
     /// How many keys of file info B2 takes.
     info_keys: InfoKeys,
     /// Renames of directories that have failed and left copies.
@@ -148,6 +151,7 @@ impl Vfs {
                 strays: Strays::default(),
                 contested: Contested::default(),
                 refusals: Refusals::default(),
+                growing: Growing::default(),
                 info_keys: InfoKeys::default(),
                 failed_moves: FailedMoves::default(),
                 looks: Looks::default(),
@@ -272,6 +276,7 @@ mod tests {
             parallel: 8,
             names_max: usize::MAX,
             write_back: None,
+            store_open: None,
             timeout: Duration::from_secs(120),
         }
     }

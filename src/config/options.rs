@@ -13,7 +13,7 @@ use entry::read;
 use super::values::{
     Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, LinkHow,
     LogFormat, Memory, NamesHow, OverwriteHow, PartSize, Period, Prefix, Quota, RequestRate,
-    RescueDir, Rights, Switch, Umask, Word, WriteBack, Youth,
+    RescueDir, Rights, StoreOpen, Switch, Umask, Word, WriteBack, Youth,
 };
 use super::{Environment, Error};
 
@@ -407,6 +407,16 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 # Let close() return at once and upload this long after it, 5s say. What was closed is then lost if the
 # machine or b2fuse is killed before; fsync() still waits until B2 has the bytes.
 #write_back: off
+";
+    "store_open": store_open: StoreOpen, TRANSFER,
+        option(long, alias = "store_open", value_name = "TIME"),
+        default "60s",
+        help "Store what was appended to files that stay open after this time, or off",
+        meaning "what was appended to a file that stays open (a log) is stored after this time, later each time; `off`: at its close or fsync only: [semantics](semantics.md#durability)",
+        example "\
+# What was appended to a file that stays open, a log say, is stored after this time, and later each time, up to 15m.
+# Never what is changed elsewhere, or grows by a MiB in that time. off: at its close or fsync only.
+#store_open: 60s
 ";
     "drain_timeout": drain_timeout: DrainLimit, TRANSFER,
         option(long, alias = "drain_timeout", value_name = "TIME"),

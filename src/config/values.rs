@@ -18,7 +18,7 @@ use crate::mount::{DrainTimeout, RescueTo};
 use crate::vfs;
 
 pub use measures::{Bandwidth, LargeFile, Memory, PartSize, Period, Quota, RequestRate, Size};
-pub use versions::{OverwriteHow, Youth};
+pub use versions::{OverwriteHow, StoreOpen, Youth};
 
 /// What a wrong value should have been, in words that follow the value's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -107,6 +107,8 @@ fn fit(account: &Account, settings: &mut vfs::Settings) -> anyhow::Result<Vec<St
             "the key lacks deleteFiles: versions that the mount itself replaces stay in the bucket"
                 .to_owned(),
         );
+        // Each time, a version would stay.
+        settings.store_open = None;
         if deletes_replaced(settings) {
             keep_replaced(settings);
             notices.push(
@@ -174,6 +176,7 @@ mod tests {
             parallel: 1,
             names_max: 1000,
             write_back: None,
+            store_open: None,
             timeout: Duration::from_secs(1),
         }
     }

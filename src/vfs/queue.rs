@@ -73,6 +73,8 @@ struct Due {
 pub(in crate::vfs) enum Urgency {
     /// No: its close stores it, attributes and all.
     Idle,
+    /// If it has only been appended to (`growth`).
+    Open,
     /// Not before its next close, as long as that comes soon: somebody has closed it before.
     Closed,
     /// Yes: its memory is needed, or its close has been and has failed.
@@ -98,10 +100,17 @@ impl Waiting {
     }
 
     fn merge(&mut self, ino: Ino, mut due: Due) {
-        if let Some(old) = self.due.get(&ino) {
-            due.at = due.at.min(old.at);
-            due.since = due.since.min(old.since);
-            due.urgency = due.urgency.max(old.urgency);
+        if let Some(old) = self.due.get(&ino).copied() {
+            match (old.urgency, due.urgency) {
+                // Whether somebody has closed it or not decides, and not what comes first.
+                (Urgency::Open, Urgency::Closed | Urgency::Now) => {}
+                (Urgency::Closed | Urgency::Now, Urgency::Open) => return,
+                _ => {
+                    due.at = due.at.min(old.at);
+                    due.since = due.since.min(old.since);
+                    due.urgency = due.urgency.max(old.urgency);
+                }
+            }
             due.failures = old.failures;
         }
         self.put(ino, due);
@@ -351,6 +360,23 @@ mod tests {
         for ino in [5, 7, 3] {
             assert_eq!(queue.next().await.ino, Ino(ino));
         }
+    }
+
+    #[test]
+    fn a_close_makes_due_what_would_have_been_due_open_and_not_before() {
+        const LONG: Duration = Duration::from_secs(3600);
+        let queue = Queue::default();
+        queue.push(Ino(5), Duration::from_secs(60), Urgency::Open);
+        queue.push(Ino(5), LONG, Urgency::Closed);
+        let (at, urgency, _) = due(&queue, Ino(5));
+        assert_eq!(urgency, Urgency::Closed);
+        assert!(at > Instant::now() + LONG / 2);
+        queue.push(Ino(5), Duration::ZERO, Urgency::Open);
+        assert_eq!(due(&queue, Ino(5)), (at, urgency, 0));
+        // What only wants its attributes stored does not make it forget that.
+        queue.push(Ino(7), Duration::from_secs(60), Urgency::Open);
+        queue.push(Ino(7), LONG, Urgency::Idle);
+        assert_eq!(due(&queue, Ino(7)).1, Urgency::Open);
     }
 
     #[tokio::test]

@@ -269,6 +269,8 @@ pub struct Settings {
     pub parallel: usize,
     /// How long after its close a file is uploaded; `None`: before close returns.
     pub write_back: Option<Duration>,
+    /// After what time what was appended to a file that stays open is stored; `None`: at its close or fsync only.
+    pub store_open: Option<Duration>,
     /// How long an operation waits for a directory that is being renamed or removed.
     pub timeout: Duration,
 }

@@ -12,6 +12,7 @@ pub(in crate::vfs) mod between;
 pub(in crate::vfs) mod checks;
 pub(in crate::vfs) mod commit;
 pub(in crate::vfs) mod contested;
+pub(in crate::vfs) mod growing;
 pub(in crate::vfs) mod info_keys;
 pub(in crate::vfs) mod markers;
 pub(in crate::vfs) mod newly;

@@ -86,6 +86,7 @@ impl<'a> Core<'a> {
             delete: Delete::Hide,
             overwrite: self.overwrite,
             write_back: self.write_back,
+            store_open: Some(Duration::from_millis(1)),
             memory: 32 << 20,
             patience: Duration::from_secs(120),
             at_once: 8,

@@ -16,6 +16,7 @@ pub(crate) struct Making {
     pub(crate) delete: Delete,
     pub(crate) overwrite: Overwrite,
     pub(crate) write_back: Option<Duration>,
+    pub(crate) store_open: Option<Duration>,
     /// Bytes.
     pub(crate) memory: u64,
     /// How long a call, or a wait for a name, may take.
@@ -66,6 +67,7 @@ pub(crate) async fn new_core(emulator: &Emulator, making: Making) -> Vfs {
         parallel: making.at_once,
         names_max: 1_000_000,
         write_back: making.write_back,
+        store_open: making.store_open,
         timeout: making.patience,
     };
     let io = Io::new(client.clone(), sizes);

@@ -52,6 +52,37 @@ fn after_fsync_a_crash_costs_nothing() {
 }
 
 #[test]
+fn a_crash_costs_little_of_a_log_that_stays_open() {
+    let emulator = Emulator::start();
+    let mut mount = Mount::with(&emulator, "store_open: 1s\n");
+    let path = mount.path().join("log");
+    let mut log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .unwrap();
+    let bucket = Bucket::open(&emulator);
+    for lines in [&b"one\n"[..], b"one\ntwo\n"] {
+        log.write_all(&lines[lines.len() - 4..]).unwrap();
+        let stored = || {
+            let versions = bucket.versions_of("log");
+            let newest = versions.first();
+            newest.and_then(|newest| bucket.try_download(&newest.id))
+        };
+        let mut tries = 0;
+        while stored().as_deref() != Some(lines) {
+            tries += 1;
+            assert!(tries < 600, "it is not stored");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+    mount.kill();
+    drop(log);
+    mount.remount();
+    assert_eq!(get(&path), b"one\ntwo\n");
+}
+
+#[test]
 fn after_fsync_times_and_modes_outlive_a_crash() {
     let emulator = Emulator::start();
     let mut mount = Mount::new(&emulator);

@@ -30,6 +30,7 @@ mod entries;
 mod file_renames;
 mod folder_times;
 mod foreign_info;
+mod growing;
 mod hashfiles;
 mod history;
 mod holes;
@@ -101,6 +102,7 @@ fn settings() -> Settings {
         parallel: 8,
         names_max: 1_000_000,
         write_back: None,
+        store_open: None,
         timeout: Duration::from_secs(20),
     }
 }

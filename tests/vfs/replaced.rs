@@ -390,7 +390,7 @@ async fn after_three_refusals_nothing_more_is_asked_which_is_said() {
 }
 
 /// Every new version of the bucket is protected for a day.
-async fn retain_by_default(server: &Server) {
+pub(super) async fn retain_by_default(server: &Server) {
     let http = reqwest::Client::new();
     let authorized: serde_json::Value = http
         .get(format!(

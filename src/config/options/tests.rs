@@ -118,7 +118,8 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             | "timeout"
             | "write_back"
             | "drain_timeout"
-            | "drop_versions_within" => "5s",
+            | "drop_versions_within"
+            | "store_open" => "5s",
             "umask" => "027",
             "bandwidth_up" | "bandwidth_down" | "quota" => "2MiB",
             "uploads" | "downloads" | "uid" | "gid" | "requests_per_second" => "7",

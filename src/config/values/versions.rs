@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Period, Wrong, from_text, wrong};
 use crate::vfs;
 
-read_from_text!(OverwriteHow Youth);
+read_from_text!(OverwriteHow Youth StoreOpen);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -49,6 +49,30 @@ impl FromStr for Youth {
     }
 }
 
+/// After what time what was appended to a file that stays open is stored; `None`: at its close only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreOpen(pub Option<Duration>);
+
+impl FromStr for StoreOpen {
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        if matches!(text, "off" | "false" | "no") {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(Period(interval)) if interval.is_zero() => Ok(Self(None)),
+            // Each costs calls, and perhaps a copy of all that is there.
+            Ok(Period(interval)) if interval < Duration::from_secs(1) || interval > DAY => {
+                wrong(format!("{text} is out of range: write off, or 1s to 24h"))
+            }
+            Ok(Period(interval)) => Ok(Self(Some(interval))),
+            Err(_) => wrong(format!(
+                "{text:?} is not a time: write off, or the time after which open files are stored, 60s say"
+            )),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +83,18 @@ mod tests {
         assert_eq!(read("keep"), Some(vfs::Overwrite::Keep));
         assert_eq!(read("replace"), Some(vfs::Overwrite::Replace));
         for bad in ["", "purge", "Replace", "yes"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn open_files_are_stored_after_a_time_or_not() {
+        let read = |text: &str| text.parse::<StoreOpen>().map(|open| open.0).ok();
+        for off in ["off", "no", "0"] {
+            assert_eq!(read(off), Some(None), "{off}");
+        }
+        assert_eq!(read("60s"), Some(Some(Duration::from_secs(60))));
+        for bad in ["10ms", "25h", "-1s", "soon", ""] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

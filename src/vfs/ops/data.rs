@@ -2,8 +2,8 @@
 //!
 //! What does not fit into memory asks for a commit first (`retry_after_commit`); every change is noted in the tree.
 
+use std::cmp::Ordering;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 
@@ -12,6 +12,7 @@ use futures_util::poll;
 
 use crate::io::{self, CopyError};
 use crate::vfs::attr;
+use crate::vfs::growth::Change;
 use crate::vfs::ops::file::Handle;
 use crate::vfs::queue::{Queue, Urgency};
 use crate::vfs::versions::again::{TRIES, too_fast};
@@ -92,11 +93,21 @@ impl Vfs {
                 None => file.content.append(data.clone()).await,
             }
         };
-        file.writes.fetch_add(1, Ordering::Relaxed);
+        let end = file.content.size();
+        file.writes.fetch_add(1, Relaxed);
         let result = self.retry_after_commit(file.ino, write).await;
-        file.writes.fetch_add(1, Ordering::Relaxed);
+        file.writes.fetch_add(1, Relaxed);
         result?;
         self.content_changed(file.ino, Some(fh))?;
+        let elsewhere = offset.is_some_and(|offset| offset != end);
+        self.grows(
+            file.ino,
+            if elsewhere {
+                Change::Elsewhere
+            } else {
+                Change::Appended(written.into())
+            },
+        );
         Ok(written)
     }
 
@@ -126,16 +137,17 @@ impl Vfs {
         };
         let len = len.min(COPY_MAX);
         for _ in 0..TRIES {
-            target.writes.fetch_add(1, Ordering::Relaxed);
+            target.writes.fetch_add(1, Relaxed);
             let copy = target
                 .content
                 .copy_from(&source.content, from_offset, to_offset, len);
             let copied = copy.await;
-            target.writes.fetch_add(1, Ordering::Relaxed);
+            target.writes.fetch_add(1, Relaxed);
             match copied {
                 Ok(0) => return Ok(0),
                 Ok(copied) => {
                     self.content_changed(target.ino, Some(to))?;
+                    self.grows(target.ino, Change::Elsewhere);
                     return Ok(copied as u32);
                 }
                 Err(CopyError::Source(error @ (io::Error::NeedsCommit | io::Error::HasLeft))) => {
@@ -170,13 +182,14 @@ impl Vfs {
         // Mode 0 is a range of no zeros behind which the file ends at the earliest.
         let start = if mode & ZEROS == 0 { end } else { offset };
         let grow = mode & libc::FALLOC_FL_KEEP_SIZE == 0;
-        file.writes.fetch_add(1, Ordering::Relaxed);
+        file.writes.fetch_add(1, Relaxed);
         let result = self
             .retry_after_commit(file.ino, || file.content.zero(start..end, grow))
             .await;
-        file.writes.fetch_add(1, Ordering::Relaxed);
+        file.writes.fetch_add(1, Relaxed);
         if result? {
             self.content_changed(file.ino, Some(fh))?;
+            self.grows(file.ino, Change::Elsewhere);
         }
         Ok(())
     }
@@ -207,8 +220,15 @@ impl Vfs {
             let mut tree = self.tree();
             self.content(&mut tree, ino)?
         };
+        let before = content.size();
         self.retry_after_commit(ino, || content.truncate(size))
             .await?;
-        self.content_changed(ino, None)
+        self.content_changed(ino, None)?;
+        match size.cmp(&before) {
+            Ordering::Less => self.grows(ino, Change::Cut),
+            Ordering::Greater => self.grows(ino, Change::Elsewhere),
+            Ordering::Equal => {}
+        }
+        Ok(())
     }
 }

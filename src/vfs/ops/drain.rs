@@ -69,6 +69,10 @@ impl Vfs {
             let delay = self.settings().write_back;
             match (task.urgency, delay) {
                 (Urgency::Idle, _) => return Ok(()),
+                (Urgency::Open, _) => {
+                    self.store_open(&task).await;
+                    return Ok(());
+                }
                 (Urgency::Closed, Some(delay)) if self.shared.queue.put_off(&task, delay) => {
                     return Ok(());
                 }

@@ -305,6 +305,9 @@ impl Vfs {
             return;
         };
         object.writers = object.writers.saturating_sub(1);
+        if object.writers == 0 {
+            self.shared.growing.closed(ino);
+        }
         if object.state.released(fh, dirty) {
             self.store_later(&tree, ino);
         }

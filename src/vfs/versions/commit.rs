@@ -306,10 +306,14 @@ impl Vfs {
             .ok_or_else(|| Error::Io("B2 acknowledged a version without an id".to_owned()))?;
         stored.learn(sha1);
         let rule = self.replacing();
-        self.record_by(tree, ino, version, |state, writing| match why {
+        let superseded = self.record_by(tree, ino, version, |state, writing| match why {
             Some(why) => state.committed(stored, why, writing, rule),
             None => state.copied(stored, rule),
-        })
+        })?;
+        if why.is_some() {
+            self.grown_is_stored(tree, ino);
+        }
+        Ok(superseded)
     }
 
     /// Puts an acknowledged version into the tree by a transition of the file's state, which is told whether somebody may still write.

@@ -34,6 +34,8 @@ pub(in crate::vfs) struct Purge {
     over: Option<FileId>,
     /// That was seen a moment ago.
     over_seen: bool,
+    /// What goes was made in the middle of writing, or lives on in what has replaced it.
+    twin: bool,
 }
 
 impl Purge {
@@ -138,6 +140,7 @@ impl Vfs {
             failed: Vec::new(),
             over: None,
             over_seen: false,
+            twin: false,
         };
         let free = |id: &FileId| !self.is_read(id) && !self.shared.io.is_held(id);
         if !(alone && purge.left.iter().all(free))
@@ -191,6 +194,7 @@ impl Vfs {
             failed: vec![id.clone()],
             over: None,
             over_seen: false,
+            twin: false,
         };
         self.purge_later(purge);
         Ok(())
@@ -232,6 +236,7 @@ impl Vfs {
             failed: Vec::new(),
             over: None,
             over_seen: false,
+            twin: true,
         });
     }
 
@@ -245,6 +250,7 @@ impl Vfs {
             failed: Vec::new(),
             over: Some(over.clone()),
             over_seen: true,
+            twin: false,
         };
         if self.is_read(id) || self.shared.io.is_held(id) {
             purge.over_seen = false;
@@ -279,9 +285,9 @@ impl Vfs {
         purge.left = kept;
         for (id, result) in results {
             match result {
-                Ok(()) if purge.over.is_some() => self.shared.refusals.none(),
+                Ok(()) if purge.twin || purge.over.is_some() => self.shared.refusals.none(),
                 Ok(()) => {}
-                Err(error) if purge.over.is_some() && is_refused(&error) => {
+                Err(error) if (purge.twin || purge.over.is_some()) && is_refused(&error) => {
                     self.deletion_was_refused(&purge.full, &error);
                     return Ok(Ended::Refused);
                 }

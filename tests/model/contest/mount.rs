@@ -30,6 +30,7 @@ impl Mount {
             delete: manner.delete,
             overwrite: manner.overwrite,
             write_back: manner.write_back,
+            store_open: None,
             memory: 16 << 20,
             patience: PATIENCE,
             at_once: 4,
