@@ -79,16 +79,14 @@ impl Growth {
                 self.unsent = None;
                 None
             }
-            (Change::Appended(bytes), _) => match &mut self.unsent {
-                Some(unsent) => {
+            (Change::Appended(bytes), _) => {
+                if let Some(unsent) = &mut self.unsent {
                     unsent.bytes = unsent.bytes.saturating_add(bytes);
-                    None
+                    return None;
                 }
-                None => {
-                    self.unsent = Some(Unsent { since: now, bytes });
-                    Some(self.interval)
-                }
-            },
+                self.unsent = Some(Unsent { since: now, bytes });
+                Some(self.interval)
+            }
         }
     }
 

@@ -325,7 +325,13 @@ impl Vfs {
         let vfs = self.clone();
         self.shared.runtime.spawn(async move {
             let _place = place;
-            match unharmed(vfs.carry_out(&gone.full, &gone.removal, Hurry::No)).await {
+            match unharmed(Box::pin(vfs.carry_out(
+                &gone.full,
+                &gone.removal,
+                Hurry::No,
+            )))
+            .await
+            {
                 Ok(()) => vfs.tree().left(&gone.full),
                 Err(error) => vfs.is_there_again(&gone, error),
             }

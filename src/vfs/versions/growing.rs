@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use crate::vfs::growth::{Change, Growth, Verdict};
+use crate::vfs::names::node::Node;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::queue::{Task, Urgency};
 use crate::vfs::state::Why;
@@ -54,7 +55,7 @@ impl Vfs {
         let Some(growth) = files.get_mut(&ino) else {
             return;
         };
-        let dirty = tree.get(ino).is_ok_and(|node| node.content_dirty());
+        let dirty = tree.get(ino).is_ok_and(Node::content_dirty);
         if let Some(delay) = growth.stored(dirty, Instant::now()) {
             self.shared.queue.push(ino, delay, Urgency::Open);
         }

@@ -267,7 +267,7 @@ impl Vfs {
         let (kept, gone): (Vec<FileId>, Vec<FileId>) = all_left
             .into_iter()
             .partition(|id| self.shared.io.is_held(id) || (!all && self.is_read(id)));
-        if !gone.is_empty() && !self.is_still_over(&purge, &gone).await? {
+        if !gone.is_empty() && !Box::pin(self.is_still_over(&purge, &gone)).await? {
             return Ok(Ended::Done);
         }
         let name = FileName::listed(&purge.full);

@@ -159,7 +159,8 @@ impl Vfs {
             for twin in &chain.twins {
                 self.purge_after_reading(&checking.full, twin);
             }
-            self.delete_replaced(&chain, seen).await;
+            // Boxed, for it is large, and seldom has to do anything.
+            Box::pin(self.delete_replaced(&chain, seen)).await;
         }
         Ok(())
     }
