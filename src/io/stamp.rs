@@ -164,11 +164,11 @@ mod tests {
         #[test]
         fn what_is_written_is_read_and_fits(
             nonce in of(any::<u64>()), mtime_ns in 0u32..1_000_000, ctime in of(0..=i64::MAX as u64),
-            since in of(0..1u64 << 42), begun in of(0..1u64 << 42), number in of(0..1u64 << 53),
+            since in of(0..1u64 << 42), came in of(0..1u64 << 48), begun in of(0..1u64 << 42), number in of(0..1u64 << 53),
             moved in of(any::<(u32, u32)>()), chosen_type in of(any::<u16>()),
         ) {
             let moved = moved.map(|(rename, from)| Moved { rename, from });
-            let stamp = Stamp { nonce, mtime_ns, ctime, since, begun, number, chosen_type, moved };
+            let stamp = Stamp { nonce, mtime_ns, ctime, since, begun, number, came, chosen_type, moved };
             let mut info = FileInfo::from([("b2fuse_upload".to_owned(), "5".to_owned())]);
             stamp.put(&mut info);
             prop_assert_eq!(Stamp::of(&info), stamp);

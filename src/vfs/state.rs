@@ -6,12 +6,11 @@
 
 mod stored;
 
-pub(in crate::vfs) use stored::{Handle32, Hash, Maker, Replacing, Standing, Stored};
+pub(in crate::vfs) use stored::{Came, Handle32, Hash, Maker, Replacing, Standing, Stored};
 
 use crate::b2::{FileId, Lost, Sha1};
 use crate::vfs::Fh;
 use crate::vfs::delta::{Changed, Delta};
-use stored::Came;
 
 /// What B2 has at the name of a file, as far as this mount believes.
 #[derive(Debug, Clone)]

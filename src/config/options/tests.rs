@@ -1,7 +1,6 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::entry::snake;
 use super::*;
 
 fn root() -> PathBuf {

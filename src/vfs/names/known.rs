@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn rows_of_older_versions_are_not_believed_for_a_while() {
         use crate::b2::FileId;
-        use crate::vfs::state::{Hash, Maker, Standing};
+        use crate::vfs::state::{Came, Hash, Maker, Standing};
         let own = |ours| Stored {
             id: FileId::new("4_z1"),
             size: 1,
@@ -237,6 +237,7 @@ mod tests {
             },
             uploaded_ms: 1000,
             older_s: 0,
+            came: Came::at(1000),
             customer_key: false,
         };
         assert!(lags(999, &own(true), true));

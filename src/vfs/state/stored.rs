@@ -76,7 +76,7 @@ pub(in crate::vfs) struct Stored {
     /// Seconds before that, since when its content has been current under its name.
     pub(in crate::vfs) older_s: u32,
     /// When the name first got a content.
-    came: Came,
+    pub(in crate::vfs) came: Came,
     /// Its content can neither be read nor copied (API §7).
     pub(in crate::vfs) customer_key: bool,
 }
@@ -174,10 +174,10 @@ impl Stored {
 
 /// Milliseconds since 1970 in 48 bits: there are as many of these as names, and they have to be small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Came([u8; 6]);
+pub(in crate::vfs) struct Came([u8; 6]);
 
 impl Came {
-    pub(super) fn at(ms: u64) -> Self {
+    pub(in crate::vfs) fn at(ms: u64) -> Self {
         let [bytes @ .., _, _] = ms.min((1 << 48) - 1).to_le_bytes();
         Self(bytes)
     }

@@ -13,6 +13,7 @@ fn stored(number: u32, maker: Maker) -> Stored {
         maker,
         uploaded_ms: u64::from(number),
         older_s: 0,
+        came: Came::at(u64::from(number)),
         customer_key: false,
     }
 }
@@ -70,7 +71,7 @@ proptest! {
         let mut state = if foreign {
             FileState::listed(stored(0, Maker::Other))
         } else {
-            FileState::made()
+            FileState::made(0)
         };
         // Kept beside it: who has made what, and what may exist.
         let mut ours = std::collections::HashSet::new();
@@ -122,7 +123,7 @@ proptest! {
                 Event::Flushed(by, on) => state.flushed(handle(by), on),
                 Event::Released(by, dirty) => drop(state.released(handle(by), dirty)),
                 Event::Moved => {
-                    let superseded = state.moved(Leaves::Nothing, Vec::new());
+                    let superseded = state.moved(Leaves::Nothing, Vec::new(), 0);
                     prop_assert_eq!(superseded.lost.len(), lost);
                     lost = 0;
                 }
@@ -160,7 +161,7 @@ fn a_temporary_file_leaves_nothing_under_its_old_name_and_an_older_one_its_versi
 
 #[test]
 fn closes_in_the_middle_of_writing_are_told_from_the_last_one() {
-    let mut state = FileState::made();
+    let mut state = FileState::made(0);
     state.written(Some(handle(1)), true);
     state.committed(
         stored(1, Maker::Other),
@@ -190,7 +191,7 @@ fn closes_in_the_middle_of_writing_are_told_from_the_last_one() {
 
 #[test]
 fn what_may_lie_under_the_old_name_is_forgotten_with_the_rename() {
-    let mut state = FileState::made();
+    let mut state = FileState::made(0);
     state.outcome_unknown(Lost::default());
     assert_eq!(state.lost().len(), 1);
     // The removal of the old name looks for it.
@@ -230,8 +231,8 @@ fn what_was_to_be_replaced_stays_when_the_file_leaves_the_name() {
     state.committed(stored(2, Maker::Other), Why::Provisional, true, ALL);
     state.renamed_to(stored(3, Maker::Other));
     assert!(state.take_replaced().is_empty());
-    let mut state = FileState::made();
-    state.moved(Leaves::Name(None), vec![stored(1, Maker::Other).id]);
+    let mut state = FileState::made(0);
+    state.moved(Leaves::Name(None), vec![stored(1, Maker::Other).id], 0);
     let superseded = state.committed(stored(2, Maker::Other), Why::Closed, false, ALL);
     assert_eq!(superseded.replaced, [stored(1, Maker::Other).id]);
 }

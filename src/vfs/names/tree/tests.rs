@@ -19,7 +19,7 @@ fn add(tree: &mut Tree, parent: Ino, name: &str, directory: bool) -> Ino {
     } else {
         (
             FileKind::File,
-            Body::Object(Object::new(FileState::made(), None)),
+            Body::Object(Object::new(FileState::made(0), None)),
         )
     };
     let meta = Meta::default_for(kind, &settings, 0);
@@ -199,7 +199,7 @@ fn a_file_has_the_number_that_its_version_says_where_that_is_free() {
     assert_eq!(tree.number_after_move(Some(f.0), "g", "f"), None);
     let meta = tree.get(f).expect("there").meta;
     let mut insert = |name: &str, number| {
-        let body = Body::Object(Object::new(FileState::made(), None));
+        let body = Body::Object(Object::new(FileState::made(0), None));
         let made = tree.insert_as(Ino::ROOT, Arc::from(name), meta, body, Some(number));
         made.expect("the root is a directory")
     };
