@@ -22,6 +22,8 @@ const WANTED: &[InitFlags] = &[
     // Cached pages go when size or time changed at the other end.
     InitFlags::FUSE_AUTO_INVAL_DATA,
     InitFlags::FUSE_CACHE_SYMLINKS,
+    // A handle (name_to_handle_at(2), NFS) opens also after the kernel has dropped what it knew: it looks `.` up.
+    InitFlags::FUSE_EXPORT_SUPPORT,
     // Parts of one large O_DIRECT read at once.
     InitFlags::FUSE_ASYNC_DIO,
     // The kernel remembers that a file has no capabilities instead of asking before each write; in turn

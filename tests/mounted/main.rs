@@ -21,6 +21,7 @@ mod encoded_names;
 mod errors;
 mod fio;
 mod foreign_bucket;
+mod handles;
 mod hashfiles;
 mod holes;
 mod inodes;

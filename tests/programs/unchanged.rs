@@ -20,11 +20,13 @@ fn seen(root: &Path) -> Vec<String> {
         let meta = fs::symlink_metadata(path).unwrap();
         let ctime = (meta.ctime(), meta.ctime_nsec());
         let mtime = (meta.mtime(), meta.mtime_nsec());
+        if meta.is_dir() {
+            return format!("{} {:?}", path.display(), (mtime, meta.mode()));
+        }
         let what = (meta.ino(), ctime, mtime, meta.size(), meta.mode());
         format!("{} {what:?}", path.display())
     };
-    let files = |path: &&std::path::PathBuf| !fs::symlink_metadata(path).unwrap().is_dir();
-    walk(root).iter().filter(files).map(tell).collect()
+    walk(root).iter().map(tell).collect()
 }
 
 fn mounted(config: &str) -> (Emulator, Mount) {

@@ -134,3 +134,33 @@ async fn a_removed_tree_costs_no_markers() {
     assert_eq!(calls(&server, "b2_upload_file"), 5);
     assert_eq!(names_now(&server).await, [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_folders_has_a_time_too() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let a = mkdir(&vfs, Ino::ROOT, "a").await;
+    let b = mkdir(&vfs, a, "b").await;
+    put(&vfs, b, "f", b"1").await;
+    mv(&vfs, "a", "moved").await.unwrap();
+    let shown = shown_by(&vfs, "moved").await;
+    stored(&vfs).await;
+    assert_eq!(later(&server, "moved").await, shown);
+}
+
+/// Its marker was to be written for its time; without it, it would be gone with the last name in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_gets_empty_is_kept_by_fsync() {
+    let server = server();
+    let other = client(&server).await;
+    upload(&other, "d/a", b"1").await;
+    upload(&other, "d/b", b"1").await;
+    let vfs = mount(&server, asking()).await;
+    let d = ino(&vfs, Ino::ROOT, "d").await;
+    vfs.unlink(d, os("a")).await.unwrap();
+    vfs.unlink(d, os("b")).await.unwrap();
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["d"]);
+    sync_dir(&vfs, d).await.unwrap();
+    assert_eq!(names_now(&server).await, ["d"]);
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["d"]);
+}

@@ -11,9 +11,28 @@ use crate::vfs::{Attr, Entry, Error, FileKind, HashFiles, Ino, Vfs};
 impl Vfs {
     /// Finds a name; the kernel then holds one more reference.
     pub async fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Entry, Error> {
+        if name == "." || name == ".." {
+            return self.by_handle(parent, name == "..").await;
+        }
         let ino = self.find(parent, name).await?;
         self.ensure_attributes(ino).await?;
         self.entry(&mut self.tree(), ino)
+    }
+
+    /// An inode that the kernel has dropped and has a handle of, or the directory of it. `Stale` where this mount does not know
+    /// it any more: its number alone does not tell its name.
+    async fn by_handle(&self, ino: Ino, parent: bool) -> Result<Entry, Error> {
+        let known = |tree: &Tree| tree.path(ino).is_some();
+        if !known(&self.tree()) {
+            return Err(Error::Stale);
+        }
+        self.refresh(ino).await?;
+        let mut tree = self.tree();
+        if !known(&tree) {
+            return Err(Error::Stale);
+        }
+        let found = if parent { tree.get(ino)?.parent } else { ino };
+        self.entry(&mut tree, found)
     }
 
     /// The kernel gives back references.

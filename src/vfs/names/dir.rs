@@ -248,12 +248,17 @@ impl Dir {
         }
     }
 
+    /// Whether its marker is to be written for its time only: without one, it would be there all the same.
+    pub(in crate::vfs) fn waits_for_time(&self) -> bool {
+        let there = !self.children.is_empty() || self.marker.stored().is_some();
+        self.marker.need() == Some(Need::Time) && there
+    }
+
     /// Whether its own attributes are known, and freshly so.
     pub(in crate::vfs) fn attributes_known(&self, ttl: Duration) -> bool {
         // At least as long as one path takes to be walked, or `metadata_ttl: 0` would ask twice.
         let ttl = ttl.max(Duration::from_secs(1));
-        let need = self.marker.need();
-        need.is_some_and(|need| need != Need::Time)
+        (self.marker.need().is_some() && !self.waits_for_time())
             || self.paged().is_some_and(|at| at.elapsed() < ttl)
     }
 }

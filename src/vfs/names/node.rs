@@ -348,14 +348,13 @@ impl Node {
 
     /// Something that whoever wants to be sure of it waits for.
     pub(in crate::vfs) fn pending_now(&self) -> bool {
-        let time = |dir: &Dir| dir.marker.need() == Some(Need::Time);
-        self.pending() && !self.dir().is_some_and(time)
+        self.pending() && !self.dir().is_some_and(Dir::waits_for_time)
     }
 
     /// What this mount knows better than any listing.
     pub(in crate::vfs) fn local(&self) -> bool {
         match &self.body {
-            Body::Dir(dir) => dir.marker.need().is_some_and(|need| need != Need::Time),
+            Body::Dir(dir) => self.pending() && !dir.waits_for_time(),
             // Changed attributes go to whatever version is newest.
             Body::Object(object) => object.state.stored().is_none() || self.content_dirty(),
         }

@@ -175,8 +175,14 @@ impl Vfs {
     /// for more may follow.
     fn store_time_later(&self, tree: &mut Tree, ino: Ino) {
         let Ok(dir) = tree.dir_mut(ino) else { return };
-        // The bucket itself has no marker; and one that is to be written takes the time along.
-        if ino == Ino::ROOT || dir.marker.need().is_some() {
+        // The bucket itself has no marker; and one that is to be written takes the time along, unless it is for an empty
+        // directory, which this is no longer.
+        let needed = match dir.marker.need() {
+            None => false,
+            Some(Need::Place) => dir.children.is_empty(),
+            Some(_) => true,
+        };
+        if ino == Ino::ROOT || needed {
             return;
         }
         dir.marker.want(Need::Time);
@@ -206,14 +212,14 @@ impl Vfs {
     async fn check_marker(&self, ino: Ino) -> Result<(), Error> {
         let known = |tree: &Tree| {
             let dir = tree.dir(ino).ok().filter(|dir| dir.children.is_empty())?;
-            let object = match &dir.marker {
-                Marker::Stored(object) => object,
-                Marker::Wanted {
-                    need: Need::Time,
-                    old: Some(object),
-                    ..
-                } => object,
-                _ => return None,
+            let (Marker::Stored(object)
+            | Marker::Wanted {
+                need: Need::Time,
+                old: Some(object),
+                ..
+            }) = &dir.marker
+            else {
+                return None;
             };
             Some((self.full(&tree.path(ino)?), object.id.clone()))
         };

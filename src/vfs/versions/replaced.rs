@@ -188,6 +188,7 @@ mod tests {
 
     #[test]
     fn only_what_lies_right_under_what_was_made_here_goes() {
+        use Action::{Hide, Upload};
         // 100 and above are this mount's; 1 and 2 were replaced.
         let own = |one: &FileId| (100..110).any(|number| *one == id(number));
         let going = |rows: &[(u32, Action)]| {
@@ -219,7 +220,6 @@ mod tests {
             };
             in_a_row(&seen, &Chain::new(deed), own)
         };
-        use Action::{Hide, Upload};
         assert_eq!(going(&[(100, Upload), (1, Upload)]), [id(1)]);
         let all = [
             (100, Upload),

@@ -237,7 +237,7 @@ impl Vfs {
             },
             guard,
         };
-        match unharmed(self.old_name_goes(&mut gone)).await {
+        match Box::pin(unharmed(self.old_name_goes(&mut gone))).await {
             Ok(()) => self.tree().left(&gone.full),
             Err(error) => self.is_there_again(&gone, error),
         }
