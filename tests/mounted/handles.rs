@@ -1,6 +1,6 @@
 //! Handles of files (name_to_handle_at(2)), by which NFS servers and search indexes come back to them.
 
-use crate::support::place::{Bucket, Place};
+use crate::support::place::Place;
 use crate::support::python::python;
 
 crate::scenarios! {

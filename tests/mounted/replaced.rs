@@ -27,7 +27,8 @@ fn what_programs_replace_leaves_one_version_of_each_file() {
         let mut mount = Mount::with(&emulator, option);
         let source = tempfile::tempdir().expect("a temporary directory");
         shell(WORK, [mount.path(), source.path()]);
-        let lines: String = (1..=60).map(|line| format!("{line}\n")).collect();
+        let lines: Vec<String> = (1..=60).map(|line| format!("{line}\n")).collect();
+        let lines = lines.concat();
         assert_eq!(get(&mount.path().join("log")), lines.as_bytes());
         mount.unmount();
         let bucket = Bucket::open(&emulator);
