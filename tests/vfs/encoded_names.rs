@@ -100,6 +100,8 @@ async fn what_b2_refuses_is_made_renamed_listed_and_removed() {
         [
             "Icon\u{240d}",
             "bell\u{2407}",
+            // It tells when a name went from there.
+            "del\u{2421}/.bzEmpty",
             "del\u{2421}/\u{201b}E9t\u{201b}E9"
         ]
     );
