@@ -190,11 +190,10 @@ impl Vfs {
         let vfs = self.clone();
         let crowded = self.shared.removals.under_way() > WAITING;
         self.shared.runtime.spawn(async move {
-            let _place = place;
             if !crowded {
                 vfs.wait_for_changes(&guard).await;
             }
-            Box::pin(vfs.follow(later, guard)).await;
+            Box::pin(vfs.follow(later, guard, place)).await;
             vfs.shared.removals.told_ended();
         });
         Ok(())
@@ -210,7 +209,7 @@ impl Vfs {
     }
 
     /// Has B2 do what the tree shows.
-    async fn follow(&self, later: Later, mut guard: PathGuard) {
+    async fn follow(&self, later: Later, mut guard: PathGuard, place: OwnedSemaphorePermit) {
         let Later {
             ends,
             old,
@@ -218,7 +217,10 @@ impl Vfs {
             lost,
             times,
         } = later;
-        let copied = self.copy_until_settled(&ends, &old, times).await;
+        let mut place = Some(place);
+        let copied = self
+            .copy_until_settled(&ends, &old, times, &mut place)
+            .await;
         let Some((made, strays)) = copied else {
             self.has_moved(ends.ino);
             return;
@@ -250,6 +252,7 @@ impl Vfs {
         ends: &Ends,
         old: &Stored,
         times: (Nanos, Nanos),
+        place: &mut Option<OwnedSemaphorePermit>,
     ) -> Option<(FileId, Vec<Lost>)> {
         let failures = &self.shared.removals.failures;
         let mut strays = Vec::new();
@@ -289,6 +292,9 @@ impl Vfs {
                 debug!("{text}");
             }
             self.tell_of_both(ends, &said);
+            // Others are waited for until one has succeeded, and find a place.
+            failures.beware();
+            drop(place.take());
             self.shared.removals.told_ended();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
