@@ -318,3 +318,36 @@ async fn what_still_goes_is_neither_moved_along_nor_in_the_way() {
     assert_eq!(names(&vfs, Ino::ROOT).await, ["a", "x"]);
     assert_eq!(names_now(&server).await, ["a", "x"]);
 }
+
+/// Whoever goes on with a file by its new name must not meet the one that had it before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_rename_that_is_refused_touches_nothing_else() {
+    for (next, delete) in [("mv", Delete::Hide), ("rm", Delete::Purge)] {
+        let server = server();
+        let settings = Settings {
+            delete,
+            ..settings()
+        };
+        let vfs = mount(&server, settings).await;
+        for name in ["a", "b", "c"] {
+            put(&vfs, Ino::ROOT, name, name.as_bytes()).await;
+        }
+        stored(&vfs).await;
+        server
+            .set_faults(&["copy_file:storage-cap:1", "start_large_file:storage-cap"])
+            .unwrap();
+        mv(&vfs, "a", "b").await.unwrap();
+        let then = match next {
+            "mv" => mv(&vfs, "b", "c").await,
+            _ => rm(&vfs, "b").await,
+        };
+        assert!(refused(&then), "{next}: {then:?}");
+        server.set_faults(&[]).unwrap();
+        stored(&vfs).await;
+        for name in ["a", "b", "c"] {
+            let content = Some(name.as_bytes().to_vec());
+            assert_eq!(history(&server, name).await, [content], "{next}");
+            assert_eq!(get(&vfs, Ino::ROOT, name).await.unwrap(), name.as_bytes());
+        }
+    }
+}

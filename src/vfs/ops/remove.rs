@@ -164,6 +164,7 @@ impl Vfs {
                 self.full(&path)
             };
             self.may_remove()?;
+            let moving = self.shared.moves.of(ino);
             let halted = self.halt(ino);
             let guard = self
                 .shared
@@ -171,6 +172,7 @@ impl Vfs {
                 .lock(vec![Claim::name(full.clone())])
                 .await;
             if !self.is_at(&self.tree(), ino, &full) {
+                self.rename_held(ino, moving.as_ref())?;
                 continue;
             }
             // Somebody may have opened it meanwhile.

@@ -87,12 +87,14 @@ impl Vfs {
             };
             // What is being sent of a file that is replaced is not waited for.
             let halted = ends.replaced.and_then(|replaced| self.halt(replaced));
+            let moving = self.shared.moves.of(ends.ino);
             let guard = if directory || noreplace {
                 self.lock_settled(claims).await
             } else {
                 self.shared.paths.lock(claims).await
             };
             if !self.still_so(&ends) {
+                self.rename_held(ends.ino, moving.as_ref())?;
                 continue;
             }
             let result = if directory {

@@ -52,9 +52,9 @@ pub(in crate::vfs) struct Moves {
     hurried: Notify,
 }
 
-/// Full names.
+/// The full names of a file that is being renamed.
 #[derive(Clone)]
-struct Names {
+pub(in crate::vfs) struct Names {
     from: String,
     to: String,
 }
@@ -77,7 +77,7 @@ impl Moves {
     }
 
     /// Where a file was renamed from, as long as B2 does not have it under its new name.
-    fn of(&self, ino: Ino) -> Option<Names> {
+    pub(in crate::vfs) fn of(&self, ino: Ino) -> Option<Names> {
         self.all.lock().get(&ino).cloned()
     }
 
@@ -423,6 +423,22 @@ impl Vfs {
         let node = child.and_then(|child| tree.get(child).ok());
         let stored = node.and_then(|node| node.object()?.state.stored());
         stored.is_some_and(|stored| stored.id != *id)
+    }
+
+    /// A file was found by its new name, and has not got that any more: it has its old one again, or is gone, when its rename has failed
+    /// meanwhile. Then nothing may be done to what has the name now: whoever meant the file is told.
+    pub(in crate::vfs) fn rename_held(&self, ino: Ino, found: Option<&Names>) -> Result<(), Error> {
+        let Some(names) = found else { return Ok(()) };
+        let elsewhere = {
+            let tree = self.tree();
+            let path = tree.path(ino).map(|path| self.full(&path));
+            path.is_some_and(|path| path != names.from)
+        };
+        if elsewhere {
+            return Ok(());
+        }
+        let told = self.shared.removals.failures.take(&names.from);
+        Err(told.unwrap_or_else(|| Error::Io("B2 has refused its rename".to_owned())))
     }
 
     /// Waits until B2 has a file under the name it has here; tells when that has failed.
