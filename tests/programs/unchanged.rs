@@ -21,6 +21,11 @@ fn seen(root: &Path) -> Vec<String> {
         let ctime = (meta.ctime(), meta.ctime_nsec());
         let mtime = (meta.mtime(), meta.mtime_nsec());
         if meta.is_dir() {
+            // Where nothing but directories is, nothing tells when they came.
+            let files = fs::read_dir(path)
+                .unwrap()
+                .any(|entry| entry.unwrap().path().is_file());
+            let mtime = files.then_some(mtime);
             return format!("{} {:?}", path.display(), (mtime, meta.mode()));
         }
         let what = (meta.ino(), ctime, mtime, meta.size(), meta.mode());

@@ -233,8 +233,6 @@ async fn a_renamed_directory_takes_everything_along() {
             "d//odd upload",
             "d/x/foreign hide",
             "d/x/foreign upload",
-            // It tells when the directory in it came.
-            "e/.bzEmpty upload",
             "e//odd upload",
             "e/empty/.bzEmpty upload",
             "e/own upload",

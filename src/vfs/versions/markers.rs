@@ -161,12 +161,14 @@ impl Vfs {
         self.store_time_later(tree, ino);
     }
 
-    /// The directory has a new child since then. A file tells others when it came; of a directory nobody could tell later.
+    /// The directory has a new child since then. A file tells others when it came; of a directory nobody could tell later, but
+    /// the marker, where there is one: none is made for that, or every copied tree would be full of them.
     pub(in crate::vfs) fn gained_child(&self, tree: &mut Tree, ino: Ino, child: Ino, at: Nanos) {
         let directory = tree.get(child).is_ok_and(|child| child.dir().is_some());
         let Ok(node) = tree.get_mut(ino) else { return };
         node.meta.entry_came(at);
-        if directory {
+        let marked = node.dir().is_some_and(|dir| dir.marker.stored().is_some());
+        if directory && marked {
             self.store_time_later(tree, ino);
         }
     }
