@@ -45,6 +45,8 @@ impl Machine {
     /// all is; `fails CODE COMMAND...` asks for a failure, `served` tells whether a b2fuse serves `$mnt`.
     fn script(&self, text: &str) -> Command {
         const PRELUDE: &str = r#"
+            # What mount(8) notes of options: that of another test is none of ours.
+            mkdir -p /run/mount; mount -t tmpfs none /run/mount
             mount -t tmpfs none /usr/sbin
             trap 'kill $(jobs -p) 2>/dev/null || true; umount -i -l "$mnt" 2>/dev/null || true; umount -i -l "$mnt" 2>/dev/null || true' EXIT
             "$b2fuse" install-helper >/dev/null
