@@ -37,6 +37,8 @@ use crate::vfs::{Error, Ino, Vfs};
 const MOMENT: Duration = Duration::from_secs(1);
 /// So many may wait so; with more of them, who renames much would wait for a place.
 const WAITING: usize = 16;
+/// What failed tries may have made is kept to the end for so many of them; what earlier ones made is looked for meanwhile.
+const STRAYS: usize = 16;
 /// The first pause before a failed copy is tried again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause before a failed copy is tried again.
@@ -258,6 +260,7 @@ impl Vfs {
         let mut strays = Vec::new();
         let mut pause = FIRST_PAUSE;
         loop {
+            let mut hopeless = false;
             let error = match unharmed(self.copy_to_new_name(ends, old)).await {
                 Ok(Ok((made, twins))) => {
                     strays.extend(twins);
@@ -266,15 +269,22 @@ impl Vfs {
                     return Some((made, strays));
                 }
                 Ok(Err(error)) => error,
-                Err(fault) => io::Error::Corrupt(fault.to_string()),
+                // An answer that makes no sense, or a fault of this program: the next try would make one more copy.
+                Err(fault) => {
+                    hopeless = true;
+                    io::Error::Corrupt(fault.to_string())
+                }
             };
             strays.extend(lost_copy(&error, old));
+            if strays.len() > STRAYS {
+                self.forget_copy_later(&ends.to, strays.remove(0));
+            }
             let said = Error::from(error.clone());
             let over = if is_gone(&error) {
                 self.is_gone_meanwhile(ends, old, &said);
                 true
             } else {
-                !said.may_pass() && self.has_old_name_again(ends, times, &said)
+                (hopeless || !said.may_pass()) && self.has_old_name_again(ends, times, &said)
             };
             if over {
                 for stray in strays {
@@ -313,12 +323,21 @@ impl Vfs {
         old: &Stored,
     ) -> Result<Result<(FileId, Option<Lost>), io::Error>, Error> {
         let copy = match self.copy_once(ends, old).await {
-            Ok(copy) => copy.ok_or(Error::NotFound)?,
+            Ok(Some(copy)) => copy,
+            // Another client has removed its directory: it has no name here any more.
+            Ok(None) => return Ok(Err(io::Error::Stale)),
             Err(error) => return Ok(Err(error)),
         };
         let made = copy.id.clone();
         let made = made.ok_or_else(|| Error::Io("B2 made a copy without an id".to_owned()))?;
-        self.has_new_name(ends, old, &copy)?;
+        if self.has_new_name(ends, old, &copy).is_err() {
+            let copy = Lost {
+                id: Some(made),
+                ..Lost::default()
+            };
+            self.forget_copy_later(&ends.to, copy);
+            return Ok(Err(io::Error::Stale));
+        }
         Ok(Ok((made, twins_of(&copy))))
     }
 
