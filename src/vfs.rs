@@ -57,7 +57,7 @@ use names::number::Numbers;
 use names::tree::Tree;
 use names::warned::Warned;
 use ops::file::Handle;
-use ops::rename::later::Moves;
+use ops::rename::moves::Moves;
 use ops::rename_dir::failed::FailedMoves;
 use ops::{drain, hashfile, remove};
 use pathlock::PathLocks;

@@ -20,7 +20,8 @@ use crate::vfs::versions::removal::{Outgoing, Removal};
 use crate::vfs::{Error, Ino, Vfs};
 
 mod copy;
-pub(in crate::vfs) mod later;
+mod later;
+pub(in crate::vfs) mod moves;
 
 /// Both ends of a rename, looked up and locked.
 pub(in crate::vfs) struct Ends {

@@ -8,17 +8,15 @@
 //! A copy that B2 refuses brings the old name back. One that only fails for now is tried again, for the caller was told
 //! that the file has its new name. Whoever calls fsync(2) for the file or a directory of it is told either.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use log::{debug, warn};
-use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Ends;
 use super::copy::{Over, believed_of, lost_copy};
+use super::moves::Names;
 use crate::b2::{FileId, Lost};
 use crate::io;
 use crate::vfs::ask::look::Hurry;
@@ -30,7 +28,6 @@ use crate::vfs::state::{Leaves, Stored};
 use crate::vfs::versions::attributes::is_gone;
 use crate::vfs::versions::between::twins_of;
 use crate::vfs::versions::removal::{Removal, Unseen, now_ms};
-use crate::vfs::versions::supersede::is_right_in;
 use crate::vfs::{Error, Ino, Vfs};
 
 /// How long a copy waits for further changes (a chmod, say) that it could take along, as long as nobody waits for it.
@@ -43,72 +40,6 @@ const STRAYS: usize = 16;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause before a failed copy is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// Files that have their new names here, and not yet in B2.
-#[derive(Default)]
-pub(in crate::vfs) struct Moves {
-    all: Mutex<HashMap<Ino, Names>>,
-    ended: Notify,
-    /// How many wait for the end of some.
-    wanted: AtomicUsize,
-    hurried: Notify,
-}
-
-/// The full names of a file that is being renamed.
-#[derive(Clone)]
-pub(in crate::vfs) struct Names {
-    from: String,
-    to: String,
-}
-
-/// While it lives, somebody waits: no copy waits for further changes.
-pub(in crate::vfs) struct Hurrying<'a>(&'a Moves);
-
-impl Drop for Hurrying<'_> {
-    fn drop(&mut self) {
-        self.0.wanted.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Moves {
-    /// Somebody waits until there are none, or none in a directory.
-    pub(in crate::vfs) fn hurry(&self) -> Hurrying<'_> {
-        self.wanted.fetch_add(1, Ordering::Relaxed);
-        self.hurried.notify_waiters();
-        Hurrying(self)
-    }
-
-    /// Where a file was renamed from, as long as B2 does not have it under its new name.
-    pub(in crate::vfs) fn of(&self, ino: Ino) -> Option<Names> {
-        self.all.lock().get(&ino).cloned()
-    }
-
-    /// The old names of files that came into a directory, or with `None` of all of them.
-    fn renamed_into(&self, dir: &str) -> Option<String> {
-        let all = self.all.lock();
-        let mut into = all.values().filter(|names| is_right_in(&names.to, dir));
-        into.next().map(|names| names.from.clone())
-    }
-
-    /// What a name is called here that is still to be removed, because it was renamed.
-    pub(in crate::vfs) fn renamed_to(&self, from: &str) -> Option<String> {
-        let all = self.all.lock();
-        let mut moves = all.values().filter(|names| names.from == from);
-        moves.next().map(|names| names.to.clone())
-    }
-
-    async fn somebody_waits(&self) {
-        loop {
-            let hurried = self.hurried.notified();
-            tokio::pin!(hurried);
-            hurried.as_mut().enable();
-            if self.wanted.load(Ordering::Relaxed) > 0 {
-                return;
-            }
-            hurried.await;
-        }
-    }
-}
 
 /// A rename whose caller has gone on.
 struct Later {
@@ -176,7 +107,7 @@ impl Vfs {
             from: ends.from.clone(),
             to: ends.to.clone(),
         };
-        self.shared.moves.all.lock().insert(ends.ino, names);
+        self.shared.moves.begin(ends.ino, names);
         if let Err(error) = self.edit(ends) {
             self.tree().leaving.failed(&ends.from);
             self.has_moved(ends.ino);
@@ -352,8 +283,7 @@ impl Vfs {
     /// The rename is over, whatever has become of it.
     fn has_moved(&self, ino: Ino) {
         self.tree().copying.remove(&ino);
-        self.shared.moves.all.lock().remove(&ino);
-        self.shared.moves.ended.notify_waiters();
+        self.shared.moves.end(ino);
         self.shared.removals.told_ended();
     }
 
