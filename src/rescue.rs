@@ -8,5 +8,5 @@
 mod list;
 mod place;
 
-pub use list::{Entry, Kept, List, Piece, Source, Unfinished, UnfinishedPart};
+pub use list::{Entry, Kept, List, Piece, Renamed, Source, Unfinished, UnfinishedPart};
 pub use place::{Error, Place, Stopped};

@@ -39,11 +39,12 @@ pub use error::Error;
 pub use forget::{StaleEntry, StaleInode};
 pub use ops::leftover::{Leftover, LeftoverId, LeftoverKind};
 pub use ops::persist::Until;
+pub use ops::rename::moves::Unmoved;
 pub use ops::xattr::Reader;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
     Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HardLinks, HashFiles, Ino, Names,
-    NewNode, Opened, Overwrite, Pending, Permissions, SetAttr, Settings, StatFs, Unstored,
+    NewNode, Opened, Overwrite, Pending, Permissions, SetAttr, Settings, StatFs, Undone, Unstored,
 };
 
 use crate::b2::{Client, FileId};

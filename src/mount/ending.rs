@@ -20,7 +20,7 @@ use self::rescue::Rescue;
 use super::rescuer::Rescuer;
 use super::session::{Session, Unmounted};
 use super::{Outcome, Signals};
-use crate::vfs::{Stats, Unstored, Until, Vfs};
+use crate::vfs::{Stats, Undone, Unstored, Until, Vfs};
 
 /// What programs get to close their files, once everything written so far is stored.
 const GRACE: Duration = Duration::from_secs(5);
@@ -191,14 +191,18 @@ fn list(unstored: &[Unstored]) {
         } else {
             &one.error
         };
-        if one.removal {
-            log::error!("not removed: {}: {why}", one.path);
-            continue;
-        }
-        let what = match one.content {
-            Some(bytes) => human(bytes),
-            None if one.path.ends_with('/') => "directory".to_owned(),
-            None => "attributes".to_owned(),
+        let what = match &one.what {
+            Undone::Removal => {
+                log::error!("not removed: {}: {why}", one.path);
+                continue;
+            }
+            Undone::Rename(to) => {
+                log::error!("not renamed: {} to {to}: {why}", one.path);
+                continue;
+            }
+            Undone::Content(bytes) => human(*bytes),
+            Undone::Attributes if one.path.ends_with('/') => "directory".to_owned(),
+            Undone::Attributes => "attributes".to_owned(),
         };
         log::error!("not stored: {} ({what}): {why}", one.path);
     }

@@ -14,7 +14,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::io::{Remain, Remains};
-use crate::rescue::{self, Entry, Kept, List, Piece, Place, Source, Unfinished, UnfinishedPart};
+use crate::rescue::{
+    self, Entry, Kept, List, Piece, Place, Renamed, Source, Unfinished, UnfinishedPart,
+};
 use crate::vfs::{Ino, Leftover, LeftoverId, LeftoverKind, Vfs};
 
 mod whereto;
@@ -142,6 +144,7 @@ impl Rescuer {
             path,
             target,
             base,
+            unmoved,
             mtime_ms,
             reason,
             what,
@@ -185,6 +188,10 @@ impl Rescuer {
             size,
             mtime_ms,
             base: base.map(|id| id.to_string()),
+            renamed: unmoved.map(|unmoved| Renamed {
+                from: unmoved.from,
+                id: unmoved.id.to_string(),
+            }),
             reason,
             kept,
         };
@@ -247,6 +254,7 @@ impl Rescuer {
             size: 0,
             mtime_ms: 0,
             base: None,
+            renamed: None,
             reason: String::new(),
             kept: Kept::Nothing(why.clone()),
         });

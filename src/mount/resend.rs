@@ -24,6 +24,7 @@ use crate::io::{Content, CopyError, Covered, Io, Stamp, Version};
 use crate::rescue::{Entry, Kept, Piece, Place, Source};
 
 mod large;
+mod renamed;
 
 /// Memory beside what is sent.
 const ROOM: u64 = 64 << 20;
@@ -188,6 +189,14 @@ fn finish(place: &mut Place, done: &HashSet<usize>) -> anyhow::Result<()> {
 
 impl Sender<'_> {
     async fn send(&self, entry: &Entry) -> anyhow::Result<Sent> {
+        let sent = self.store(entry).await?;
+        if let (Some(renamed), Sent::Stored | Sent::Already) = (&entry.renamed, sent) {
+            self.old_name_goes(entry, renamed).await?;
+        }
+        Ok(sent)
+    }
+
+    async fn store(&self, entry: &Entry) -> anyhow::Result<Sent> {
         if let Kept::Nothing(why) = &entry.kept {
             bail!(
                 "its content was lost: {why} (remove its entry from list.json, or the directory)"
@@ -219,8 +228,11 @@ impl Sender<'_> {
             .filter(|row| row.action == Action::Upload)
             .and_then(|row| row.id.as_ref())
             .map(ToString::to_string);
-        match &entry.kept {
-            Kept::Attributes => self.attributes(entry, &target, newest, shown).await,
+        let sent = match &entry.kept {
+            Kept::Attributes => match &entry.renamed {
+                Some(renamed) => self.copy_renamed(renamed, &target).await?,
+                None => return self.attributes(entry, &target, newest, shown).await,
+            },
             Kept::Content {
                 file,
                 sha1,
@@ -252,17 +264,18 @@ impl Sender<'_> {
                         }
                     }
                 }
-                if shown.is_some() && shown != entry.base {
-                    log::warn!(
-                        "{}: another version ({}) was stored meanwhile; both are kept, the rescued one shows",
-                        entry.name,
-                        shown.unwrap_or_default()
-                    );
-                }
-                Ok(Sent::Stored)
+                Sent::Stored
             }
-            Kept::Nothing(_) => Ok(Sent::Pointless),
+            Kept::Nothing(_) => Sent::Pointless,
+        };
+        if sent == Sent::Stored && shown.is_some() && shown != entry.base {
+            log::warn!(
+                "{}: another version ({}) was stored meanwhile; both are kept, the rescued one shows",
+                entry.name,
+                shown.unwrap_or_default()
+            );
         }
+        Ok(sent)
     }
 
     /// The versions of a name, the newest first; hide markers, too.

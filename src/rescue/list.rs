@@ -38,10 +38,23 @@ pub struct Entry {
     pub mtime_ms: i64,
     /// The version that its name showed when it was changed; none for a new file.
     pub base: Option<String>,
+    /// Where B2 has it, when it was renamed since: its new attributes are those of that version, and its old name goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<Renamed>,
     /// Why it could not be stored.
     pub reason: String,
     /// What there is of it.
     pub kept: Kept,
+}
+
+/// Where a renamed file is in B2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renamed {
+    /// The old full name.
+    pub from: String,
+    /// The id of the version under it.
+    pub id: String,
 }
 
 /// What there is of an entry.
@@ -261,10 +274,11 @@ mod tests {
             any::<u64>(),
             any::<i64>(),
             proptest::option::of(".{0,9}"),
+            proptest::option::of((".{1,9}", ".{1,9}")),
             kept(),
         )
             .prop_map(
-                |((name, content_type, reason), info, size, mtime_ms, base, kept)| {
+                |((name, content_type, reason), info, size, mtime_ms, base, renamed, kept)| {
                     let size = match &kept {
                         Kept::Content { pieces, .. } => pieces.iter().map(Piece::len).sum(),
                         _ => size,
@@ -276,6 +290,7 @@ mod tests {
                         size,
                         mtime_ms,
                         base,
+                        renamed: renamed.map(|(from, id)| Renamed { from, id }),
                         reason,
                         kept,
                     }
@@ -319,6 +334,7 @@ mod tests {
             size: 7,
             mtime_ms: 0,
             base: None,
+            renamed: None,
             reason: String::new(),
             kept: Kept::Content {
                 file: None,

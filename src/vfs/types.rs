@@ -280,12 +280,23 @@ pub struct Settings {
 pub struct Unstored {
     /// Path within the mount.
     pub path: String,
-    /// Size of the file in bytes; `None` when only attributes, or a directory's marker, are missing.
-    pub content: Option<u64>,
-    /// It was to be removed, and is still there.
-    pub removal: bool,
+    /// What B2 lacks of it.
+    pub what: Undone,
     /// Why the last try failed; empty when there was none.
     pub error: String,
+}
+
+/// What B2 lacks of something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undone {
+    /// Its content; the size of the file in bytes.
+    Content(u64),
+    /// Attributes, or the marker of a directory.
+    Attributes,
+    /// It was to be removed, and is still there.
+    Removal,
+    /// It was renamed to this path, and B2 has it under its old one.
+    Rename(String),
 }
 
 /// Why something could not be stored.

@@ -2,7 +2,7 @@
 //!
 //! `commit`, `attributes` and `markers` store, `removal` and `purge` remove; `supersede` compares with what others have done,
 //! `checks` keeps what was not compared yet, `newly` looks at new names, `between` decides whose a version is,
-//! `contested` keeps in mind what of others was covered, `info_keys` how many keys B2 takes,
+//! `contested` keeps in mind what of others was covered, `created` gives way to it, `info_keys` how many keys B2 takes,
 //! `waiting` keeps purges until a last close, `strays` looks for what
 //! failed renames may have left.
 
@@ -12,6 +12,7 @@ pub(in crate::vfs) mod between;
 pub(in crate::vfs) mod checks;
 pub(in crate::vfs) mod commit;
 pub(in crate::vfs) mod contested;
+mod created;
 pub(in crate::vfs) mod growing;
 pub(in crate::vfs) mod info_keys;
 pub(in crate::vfs) mod markers;

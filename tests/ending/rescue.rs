@@ -58,6 +58,14 @@ impl Scene {
         serde_json::from_str(&text).expect("JSON")
     }
 
+    /// Everything is in B2.
+    fn settle(&self) {
+        fs::File::open(self.place.mnt())
+            .expect("open")
+            .sync_all()
+            .expect("stored");
+    }
+
     /// Two signals: nothing is tried any more.
     fn give_up(running: &mut Running) -> String {
         running.signal(Signal::SIGINT);
@@ -266,6 +274,79 @@ fn what_others_have_stored_meanwhile_stays_below() {
     );
     let _again = scene.mount(&[]);
     assert_eq!(fs::read_to_string(scene.path("f")).expect("read"), "ours");
+}
+
+/// The caller of rename(2) was told that it is done.
+#[test]
+fn a_rename_that_b2_did_not_take_is_done_later() {
+    let scene = Scene::new();
+    let mut running = scene.mount(&[]);
+    for name in ["plain", "changed", "replaced", "over"] {
+        fs::write(scene.path(name), name).expect("written");
+    }
+    scene.settle();
+    scene.server.set_faults(&["*:503"]).expect("faults");
+    for (from, to) in [
+        ("plain", "plain2"),
+        ("changed", "changed2"),
+        ("replaced", "over"),
+    ] {
+        fs::rename(scene.path(from), scene.path(to)).expect("renamed");
+    }
+    let mode = fs::Permissions::from_mode(0o640);
+    fs::set_permissions(scene.path("changed2"), mode).expect("changed");
+    let said = Scene::give_up(&mut running);
+    assert!(said.contains("not renamed: plain to plain2: "), "{said}");
+    assert!(!said.contains("not removed"), "{said}");
+    let list = scene.list();
+    let entries = list["entries"].as_array().expect("entries");
+    assert_eq!(entries.len(), 3, "{list}");
+    for entry in entries {
+        assert!(entry["renamed"]["from"].is_string(), "{entry}");
+    }
+    scene.server.set_faults(&[]).expect("no faults");
+    let said = scene.sends_all();
+    assert!(!said.contains("meanwhile"), "{said}");
+    let _again = scene.mount(&[]);
+    let mut names: Vec<_> = fs::read_dir(scene.place.mnt())
+        .expect("listed")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["changed2", "over", "plain2"]);
+    let changed = scene.path("changed2");
+    assert_eq!(changed.metadata().expect("known").mode() & 0o777, 0o640);
+    for (name, content) in [
+        ("changed2", "changed"),
+        ("over", "replaced"),
+        ("plain2", "plain"),
+    ] {
+        let read = fs::read_to_string(scene.path(name)).expect("read");
+        assert_eq!(read, content);
+    }
+}
+
+/// What others have stored under the old name meanwhile is not what was renamed.
+#[test]
+fn a_rename_that_is_done_later_leaves_what_others_have_put_there() {
+    let scene = Scene::new();
+    let mut running = scene.mount(&[]);
+    fs::write(scene.path("f"), "ours").expect("written");
+    scene.settle();
+    scene.server.set_faults(&["copy_file:503"]).expect("faults");
+    fs::rename(scene.path("f"), scene.path("g")).expect("renamed");
+    Scene::give_up(&mut running);
+    scene.server.set_faults(&[]).expect("no faults");
+    let mut other = scene.mount(&[]);
+    fs::write(scene.path("f"), "theirs").expect("written");
+    fs::write(scene.path("g"), "theirs, too").expect("written");
+    other.signal(Signal::SIGTERM);
+    assert_eq!(other.end().0, Some(0));
+    let said = scene.sends_all();
+    assert!(said.contains("was stored meanwhile"), "{said}");
+    let _again = scene.mount(&[]);
+    let read = |name| fs::read_to_string(scene.path(name)).expect("read");
+    assert_eq!((read("f"), read("g")), ("theirs".into(), "ours".into()));
 }
 
 #[test]

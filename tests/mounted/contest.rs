@@ -71,6 +71,8 @@ fn may_be_refused(error: &io::Error) -> bool {
         libc::EEXIST,
         libc::ENOTEMPTY,
         libc::ESTALE,
+        // The same, where the kernel would repeat the call for it.
+        libc::EBUSY,
         libc::ENOTDIR,
         libc::EISDIR,
     ];

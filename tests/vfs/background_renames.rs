@@ -125,6 +125,39 @@ async fn a_copy_that_fails_for_now_is_tried_again() {
     assert_eq!(everything(&server).await.len(), 1);
 }
 
+/// What is written after the rename is the new name's, whatever becomes of the copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_after_a_refused_rename_is_stored_under_the_new_name() {
+    for base in ["goes", "is kept in part"] {
+        let server = server();
+        let vfs = mount(&server, settings()).await;
+        let file = put(&vfs, Ino::ROOT, "f", b"content").await;
+        stored(&vfs).await;
+        server.set_faults(&["copy_file:storage-cap"]).unwrap();
+        mv(&vfs, "f", "g").await.unwrap();
+        let flags = match base {
+            "goes" => libc::O_WRONLY | libc::O_TRUNC,
+            _ => libc::O_WRONLY,
+        };
+        let fh = vfs.open(file, flags).await.unwrap().fh;
+        vfs.write(fh, 0, Bytes::from_static(b"NEW")).await.unwrap();
+        vfs.flush(fh).await.unwrap();
+        vfs.release(fh);
+        let expected: &[u8] = match base {
+            "goes" => b"NEW",
+            _ => b"NEWtent",
+        };
+        stored(&vfs).await;
+        assert_eq!(names(&vfs, Ino::ROOT).await, ["g"], "base {base}");
+        assert_eq!(shown(&server, "g").await, Some(expected.to_vec()));
+        assert_eq!(names_now(&server).await, ["g"]);
+        // The old content stays recoverable.
+        let below = history(&server, "f").await;
+        assert_eq!(below, [None, Some(b"content".to_vec())]);
+        assert_eq!(get(&vfs, Ino::ROOT, "g").await.unwrap(), expected);
+    }
+}
+
 /// A kill must leave the old or the new name with the content: nothing may lie over the old one before.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_gets_the_old_name_is_stored_after_the_copy() {

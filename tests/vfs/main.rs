@@ -11,7 +11,7 @@ use b2fuse::emulator::{self, Seed, Server};
 use b2fuse::io::{self, Io};
 use b2fuse::vfs::{
     Attr, Delete, Entry, Error, Fh, FileKind, HardLinks, HashFiles, Ino, Names, NewNode, Overwrite,
-    Permissions, SetAttr, Settings, Vfs,
+    Permissions, SetAttr, Settings, Undone, Vfs,
 };
 use bytes::Bytes;
 
@@ -19,6 +19,8 @@ mod attributes;
 mod background_renames;
 mod closing;
 mod content_type;
+#[path = "two_writers/created.rs"]
+mod created;
 mod customer_keys;
 #[path = "two_writers/directory_renames.rs"]
 mod directory_renames;

@@ -52,7 +52,10 @@ async fn a_removal_that_fails_is_told_by_fsync_of_the_directory_or_at_the_end() 
     unlink(&vfs, d, "f").await.unwrap();
     unlink(&vfs, Ino::ROOT, "top").await.unwrap();
     let given_up: Vec<_> = vfs.unstored();
-    let given_up: Vec<_> = given_up.iter().filter(|one| one.removal).collect();
+    let given_up: Vec<_> = given_up
+        .iter()
+        .filter(|one| one.what == Undone::Removal)
+        .collect();
     assert_eq!(given_up.len(), 2);
     // The stalled ones go on; what comes next is refused.
     sync_dir(&vfs, d).await.unwrap();
@@ -81,7 +84,9 @@ async fn a_removal_that_fails_and_is_told_to_nobody_is_told_at_the_end() {
     unlink(&vfs, Ino::ROOT, "f").await.unwrap();
     let left = vfs.drain().await;
     assert_eq!(left.len(), 1);
-    assert!(left[0].removal && left[0].path == "f" && left[0].error.contains("cap"));
+    assert!(
+        left[0].what == Undone::Removal && left[0].path == "f" && left[0].error.contains("cap")
+    );
     // Gone after all, so that there is nothing to tell any more.
     server.set_faults(&[]).unwrap();
     unlink(&vfs, Ino::ROOT, "f").await.unwrap();

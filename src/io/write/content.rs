@@ -197,6 +197,11 @@ impl Content {
         state.is_dirty() || state.unrecorded.is_some()
     }
 
+    /// Its owner was asked to commit it, for somebody waits for memory.
+    pub fn is_awaited(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0
+    }
+
     /// Memory that a commit gives back: changed bytes, and what it costs to know of changes.
     pub fn unsent(&self) -> u64 {
         self.unsent.load(Ordering::Relaxed)

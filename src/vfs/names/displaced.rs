@@ -13,7 +13,9 @@ impl Tree {
     pub(in crate::vfs) fn displace(&mut self, ino: Ino) {
         for one in self.subtree(ino) {
             let Ok(node) = self.get(one) else { continue };
-            let kept = node.object().is_some() && (node.opens > 0 || node.content_dirty());
+            // To be stored under the name takes something that somebody has written.
+            let unsent = node.content_dirty() && !node.only_created();
+            let kept = node.object().is_some() && (node.opens > 0 || unsent);
             if kept && let Some(path) = self.path(one) {
                 self.displaced.insert(one, path.into());
             }
@@ -44,6 +46,14 @@ impl Tree {
         }
         self.child(here, rest)
             .is_none_or(|child| self.dir(child).is_err())
+    }
+
+    /// A displaced inode has nothing to store under its name. Who has it open may still write.
+    pub(in crate::vfs) fn gives_way(&mut self, ino: Ino) {
+        if self.get(ino).is_ok_and(|node| node.opens == 0) {
+            self.displaced.remove(&ino);
+            self.free_if_unused(ino);
+        }
     }
 
     /// The directory that a path leads into, and the last name of it.

@@ -259,10 +259,11 @@ impl Vfs {
         let node = tree.get_mut(ino).ok()?;
         let (opens, dirty) = (node.opens, node.content_dirty());
         let mine = node.meta;
-        let same_kind = mine.kind == theirs.kind;
+        // What was set of a file that was only created here is not meant for another one.
+        let inherits = mine.kind == theirs.kind && !node.only_created();
         let before = node.carried().cloned().unwrap_or_default();
         let object = node.object_mut()?;
-        let delta = if same_kind {
+        let delta = if inherits {
             object.state.give_up_attributes()
         } else {
             Delta::default()
@@ -270,7 +271,7 @@ impl Vfs {
         let meta = delta.applied(&mine, &theirs);
         carried = carried.with_changes(&delta, &before);
         let pending = !delta.is_empty();
-        let ino = if opens == 0 && !dirty && same_kind {
+        let ino = if opens == 0 && !dirty && inherits {
             object.content = None;
             object.state.taken(stored);
             object.state.owe(delta);

@@ -14,8 +14,8 @@ use crate::vfs::delta::{Changed, Delta};
 use crate::vfs::names::dir::Dir;
 use crate::vfs::names::moment::Moment;
 use crate::vfs::names::tree::Tick;
-use crate::vfs::state::FileState;
-use crate::vfs::{Failure, Ino, Settings};
+use crate::vfs::state::{FileState, Leaves};
+use crate::vfs::{Failure, FileKind, Ino, Settings};
 
 /// The type that lets B2 decide by the name's extension (API §5.2).
 pub(in crate::vfs) const AUTO_TYPE: &str = "b2/x-auto";
@@ -336,6 +336,14 @@ impl Node {
         self.object()
             .and_then(|object| object.content.as_ref())
             .is_some_and(|content| content.is_dirty())
+    }
+
+    /// A plain file that was made here and never written, and of which B2 has nothing.
+    pub(in crate::vfs) fn only_created(&self) -> bool {
+        self.meta.kind == FileKind::File
+            && self.object().is_some_and(|object| {
+                object.state.only_opened() && object.state.leaves() == Leaves::Nothing
+            })
     }
 
     /// Something that is not in B2 yet.

@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use crate::vfs::names::node::Node;
 use crate::vfs::queue::{Task, Urgency};
 use crate::vfs::state::Why;
-use crate::vfs::{Error, Failure, Ino, Pending, Unstored, Vfs};
+use crate::vfs::{Error, Failure, Ino, Pending, Undone, Unstored, Vfs};
 
 /// Starts the task that stores what is due in the queue; it ends with the filesystem.
 pub(in crate::vfs) fn spawn_flusher(vfs: &Vfs) {
@@ -130,6 +130,12 @@ impl Vfs {
                 }
             }
         }
+        drop(tree);
+        let renames = self.shared.moves.last_failure();
+        pending.last = std::mem::take(&mut pending.last)
+            .into_iter()
+            .chain(renames)
+            .max_by_key(|failure| failure.at);
         pending
     }
 
@@ -231,8 +237,10 @@ impl Vfs {
                 let node = tree.get(ino).ok().filter(|node| node.pending_now())?;
                 Some(Unstored {
                     path: tree.place(ino)?,
-                    content: node.content_dirty().then(|| node.size()),
-                    removal: false,
+                    what: match node.content_dirty() {
+                        true => Undone::Content(node.size()),
+                        false => Undone::Attributes,
+                    },
                     error: node
                         .failed
                         .as_ref()
@@ -263,8 +271,7 @@ impl Vfs {
         let some = all.into_iter().filter(|(count, _)| *count > 0);
         some.map(|(count, what)| Unstored {
             path: format!("{count} {what}"),
-            content: None,
-            removal: true,
+            what: Undone::Removal,
             error: "too many waited; the log names them".to_owned(),
         })
         .collect()

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use crate::b2::{FileId, NewFile};
 use crate::io::{Remains, Stamp};
 use crate::vfs::state::Leaves;
-use crate::vfs::{Ino, Vfs};
+use crate::vfs::{Ino, Unmoved, Vfs};
 
 /// One thing that is pending.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Leftover {
     pub target: NewFile,
     /// The version that its name shows, as far as this mount believes.
     pub base: Option<FileId>,
+    /// Where B2 has it, when it was renamed since.
+    pub unmoved: Option<Unmoved>,
     /// Milliseconds since 1970.
     pub mtime_ms: i64,
     /// Why it could not be stored; empty where it was not tried.
@@ -49,7 +51,10 @@ pub struct LeftoverId {
 impl Vfs {
     /// What is pending now, the smallest first.
     pub fn leftovers(&self) -> Vec<LeftoverId> {
-        let all = self.tree().pending();
+        let mut all = self.tree().pending();
+        all.extend(self.shared.moves.files());
+        all.sort_unstable();
+        all.dedup();
         let mut found: Vec<LeftoverId> = all
             .into_iter()
             .filter_map(|ino| {
@@ -57,7 +62,14 @@ impl Vfs {
                 let mut hash = DefaultHasher::new();
                 let mut info = leftover.target.info;
                 Stamp::change(&mut info, |stamp| stamp.nonce = None);
-                (leftover.path, info, leftover.base, content).hash(&mut hash);
+                (
+                    leftover.path,
+                    info,
+                    leftover.base,
+                    leftover.unmoved,
+                    content,
+                )
+                    .hash(&mut hash);
                 Some(LeftoverId {
                     ino,
                     change: hash.finish(),
@@ -109,15 +121,17 @@ impl Vfs {
             Some(_) => LeftoverKind::Marker,
             None => LeftoverKind::Attributes,
         };
-        let target = match marker {
-            Some(marker) => marker,
-            None => self.target_at(&tree, ino, &self.full(&path))?,
+        let (target, base, unmoved) = match (marker, self.unmoved(&tree, ino)) {
+            (Some(marker), _) => (marker, base, None),
+            (None, Some((target, over, unmoved))) => (target, over, Some(unmoved)),
+            (None, None) => (self.target_at(&tree, ino, &self.full(&path))?, base, None),
         };
         let failed = node.failed.as_ref();
         let leftover = Leftover {
             path,
             target,
             base,
+            unmoved,
             mtime_ms: node.meta.mtime_ms(),
             reason: failed.map_or_else(String::new, |failure| failure.text.clone()),
             what,

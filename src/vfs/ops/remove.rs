@@ -172,7 +172,7 @@ impl Vfs {
                 .lock(vec![Claim::name(full.clone())])
                 .await;
             if !self.is_at(&self.tree(), ino, &full) {
-                self.rename_held(ino, moving.as_ref())?;
+                self.rename_held(ino, moving.as_deref())?;
                 continue;
             }
             // Somebody may have opened it meanwhile.

@@ -95,7 +95,7 @@ impl Vfs {
                 self.shared.paths.lock(claims).await
             };
             if !self.still_so(&ends) {
-                self.rename_held(ends.ino, moving.as_ref())?;
+                self.rename_held(ends.ino, moving.as_deref())?;
                 continue;
             }
             let result = if directory {

@@ -129,6 +129,18 @@ impl Checks {
         }
     }
 
+    /// What was to be looked at with others is looked at by itself; `None` where a later deed decides.
+    pub(in crate::vfs) fn look_at(self: &Arc<Self>, full: &str, number: u64) -> Option<Checking> {
+        let mut state = self.lock();
+        let one = state.all.get_mut(full).filter(|one| one.number == number)?;
+        one.stage = Stage::Looking;
+        Some(Checking {
+            checks: Arc::clone(self),
+            full: full.to_owned(),
+            number,
+        })
+    }
+
     /// Content was stored under a name that was believed free. Tells whether somebody has to begin with these.
     pub(in crate::vfs) fn note_new(&self, deed: Deed) -> bool {
         self.note(deed, Stage::New);

@@ -143,6 +143,13 @@ impl Vfs {
         full: &str,
         why: Why,
     ) -> Result<(), Error> {
+        if self.gives_way(ino, full).await? {
+            return Ok(());
+        }
+        let act = match self.tree().get(ino)?.only_created() {
+            true => Act::Free,
+            false => Act::Content,
+        };
         let Some(done) = self
             .send_content(ino, full, Why::Readable == why, None)
             .await?
@@ -171,7 +178,7 @@ impl Vfs {
             Some(made) => {
                 self.check_later(Deed {
                     full: full.to_owned(),
-                    act: Act::Content,
+                    act,
                     made,
                     believed: believed.into_iter().collect(),
                     lost: superseded.lost,

@@ -1,6 +1,6 @@
 //! Contents stored under names that were believed free: whether another client has made the same name meanwhile.
 //!
-//! Nothing is taken back for it, so the look has time: what is stored within some seconds shares a page of
+//! Only files that nobody has written to give way, so the look has time: what is stored within some seconds shares a page of
 //! `b2_list_file_versions` for each thousand names of a directory. Where so many pages do not show them all, since
 //! much else lies between, the rest is left to whatever is done to these names next.
 
@@ -10,8 +10,9 @@ use std::time::Duration;
 use log::debug;
 
 use super::between::Between;
-use super::supersede::Deed;
-use crate::vfs::ask::look::Versions;
+use super::supersede::{Deed, must_go};
+use crate::vfs::ask::look::{Hurry, Versions};
+use crate::vfs::pathlock::Claim;
 use crate::vfs::{Error, Vfs};
 
 /// How long new names are gathered.
@@ -77,17 +78,25 @@ impl Vfs {
         let (found, _) = self.look_at_page(dir, &sorted).await?;
         for (full, number) in &names[..found.len()] {
             if let Some(seen) = found.get(full) {
-                self.settle_new(full, *number, seen);
+                self.settle_new(full, *number, seen).await;
             }
         }
         Ok(found.len())
     }
 
-    fn settle_new(&self, full: &str, number: u64, seen: &Versions) {
+    async fn settle_new(&self, full: &str, number: u64, seen: &Versions) {
         let Some(chain) = self.shared.checks.current(full, number) else {
             return;
         };
         let found = self.between(&chain, seen);
+        if must_go(&chain, &found) {
+            let _guard = self.shared.paths.lock(vec![Claim::name(full)]).await;
+            if let Some(checking) = self.shared.checks.look_at(full, number) {
+                // Fails: it is looked at again.
+                let _ = self.take_back_seen(checking, Hurry::No).await;
+            }
+            return;
+        }
         // A list that lags behind says nothing about what others did at the same time, either.
         if self.shared.checks.verified(full, number)
             && let Between::Theirs(theirs) | Between::Under(theirs) = found

@@ -31,7 +31,7 @@ pub(in crate::vfs) enum Act {
     Attributes(Ino),
     /// A content was stored, or renamed to it: that stays on top.
     Content,
-    /// A copy was made under a name that had to be free.
+    /// Something was put under a name that had to be free: a copy that may replace nothing, or a file that was only created.
     Free,
 }
 
@@ -59,7 +59,7 @@ impl Vfs {
     pub(in crate::vfs) fn check_later(&self, deed: Deed) {
         let checks = &self.shared.checks;
         let nothing = deed.believed.is_empty() && deed.lost.is_empty() && deed.replaced.is_empty();
-        let free = deed.act == Act::Content && nothing;
+        let free = matches!(deed.act, Act::Content | Act::Free) && nothing;
         if free && !checks.pending(&deed.full) {
             return self.check_new_later(deed);
         }
@@ -240,6 +240,15 @@ impl Vfs {
         hurry: Hurry,
     ) -> Result<bool, Error> {
         let checking = self.shared.checks.begin(deed.clone());
+        self.take_back_seen(checking, hurry).await
+    }
+
+    /// Takes back what is being looked at, unless it has been overtaken. Tells whether it did. The path lock is the caller's.
+    pub(super) async fn take_back_seen(
+        &self,
+        checking: Checking,
+        hurry: Hurry,
+    ) -> Result<bool, Error> {
         let taken = self.take_back_checked(&checking, hurry).await;
         match taken {
             Err(error) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use b2fuse::b2;
 use b2fuse::emulator;
-use b2fuse::vfs::{Delete, Error, Unstored};
+use b2fuse::vfs::{Delete, Error, Undone, Unstored};
 use serde_json::json;
 
 use super::mount::{Content, Mount};
@@ -357,12 +357,17 @@ impl World {
         for _ in 0..LAST_TRIES {
             left = self.runtime.block_on(self.mount.drain());
             // An append to what B has deleted for good cannot be stored, and is told.
-            let told = |one: &Unstored| one.content.is_some() && one.error.contains("is gone");
+            let told = |one: &Unstored| {
+                matches!(one.what, Undone::Content(_)) && one.error.contains("is gone")
+            };
             left.retain(|one| !(self.deleted && told(one)));
             if left.is_empty() {
                 break;
             }
-            if left.iter().any(|one| one.removal) {
+            if left
+                .iter()
+                .any(|one| matches!(one.what, Undone::Removal | Undone::Rename(_)))
+            {
                 self.truth.removals_waited_for("", false);
             }
         }

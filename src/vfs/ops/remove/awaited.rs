@@ -3,7 +3,7 @@
 use crate::vfs::names::leaving::Leaving;
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::versions::supersede::is_right_in;
-use crate::vfs::{Error, Ino, Unstored, Vfs};
+use crate::vfs::{Error, Ino, Undone, Unstored, Vfs};
 
 impl Vfs {
     /// Waits for the removals of the names in a directory, and tells of one that has failed.
@@ -81,32 +81,32 @@ impl Vfs {
         }
     }
 
-    /// Removals under way, and those that have failed without anybody being told.
+    /// Removals and renames under way, and those that have failed without anybody being told.
     pub(in crate::vfs) fn unremoved(&self) -> Vec<Unstored> {
         let mut all = self.shared.removals.failures.untold();
         let under_way: Vec<String> = {
             let tree = self.tree();
             tree.leaving.names().map(str::to_owned).collect()
         };
+        let mut renames = Vec::new();
         for name in under_way {
-            let to = self.shared.moves.renamed_to(&name);
-            let why = to.map(|to| {
-                format!(
-                    "renamed to {:?}, which B2 does not have yet",
-                    self.within(&to)
-                )
-            });
-            if !all.iter().any(|(known, _)| *known == name) {
-                all.push((name, why.unwrap_or_default()));
+            if let Some((to, failed)) = self.shared.moves.renamed_to(&name) {
+                all.retain(|(known, _)| *known != name && *known != to);
+                renames.push(Unstored {
+                    path: self.within(&name).to_owned(),
+                    what: Undone::Rename(self.within(&to).to_owned()),
+                    error: failed.map_or_else(String::new, |failed| failed.text),
+                });
+            } else if !all.iter().any(|(known, _)| *known == name) {
+                all.push((name, String::new()));
             }
         }
-        all.into_iter()
-            .map(|(full, error)| Unstored {
-                path: self.within(&full).to_owned(),
-                content: None,
-                removal: true,
-                error,
-            })
-            .collect()
+        let removals = all.into_iter().map(|(full, error)| Unstored {
+            path: self.within(&full).to_owned(),
+            what: Undone::Removal,
+            error,
+        });
+        renames.extend(removals);
+        renames
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::b2::{FileId, FileVersion, Lost};
+use crate::b2::{FileId, FileVersion, Lost, NewFile};
 use crate::io::{self, Covered, Stamp};
 use crate::vfs::ask::look::Hurry;
 use crate::vfs::delta::Delta;
 use crate::vfs::names::node::AUTO_TYPE;
+use crate::vfs::names::tree::Tree;
 use crate::vfs::ops::rename::Ends;
 use crate::vfs::state::{Leaves, Maker, Stored, Superseded};
 use crate::vfs::versions::attributes::is_gone;
@@ -85,26 +86,28 @@ impl Vfs {
         stored.intermediate().then(|| stored.id.clone())
     }
 
+    /// What is to be stored under the new name; `None` when the file has no name any more.
+    pub(super) fn moved_target(&self, tree: &Tree, ends: &Ends, old: &Stored) -> Option<NewFile> {
+        let mut target = self.target_at(tree, ends.ino, &ends.to)?;
+        Stamp::change(&mut target.info, |stamp| stamp.came = Some(ends.came()));
+        let carried = tree.get(ends.ino).ok().and_then(|node| node.carried());
+        let chosen = carried.is_some_and(|carried| carried.chosen);
+        if extension(&ends.from) != extension(&ends.to) && old.ours() && !chosen {
+            // The type was B2's guess from the old name (`.page.html.Xy3` of rsync, say).
+            AUTO_TYPE.clone_into(&mut target.content_type);
+        }
+        Some(target)
+    }
+
     /// One copy under the new name, without attributes that B2 has no room for; `None` when the file has no name any more.
     pub(super) async fn copy_once(
         &self,
         ends: &Ends,
         old: &Stored,
     ) -> Result<Option<FileVersion>, io::Error> {
-        let (target, chosen) = {
-            let tree = self.tree();
-            let carried = tree.get(ends.ino).ok().and_then(|node| node.carried());
-            let chosen = carried.is_some_and(|carried| carried.chosen);
-            (self.target_at(&tree, ends.ino, &ends.to), chosen)
-        };
-        let Some(mut target) = target else {
+        let Some(target) = self.moved_target(&self.tree(), ends, old) else {
             return Ok(None);
         };
-        Stamp::change(&mut target.info, |stamp| stamp.came = Some(ends.came()));
-        if extension(&ends.from) != extension(&ends.to) && old.ours() && !chosen {
-            // The type was B2's guess from the old name (`.page.html.Xy3` of rsync, say).
-            AUTO_TYPE.clone_into(&mut target.content_type);
-        }
         let covered = if ends.noreplace {
             Covered::GiveWay
         } else {

@@ -16,7 +16,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Ends;
 use super::copy::{Over, believed_of, lost_copy};
-use super::moves::Names;
 use crate::b2::{FileId, Lost};
 use crate::io;
 use crate::vfs::ask::look::Hurry;
@@ -40,6 +39,15 @@ const STRAYS: usize = 16;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause before a failed copy is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What B2 has under the new name.
+struct Arrived {
+    made: FileId,
+    /// What failed tries may have made beside it.
+    strays: Vec<Lost>,
+    /// It has the content of the old name's version.
+    content_lives_on: bool,
+}
 
 /// A rename whose caller has gone on.
 struct Later {
@@ -103,11 +111,8 @@ impl Vfs {
             tree.copying.insert(ends.ino);
             (old, lost)
         };
-        let names = Names {
-            from: ends.from.clone(),
-            to: ends.to.clone(),
-        };
-        self.shared.moves.begin(ends.ino, names);
+        let moves = &self.shared.moves;
+        moves.begin(ends, old.clone(), over.believed.clone());
         if let Err(error) = self.edit(ends) {
             self.tree().leaving.failed(&ends.from);
             self.has_moved(ends.ino);
@@ -154,11 +159,11 @@ impl Vfs {
         let copied = self
             .copy_until_settled(&ends, &old, times, &mut place)
             .await;
-        let Some((made, strays)) = copied else {
+        let Some(copied) = copied else {
             self.has_moved(ends.ino);
             return;
         };
-        self.check_later(over.deed(&ends.to, made, strays));
+        self.check_later(over.deed(&ends.to, copied.made, copied.strays));
         self.has_moved(ends.ino);
         guard.keep_only(&ends.from);
         let mut gone = Gone {
@@ -167,7 +172,7 @@ impl Vfs {
             full: ends.from.clone(),
             removal: Removal::Renamed {
                 stored: old,
-                content_lives_on: true,
+                content_lives_on: copied.content_lives_on,
                 lost,
             },
             guard,
@@ -178,15 +183,14 @@ impl Vfs {
         }
     }
 
-    /// Copies a file to its new name, again and again as long as that may help. Tells what was made, and what may have been
-    /// made beside it; `None` when the file has its old name again.
+    /// Copies a file to its new name, again and again as long as that may help; `None` when the file has its old name again.
     async fn copy_until_settled(
         &self,
         ends: &Ends,
         old: &Stored,
         times: (Nanos, Nanos),
         place: &mut Option<OwnedSemaphorePermit>,
-    ) -> Option<(FileId, Vec<Lost>)> {
+    ) -> Option<Arrived> {
         let failures = &self.shared.removals.failures;
         let mut strays = Vec::new();
         let mut pause = FIRST_PAUSE;
@@ -197,7 +201,11 @@ impl Vfs {
                     strays.extend(twins);
                     failures.told(&ends.from);
                     failures.told(&ends.to);
-                    return Some((made, strays));
+                    return Some(Arrived {
+                        made,
+                        strays,
+                        content_lives_on: true,
+                    });
                 }
                 Ok(Err(error)) => error,
                 // An answer that makes no sense, or a fault of this program: the next try would make one more copy.
@@ -211,6 +219,15 @@ impl Vfs {
                 self.forget_copy_later(&ends.to, strays.remove(0));
             }
             let said = Error::from(error.clone());
+            if (is_gone(&error) || hopeless || !said.may_pass())
+                && let Some(made) = self.upload_to_new_name(ends).await
+            {
+                return Some(Arrived {
+                    made,
+                    strays,
+                    content_lives_on: false,
+                });
+            }
             let over = if is_gone(&error) {
                 self.is_gone_meanwhile(ends, old, &said);
                 true
@@ -233,6 +250,7 @@ impl Vfs {
                 debug!("{text}");
             }
             self.tell_of_both(ends, &said);
+            self.shared.moves.failed(ends.ino, &said);
             // Others are waited for until one has succeeded, and find a place.
             failures.beware();
             drop(place.take());
@@ -270,6 +288,21 @@ impl Vfs {
             return Ok(Err(io::Error::Stale));
         }
         Ok(Ok((made, twins_of(&copy))))
+    }
+
+    /// B2 refuses the copy, but the file has been written since: what it holds now belongs under its new name, not over what
+    /// it was before. `None` where nothing was, or B2 does not take that, either.
+    async fn upload_to_new_name(&self, ends: &Ends) -> Option<FileId> {
+        if !self.tree().get(ends.ino).ok()?.content_dirty() {
+            return None;
+        }
+        match Box::pin(unharmed(self.commit_moved(ends.ino, &ends.to, ends.came()))).await {
+            Ok(made) => made,
+            Err(error) => {
+                debug!("{:?}: {error}", self.within(&ends.to));
+                None
+            }
+        }
     }
 
     fn tell_of_both(&self, ends: &Ends, error: &Error) {
@@ -338,9 +371,13 @@ impl Vfs {
 
     /// Removes the old name of a file that B2 has under its new one.
     async fn old_name_goes(&self, gone: &mut Gone) -> Result<(), Error> {
-        if let Removal::Renamed { stored, lost, .. } = &gone.removal
+        if let Removal::Renamed {
+            stored,
+            content_lives_on,
+            lost,
+        } = &gone.removal
             && lost.is_empty()
-            && stored.goes_when_renamed(now_ms(), true)
+            && stored.goes_when_renamed(now_ms(), *content_lives_on)
         {
             // A version that shows nothing when it goes needs no lock: who saves by temporary names uses the same one
             // again at once.
@@ -376,31 +413,31 @@ impl Vfs {
 
     /// A file was found by its new name, and has not got that any more: it has its old one again, or is gone, when its rename has failed
     /// meanwhile. Then nothing may be done to what has the name now: whoever meant the file is told.
-    pub(in crate::vfs) fn rename_held(&self, ino: Ino, found: Option<&Names>) -> Result<(), Error> {
-        let Some(names) = found else { return Ok(()) };
+    pub(in crate::vfs) fn rename_held(&self, ino: Ino, found: Option<&Ends>) -> Result<(), Error> {
+        let Some(ends) = found else { return Ok(()) };
         let elsewhere = {
             let tree = self.tree();
             let path = tree.path(ino).map(|path| self.full(&path));
-            path.is_some_and(|path| path != names.from)
+            path.is_some_and(|path| path != ends.from)
         };
         if elsewhere {
             return Ok(());
         }
-        let told = self.shared.removals.failures.take(&names.from);
+        let told = self.shared.removals.failures.take(&ends.from);
         Err(told.unwrap_or_else(|| Error::Io("B2 has refused its rename".to_owned())))
     }
 
     /// Waits until B2 has a file under the name it has here; tells when that has failed.
     pub(in crate::vfs) async fn has_arrived(&self, ino: Ino) -> Result<(), Error> {
         let moves = &self.shared.moves;
-        let Some(names) = moves.of(ino) else {
+        let Some(ends) = moves.of(ino) else {
             return Ok(());
         };
         let _hurrying = moves.hurry();
         let failures = &self.shared.removals.failures;
-        self.removals_ended(|_| moves.of(ino).is_none() || failures.is_untold(&names.from))
+        self.removals_ended(|_| moves.of(ino).is_none() || failures.is_untold(&ends.from))
             .await;
-        failures.take(&names.from).map_or(Ok(()), Err)
+        failures.take(&ends.from).map_or(Ok(()), Err)
     }
 
     /// Waits until B2 has the files that were renamed into a directory; tells when that has failed.

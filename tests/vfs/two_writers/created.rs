@@ -1,0 +1,100 @@
+//! Files that were only created, under names that another client has used meanwhile.
+
+use super::history::*;
+use super::*;
+
+async fn touch(vfs: &Vfs, name: &str) -> Ino {
+    let (attr, fh) = create(vfs, Ino::ROOT, name).await;
+    vfs.setattr(attr.ino, at(1_000_000_000)).await.unwrap();
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    attr.ino
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_only_created_gives_way() {
+    for write_back in [None, Some(Duration::from_millis(300))] {
+        let server = server();
+        let settings = Settings {
+            write_back,
+            ..settings()
+        };
+        let vfs = mount(&server, settings).await;
+        touch(&vfs, "f").await;
+        touch(&vfs, "free").await;
+        upload(&client(&server).await, "f", b"theirs").await;
+        stored(&vfs).await;
+        let theirs = Some(b"theirs".to_vec());
+        assert_eq!(history(&server, "f").await, [theirs]);
+        assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"theirs");
+        assert_eq!(history(&server, "free").await, [Some(Vec::new())]);
+        assert_eq!(calls(&server, "b2_copy_file"), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_listing_has_shown_meanwhile_stays() {
+    let server = server();
+    let settings = Settings {
+        metadata_ttl: Duration::from_millis(50),
+        ..settings()
+    };
+    let vfs = mount(&server, settings).await;
+    touch(&vfs, "f").await;
+    upload(&client(&server).await, "f", b"theirs").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["f"]);
+    stored(&vfs).await;
+    assert_eq!(history(&server, "f").await, [Some(b"theirs".to_vec())]);
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"theirs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_after_all_is_a_new_version() {
+    for synced in [false, true] {
+        let server = server();
+        let vfs = mount(&server, settings()).await;
+        let (_, fh) = create(&vfs, Ino::ROOT, "f").await;
+        upload(&client(&server).await, "f", b"theirs").await;
+        if synced {
+            vfs.fsync(fh, false).await.unwrap();
+            assert_eq!(history(&server, "f").await, [Some(b"theirs".to_vec())]);
+            assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"theirs");
+        }
+        write(&vfs, fh, b"mine").await;
+        vfs.flush(fh).await.unwrap();
+        vfs.release(fh);
+        stored(&vfs).await;
+        let both = [Some(b"mine".to_vec()), Some(b"theirs".to_vec())];
+        assert_eq!(history(&server, "f").await, both, "synced: {synced}");
+        assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"mine");
+    }
+}
+
+/// Others have removed it before it was known here: nothing is in the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_hidden_is_no_reason() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    touch(&vfs, "f").await;
+    let other = client(&server).await;
+    upload(&other, "f", b"theirs").await;
+    hide(&other, "f").await;
+    stored(&vfs).await;
+    assert_eq!(shown(&server, "f").await, Some(Vec::new()));
+}
+
+/// Between the look and what follows it, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_at_the_same_time_is_shown_again() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    server.set_faults(&["upload_file:hang:1"]).unwrap();
+    touch(&vfs, "f").await;
+    held(&server, "b2_upload_file").await;
+    upload(&client(&server).await, "f", b"theirs").await;
+    server.set_faults(&[]).unwrap();
+    stored(&vfs).await;
+    assert_eq!(history(&server, "f").await, [Some(b"theirs".to_vec())]);
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"theirs");
+}
