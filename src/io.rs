@@ -37,7 +37,7 @@ use crate::b2::{Client, Error as B2Error, FileId, FileVersion, NewFile, Sha1};
 use engine::Engine;
 
 pub use read::cursor::Cursor;
-pub use stamp::{Moved, Stamp};
+pub use stamp::{Ancestors, Moved, Stamp};
 pub use write::content::Content;
 pub use write::lend::CopyError;
 pub use write::remains::{Remain, Remains, UnfinishedLarge};

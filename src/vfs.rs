@@ -53,6 +53,7 @@ use ask::look::Looks;
 use ask::{succession, walk};
 use attr::Meta;
 use forget::Forgets;
+use names::lineage::Lineage;
 use names::name;
 use names::number::Numbers;
 use names::tree::Tree;
@@ -111,6 +112,9 @@ struct Shared {
     /// Deletions of replaced versions that B2 has refused.
     refusals: Refusals,
     growing: Growing,
+    lineage: Lineage,
+    /// Open files of which is being asked whether they have grown.
+    followed: Mutex<HashSet<Ino>>,
     /// How many keys of file info B2 takes.
     info_keys: InfoKeys,
     /// Renames of directories that have failed and left copies.
@@ -153,6 +157,8 @@ impl Vfs {
                 contested: Contested::default(),
                 refusals: Refusals::default(),
                 growing: Growing::default(),
+                lineage: Lineage::default(),
+                followed: Mutex::default(),
                 info_keys: InfoKeys::default(),
                 failed_moves: FailedMoves::default(),
                 looks: Looks::default(),

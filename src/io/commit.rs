@@ -20,11 +20,12 @@ use futures_util::future::BoxFuture;
 
 use crate::b2::{Error as B2Error, ErrorKind, FileId, FileVersion, Hasher, Lost, NewFile, Sha1};
 use crate::io::commit::finish::hash_after;
-use crate::io::commit::remote::small_target;
+use crate::io::commit::remote::{small_target, without_ancestors};
 use crate::io::commit::stream::id_of;
 use crate::io::parts::large::{End, Large};
 use crate::io::parts::plan::{self, Limits, Plan};
 use crate::io::parts::{Stream, Streaming};
+use crate::io::stamp::Stamp;
 use crate::io::write::content::{Content, Misplaced, State};
 use crate::io::write::inherit::NewProof;
 use crate::io::write::snapshot::Snapshot;
@@ -146,6 +147,8 @@ impl Content {
         target: &NewFile,
         scope: Scope,
     ) -> Result<Option<Committed>, Error> {
+        // What has left in parts is not compared with what it was based on.
+        let (whole, target) = (target, &without_ancestors(target));
         loop {
             let (begun, end) = {
                 let mut state = self.lock();
@@ -194,7 +197,7 @@ impl Content {
                 }
                 Begun::Nothing => {
                     self.lock().stream = Streaming::Off;
-                    return self.store_plain(target).await.map(Some);
+                    return self.store_plain(whole).await.map(Some);
                 }
                 Begun::Growing => {
                     let (snapshot, version, sha1) = match self.finish_stream(end).await {
@@ -230,6 +233,15 @@ impl Content {
             state.low = state.size;
             let all = 0..state.size;
             state.snapshot(all)?
+        };
+        let continued = Stamp::of(&target.info).ancestors.last();
+        let plain;
+        let target = match continued {
+            Some(mark) if !snapshot.continues(mark) => {
+                plain = without_ancestors(target);
+                &plain
+            }
+            _ => target,
         };
         if let Some(source) = snapshot.whole() {
             let version = engine.copy_whole(&source.record, target).await?;

@@ -6,7 +6,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::b2::FileInfo;
+use crate::b2::{FileId, FileInfo};
 
 /// What is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +32,67 @@ pub struct Stamp {
     pub chosen_type: Option<u16>,
     /// `r` and `f`: the rename of a directory that has made this copy.
     pub moved: Option<Moved>,
+    /// `b`, once for each: the versions that this one begins with, byte for byte, the latest first.
+    pub ancestors: Ancestors,
+}
+
+/// Versions of a file of which a later one has all bytes, and appended ones perhaps: hashes of their ids, the latest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ancestors([u64; Self::MOST]);
+
+impl Ancestors {
+    /// So many are told; the listing of versions tells of the others, as long as they are there.
+    pub const MOST: usize = 8;
+    /// Bytes that each takes in file info.
+    pub const BYTES: usize = 12;
+
+    /// What stands for an id: not 0, and below 2^48.
+    pub fn mark(id: &FileId) -> u64 {
+        let digest = Sha1::digest(id.to_string());
+        let bytes = digest.into_iter().take(6);
+        bytes.fold(0, |all, byte| all << 8 | u64::from(byte)).max(1)
+    }
+
+    /// Those of a version that continues this one.
+    #[must_use]
+    pub fn and(self, id: &FileId) -> Self {
+        let mut all = [0; Self::MOST];
+        let marks = std::iter::once(Self::mark(id)).chain(self.iter());
+        for (place, mark) in all.iter_mut().zip(marks) {
+            *place = mark;
+        }
+        Self(all)
+    }
+
+    /// The latest ones, as many as fit into so many bytes of file info.
+    #[must_use]
+    pub fn within(mut self, bytes: usize) -> Self {
+        let rest = self.0.iter_mut().skip(bytes / Self::BYTES);
+        rest.for_each(|mark| *mark = 0);
+        self
+    }
+
+    /// Their marks.
+    pub fn iter(self) -> impl Iterator<Item = u64> {
+        self.0.into_iter().take_while(|mark| *mark > 0)
+    }
+
+    /// Whether a version is among them.
+    pub fn has(self, id: &FileId) -> bool {
+        let mark = Self::mark(id);
+        self.iter().any(|one| one == mark)
+    }
+
+    /// The version that is continued.
+    pub fn last(self) -> Option<u64> {
+        self.iter().next()
+    }
+
+    fn push(&mut self, mark: u64) {
+        if let Some(place) = self.0.iter_mut().find(|place| **place == 0) {
+            *place = mark;
+        }
+    }
 }
 
 /// By which rename, and of which version, a copy was made.
@@ -47,7 +108,7 @@ impl Stamp {
     /// The key in file info.
     pub const KEY: &'static str = "b2fuse";
     /// Most bytes of a value, which are the same when encoded for a header.
-    pub const MAX: usize = 112;
+    pub const MAX: usize = 112 + Ancestors::MOST * Ancestors::BYTES;
     /// Keys of earlier versions: nanoseconds of the modification time, and the start of a large file.
     pub const OLD: [&'static str; 2] = ["b2fuse_mtime_ns", "b2fuse_upload"];
 
@@ -78,6 +139,7 @@ impl Stamp {
                 'a' => stamp.came = Some(number),
                 'y' => stamp.chosen_type = u16::try_from(number).ok(),
                 'r' => rename = u32::try_from(number).ok(),
+                'b' => stamp.ancestors.push(number),
                 'f' => from = u32::try_from(number).ok(),
                 _ => {}
             }
@@ -107,6 +169,9 @@ impl Stamp {
         word('y', self.chosen_type.map(u64::from));
         word('r', self.moved.map(|moved| u64::from(moved.rename)));
         word('f', self.moved.map(|moved| u64::from(moved.from)));
+        for mark in self.ancestors.iter() {
+            word('b', Some(mark));
+        }
         if words.is_empty() {
             info.remove(Self::KEY);
         } else {
@@ -166,9 +231,13 @@ mod tests {
             nonce in of(any::<u64>()), mtime_ns in 0u32..1_000_000, ctime in of(0..=i64::MAX as u64),
             since in of(0..1u64 << 42), came in of(0..1u64 << 48), begun in of(0..1u64 << 42), number in of(0..1u64 << 53),
             moved in of(any::<(u32, u32)>()), chosen_type in of(any::<u16>()),
+            before in proptest::collection::vec("[a-z0-9_]{1,20}", 0..12),
         ) {
             let moved = moved.map(|(rename, from)| Moved { rename, from });
-            let stamp = Stamp { nonce, mtime_ns, ctime, since, begun, number, came, chosen_type, moved };
+            let ancestors = before
+                .iter()
+                .fold(Ancestors::default(), |all, id| all.and(&FileId::new(id)));
+            let stamp = Stamp { nonce, mtime_ns, ctime, since, begun, number, came, chosen_type, moved, ancestors };
             let mut info = FileInfo::from([("b2fuse_upload".to_owned(), "5".to_owned())]);
             stamp.put(&mut info);
             prop_assert_eq!(Stamp::of(&info), stamp);
@@ -180,6 +249,18 @@ mod tests {
         fn nonsense_is_no_panic(text in "\\PC{0,120}") {
             Stamp::of(&FileInfo::from([(Stamp::KEY.to_owned(), text)]));
         }
+    }
+
+    #[test]
+    fn the_latest_ancestors_are_kept() {
+        let ids: Vec<FileId> = (0..12).map(|id| FileId::new(&format!("v{id}"))).collect();
+        let all = ids.iter().fold(Ancestors::default(), |all, id| all.and(id));
+        let has: Vec<bool> = ids.iter().map(|id| all.has(id)).collect();
+        assert_eq!(has, [vec![false; 4], vec![true; 8]].concat());
+        assert_eq!(all.last(), Some(Ancestors::mark(&ids[11])));
+        assert_eq!(all.within(40).iter().count(), 3);
+        assert_eq!(all.within(40).last(), all.last());
+        assert_eq!(Ancestors::default().last(), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(in crate::vfs) mod known;
 pub(in crate::vfs) mod lagging;
 pub(in crate::vfs) mod lately;
 pub(in crate::vfs) mod leaving;
+pub(in crate::vfs) mod lineage;
 pub(in crate::vfs) mod merge;
 pub(in crate::vfs) mod moment;
 pub(in crate::vfs) mod name;

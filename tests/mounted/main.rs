@@ -41,6 +41,7 @@ mod replaced;
 mod rsync;
 mod running;
 mod special;
+mod tail;
 mod together;
 mod tools;
 mod two_mounts;

@@ -31,6 +31,8 @@ mod entries;
 #[path = "two_writers/file_renames.rs"]
 mod file_renames;
 mod folder_times;
+#[path = "two_writers/following.rs"]
+mod following;
 mod foreign_info;
 mod growing;
 mod hashfiles;

@@ -12,7 +12,7 @@ use crate::b2::{Action, FileId, FileName, FileVersion, ListVersions, NewFile, Sh
 use crate::io::commit::stream::id_of;
 use crate::io::engine::Engine;
 use crate::io::parts::plan::Sizes;
-use crate::io::stamp::Stamp;
+use crate::io::stamp::{Ancestors, Stamp};
 use crate::io::{Error, Owner};
 
 /// The convention for the SHA-1 of a large file (API §6).
@@ -35,6 +35,17 @@ pub(in crate::io) fn large_target(target: &NewFile, sha1: Option<Sha1>) -> NewFi
         target.info.insert(SHA1_KEY.to_owned(), sha1.to_string());
     }
     Stamp::change(&mut target.info, |stamp| stamp.begun = Some(now_ms()));
+    target
+}
+
+/// The target of a content that does not continue an earlier one, or of which that is not known.
+pub(in crate::io) fn without_ancestors(target: &NewFile) -> NewFile {
+    let mut target = target.clone();
+    if Stamp::of(&target.info).ancestors.last().is_some() {
+        Stamp::change(&mut target.info, |stamp| {
+            stamp.ancestors = Ancestors::default();
+        });
+    }
     target
 }
 

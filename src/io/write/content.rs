@@ -237,6 +237,20 @@ impl Content {
         }
     }
 
+    /// `version` has all bytes of the base, and more: it takes the base's place for whoever has it open. False where something
+    /// was changed here, or the base is not `old`.
+    pub fn has_grown(&self, old: &FileId, version: &Version) -> bool {
+        let record = self.engine.records.intern(version.clone());
+        let mut state = self.lock();
+        let pristine = state.pristine().is_some_and(|base| base.id == *old);
+        if !pristine || state.is_dirty() || record.size < state.size {
+            return false;
+        }
+        (state.size, state.base_len) = (record.size, record.size);
+        state.base = Some(record);
+        true
+    }
+
     /// At most `len` bytes from `offset`; short only at the end of the file.
     pub async fn read(
         self: &Arc<Self>,

@@ -112,6 +112,8 @@ impl Engine {
         let contents = self.listed();
         let goal = bytes.max(self.budget.write_limit() / 4);
         let (mut leaving, mut on_the_way) = (0, false);
+        // Closed contents that were asked for and stand in their owner's queue.
+        let mut queued = Vec::new();
         // Asked before, still open, unsent bytes, content.
         let mut idle: Vec<(bool, bool, u64, &Arc<Content>)> = Vec::new();
         for content in &contents {
@@ -134,8 +136,18 @@ impl Engine {
                 leaving += unsent;
             } else if flying > 0 {
                 leaving += flying;
+            } else if waited.is_some() && !open && !Arc::ptr_eq(content, me) {
+                queued.push((waited >= Some(ASK_AGAIN_MS), unsent, content));
             } else if waited.is_none_or(|ms| ms >= ASK_AGAIN_MS) || Arc::ptr_eq(content, me) {
                 idle.push((waited.is_some(), open, unsent, content));
+            }
+        }
+        for (late, unsent, content) in queued {
+            // As long as those before them leave, so will they, however long that takes.
+            if late && !on_the_way {
+                idle.push((true, false, unsent, content));
+            } else {
+                leaving += unsent;
             }
         }
         // Of what is closed the oldest first, as it is due next; then the largest, and at last what is being written,

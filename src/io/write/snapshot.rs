@@ -13,6 +13,7 @@ use crate::io::Error;
 use crate::io::engine::Engine;
 use crate::io::parts::plan::{Run, Source};
 use crate::io::read::records::{Record, StoredRange};
+use crate::io::stamp::Ancestors;
 use crate::io::write::inherit::NewProof;
 
 /// Zeros to send, shared by everybody.
@@ -143,6 +144,17 @@ impl Snapshot {
                 Span::Zero(_) => Source::Zero,
             },
             len: span.len(),
+        })
+    }
+
+    /// Whether it is all of this version, and what was appended to it.
+    pub(in crate::io) fn continues(&self, mark: u64) -> bool {
+        let base = self.base.as_ref();
+        base.is_some_and(|base| {
+            Ancestors::mark(&base.id) == mark
+                && self.start == 0
+                && base.size <= self.size
+                && self.holds(base, &(0..base.size))
         })
     }
 

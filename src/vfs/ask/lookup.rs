@@ -59,7 +59,12 @@ impl Vfs {
         let place = {
             let tree = self.tree();
             let node = tree.get(ino)?;
-            // What is open is pinned to its version; what has no name is in no listing.
+            if node.opens > 0 && node.linked && node.object().is_some() {
+                drop(tree);
+                self.look_for_growth(ino);
+                return Ok(());
+            }
+            // What has no name is in no listing.
             (ino != Ino::ROOT && node.opens == 0 && node.linked)
                 .then(|| (node.parent, std::sync::Arc::clone(&node.name)))
         };

@@ -3,11 +3,15 @@
 //! Somebody who comes back to the same places never waits for B2 then. It costs a call only where
 //! somebody has come in the last quarter of a listing's life; the kernel is told to ask again by then.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::debug;
 
 use crate::vfs::{Ino, Vfs};
+
+/// With `metadata_ttl: 0`, how long what was seen of an open file holds.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Of the time that a listing holds, the last part in which it is asked for again.
 pub(in crate::vfs) fn late(ttl: Duration) -> Duration {
@@ -65,6 +69,32 @@ impl Vfs {
             if let Ok(dir) = vfs.tree().dir_mut(dir) {
                 dir.refreshing = false;
             }
+        });
+    }
+
+    /// Somebody asks for the size of a file that is open here, a `tail -f` say: it may have grown at the other end since it
+    /// was asked for. Nobody waits for that, for what is open is there whatever has become of its name: the kernel is told.
+    pub(in crate::vfs) fn look_for_growth(&self, ino: Ino) {
+        let ttl = self.settings().metadata_ttl.max(MOMENT);
+        let place = {
+            let tree = self.tree();
+            let Ok(node) = tree.get(ino) else { return };
+            let quiet = node.writers() == 0 && !node.content_dirty();
+            let fresh = !tree.fresh_for(ino, ttl, Instant::now()).is_zero();
+            if !quiet || fresh {
+                return;
+            }
+            (node.parent, Arc::clone(&node.name))
+        };
+        if !self.shared.followed.lock().insert(ino) {
+            return;
+        }
+        let vfs = self.clone();
+        self.shared.runtime.spawn(async move {
+            if let Err(error) = vfs.ensure_name(place.0, &place.1).await {
+                debug!("whether an open file has grown is not known: {error}");
+            }
+            vfs.shared.followed.lock().remove(&ino);
         });
     }
 }

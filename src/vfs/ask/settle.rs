@@ -10,6 +10,7 @@ use log::debug;
 
 use crate::b2::{Action, ErrorKind, FileId, FileVersion, ListNames};
 use crate::vfs::ask::look::Hurry;
+use crate::vfs::names::lineage;
 use crate::vfs::names::name::MARKER;
 use crate::vfs::names::tree::{Tree, Unsettled};
 use crate::vfs::{Error, Ino, Vfs};
@@ -49,6 +50,13 @@ impl Vfs {
                     let settled = self.settle_stored(*ino, &full, marker).await;
                     (full, settled)
                 }
+                Unsettled::Grown(ino) => {
+                    let Some(full) = self.tree().path(*ino).map(|path| self.full(&path)) else {
+                        return;
+                    };
+                    let settled = self.settle_grown(*ino, &full).await;
+                    (full, settled)
+                }
                 Unsettled::Removed { dir, full } => {
                     (full.clone(), self.settle_removed(*dir, full).await)
                 }
@@ -62,6 +70,30 @@ impl Vfs {
             }
         });
         futures_util::future::join_all(looks).await;
+    }
+
+    /// A newer version of an open file may continue it: the versions in between tell.
+    async fn settle_grown(&self, ino: Ino, full: &str) -> Result<(), Error> {
+        let seen = self.look(full, Hurry::Look).await?;
+        let Some(newest) = seen.rows.first().filter(|row| row.action == Action::Upload) else {
+            return Ok(()); // removed meanwhile: the next listing tells
+        };
+        let mut tree = self.tree();
+        if tree.path(ino).is_none_or(|path| self.full(&path) != full) {
+            return Ok(());
+        }
+        let node = tree.get(ino)?;
+        let stored = node.object().and_then(|object| object.state.stored());
+        let Some(old) = stored.map(|stored| stored.id.clone()) else {
+            return Ok(());
+        };
+        if node.content_dirty() || newest.id.as_ref() == Some(&old) {
+            return Ok(());
+        }
+        if !(lineage::continues(&seen.rows, &old) && self.has_grown(&mut tree, ino, newest)) {
+            self.replace_version(&mut tree, ino, newest);
+        }
+        Ok(())
     }
 
     /// `marker`: only that of the directory is in doubt, not whether there is one.

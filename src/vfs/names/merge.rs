@@ -15,6 +15,7 @@ use crate::vfs::attr::{self, Meta};
 use crate::vfs::delta::Delta;
 use crate::vfs::names::flight::{Covers, Flight};
 use crate::vfs::names::known;
+use crate::vfs::names::lineage::Successor;
 use crate::vfs::names::moment::Moment;
 use crate::vfs::names::name::MARKER;
 use crate::vfs::names::node::{Body, Carried, Marker, MarkerObject, Need, Object};
@@ -207,6 +208,11 @@ impl Vfs {
                 }
             }
             if node.object().is_some() {
+                if Self::successor(node, row) == Successor::Perhaps {
+                    node.check(flight.at, false);
+                    tree.unsettled.push(Unsettled::Grown(child));
+                    return Some(child);
+                }
                 self.came(tree, flight.dir, row);
                 return self.replace_version_since(tree, child, row, flight.began);
             }
@@ -254,6 +260,11 @@ impl Vfs {
         began: Tick,
     ) -> Option<Ino> {
         let stored = Stored::of(row, Maker::Other)?;
+        if Self::successor(tree.get(ino).ok()?, row) == Successor::Continues
+            && self.has_grown(tree, ino, row)
+        {
+            return Some(ino);
+        }
         let theirs = Meta::of_version(row, self.settings());
         let mut carried = Carried::of_version(row, self.settings());
         let node = tree.get_mut(ino).ok()?;

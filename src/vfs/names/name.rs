@@ -24,7 +24,11 @@ pub(in crate::vfs) const NEW_MAX: usize = 250;
 /// Encoded bytes that a name, extended attributes and other tools' info may take together: of 2,048 for
 /// name and info as header lines (API §5.3), the info that b2fuse itself may add (times, mode, owner,
 /// hash, its own key) and the name's header take less than 384.
-const ENCODED_MAX: usize = 2048 - 384;
+const ENCODED_MAX: usize = HEADERS_MAX - 384;
+/// Bytes of name and info as header lines (API §5.3).
+const HEADERS_MAX: usize = 2048;
+/// Of these, what is added when a content is sent: the name's header, the SHA-1 and the start of a large file.
+const ADDED: usize = 128;
 
 /// A row of a listing, seen from the directory that was listed.
 #[derive(Debug, PartialEq, Eq)]
@@ -145,6 +149,11 @@ fn encoded_size(full: &str, carried: &FileInfo) -> usize {
 /// How many bytes too much an object of that name with that info would need.
 pub(in crate::vfs) fn excess(full: &str, carried: &FileInfo) -> usize {
     encoded_size(full, carried).saturating_sub(ENCODED_MAX)
+}
+
+/// Bytes that all info of an object leaves for what need not be there.
+pub(in crate::vfs) fn spare(full: &str, info: &FileInfo) -> usize {
+    (HEADERS_MAX - ADDED).saturating_sub(encoded_size(full, info))
 }
 
 /// Checks that an object may be renamed: a longer name leaves less room for what it carries along.

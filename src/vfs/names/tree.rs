@@ -29,6 +29,8 @@ pub(in crate::vfs) type Tick = u64;
 pub(in crate::vfs) enum Unsettled {
     /// A file that was stored, or a directory whose marker was: it was missing, or an older version was shown.
     Stored(Ino),
+    /// An open file of which a newer version was shown that may continue it.
+    Grown(Ino),
     /// A directory's marker of which an older version was shown.
     Marker(Ino),
     /// A name that was removed: there it was, and with `/` at its end a directory.

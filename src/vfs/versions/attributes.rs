@@ -88,6 +88,7 @@ impl Vfs {
                     return Ok(());
                 };
                 Stamp::change(&mut target.info, |stamp| stamp.since = Some(old.since_ms()));
+                self.continues(&old.id, &mut target);
                 (target, old)
             };
             let version = old.version();

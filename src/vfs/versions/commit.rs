@@ -217,8 +217,15 @@ impl Vfs {
             let Some(mut target) = self.target_at(&tree, ino, full) else {
                 return Ok(None);
             };
-            if moved.is_some() {
-                Stamp::change(&mut target.info, |stamp| stamp.came = moved);
+            let stored = tree
+                .get(ino)?
+                .object()
+                .and_then(|object| object.state.stored());
+            match (moved, stored) {
+                (Some(_), _) => Stamp::change(&mut target.info, |stamp| stamp.came = moved),
+                // Unless the content shows otherwise.
+                (None, Some(stored)) => self.continues(&stored.id, &mut target),
+                (None, None) => {}
             }
             (content, target)
         };
@@ -332,6 +339,7 @@ impl Vfs {
         transition: impl FnOnce(&mut crate::vfs::state::FileState, bool) -> Superseded,
     ) -> Result<Superseded, Error> {
         tree.touch(ino);
+        self.shared.lineage.made(version);
         let settings = self.settings();
         let node = tree.get_mut(ino)?;
         let content = node.object().and_then(|object| object.content.clone());

@@ -188,7 +188,20 @@ impl Vfs {
             let made = self.shared.io.is_own(id) || chain.made(id);
             made || self.is_lost_of(&chain.top, seen, id)
         };
-        between(seen, chain, own)
+        let found = between(seen, chain, own);
+        let Between::Theirs(theirs) = &found else {
+            return found;
+        };
+        let above = seen.rows.iter().take_while(|row| row.id != theirs.id);
+        let stored_since = above
+            .filter(|row| row.action == Action::Upload)
+            .filter_map(|row| row.id.as_ref())
+            .any(|id| self.shared.io.is_own(id) && !chain.made(id));
+        if chain.top.act == Act::Free && stored_since {
+            // Content of this mount's own, which is about to leave the name: what it lies on is history.
+            return Between::Nothing;
+        }
+        found
     }
 
     #[allow(clippy::unused_self, reason = "reads as a question of the mount")]

@@ -98,3 +98,24 @@ async fn what_came_at_the_same_time_is_shown_again() {
     assert_eq!(history(&server, "f").await, [Some(b"theirs".to_vec())]);
     assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"theirs");
 }
+
+/// What is still to leave the name is this mount's own, and what that lies on is history.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_created_in_the_place_of_a_renamed_file_stays() {
+    let server = server();
+    upload(&client(&server).await, "f", b"").await;
+    let vfs = mount(&server, settings()).await;
+    let file = ino(&vfs, Ino::ROOT, "f").await;
+    let fh = vfs.open(file, libc::O_WRONLY).await.unwrap().fh;
+    write(&vfs, fh, b"mine").await;
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    mv(&vfs, "f", "g").await.unwrap();
+    touch(&vfs, "f").await;
+    stored(&vfs).await;
+    assert_eq!(shown(&server, "f").await, Some(Vec::new()));
+    assert_eq!(shown(&server, "g").await, Some(b"mine".to_vec()));
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["f", "g"]);
+    let other = mount(&server, settings()).await;
+    assert_eq!(get(&other, Ino::ROOT, "f").await.unwrap(), b"");
+}
