@@ -5,6 +5,7 @@
 
 pub(in crate::io) mod content;
 pub(in crate::io) mod extents;
+pub(in crate::io) mod gather;
 pub(in crate::io) mod inherit;
 pub(in crate::io) mod lend;
 pub(in crate::io) mod pressure;

@@ -23,7 +23,8 @@ use crate::io::read::around::SMALL;
 use crate::io::read::cursor::{Cursor, hash_version};
 use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::extents::{Overlay, Piece};
-use crate::io::write::snapshot::{Snapshot, Span, versions, zeros};
+use crate::io::write::gather::zeros;
+use crate::io::write::snapshot::{Snapshot, Span, versions};
 use crate::io::{Committed, Error, Owner, Version};
 
 /// The content of one file: a base version, an overlay of unsent changes, a size.
