@@ -7,7 +7,7 @@
 //!
 //! `calls` is the loop around each call, `retry` its rules, `limiter` (by the rules of `congestion`) how many run at once,
 //! `http` one exchange, `auth` the token and the bucket; the calls themselves are in `list`, `upload` (with `body` and `pool`),
-//! `large`, `copy`, `download` and `versions`. `throttle` limits bytes a second, `guard` judges pages of listings, `redact` what goes into
+//! `large`, `copy`, `download` and `versions`. `throttle` limits bytes a second, `times` counts how long tries take, `guard` judges pages of listings, `redact` what goes into
 //! messages, `trouble` says when calls do not get through.
 //!
 //! Callers: `io` (content), `vfs` (names), `mount` (connect). Facts are cited as (API §n).
@@ -38,6 +38,7 @@ mod redact;
 mod retry;
 mod rotate;
 mod throttle;
+mod times;
 mod trouble;
 mod types;
 mod upload;
@@ -54,6 +55,7 @@ pub use error::{Error, ErrorKind, Lost};
 pub use hash::Hasher;
 pub use id::FileId;
 pub use name::encoded_len;
+pub use times::{BOUNDS_MS, CallTimes};
 pub use types::{
     Action, ContentSha1, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload, Secret,
     Sha1,

@@ -119,6 +119,7 @@ pub struct Config {
     pub store_open: Option<Duration>,
     pub drain_timeout: mount::DrainTimeout,
     pub rescue: mount::RescueTo,
+    pub metrics: Option<std::net::SocketAddr>,
     pub logging: Logging,
     /// The file that was read, without symlinks resolved, absolute.
     pub file: Option<PathBuf>,
@@ -271,6 +272,7 @@ impl Config {
             store_open: layer.store_open.map_or(Some(STORE_OPEN), |open| open.0),
             drain_timeout: layer.drain_timeout.map_or_else(Default::default, |l| l.0),
             rescue: layer.rescue.map_or_else(Default::default, |r| r.0),
+            metrics: layer.metrics.and_then(|address| address.0),
             logging: Logging {
                 file: layer.log_file.map(|file| file.0),
                 format: layer.log_format.map_or_else(Default::default, |f| f.0),
@@ -313,6 +315,7 @@ impl Config {
             background: false,
             drain_timeout: self.drain_timeout,
             rescue: self.rescue,
+            metrics: self.metrics,
             b2: b2::Options {
                 endpoint,
                 key_id,

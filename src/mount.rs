@@ -10,6 +10,7 @@ mod ending;
 mod fusermount;
 pub mod heap;
 pub mod messages;
+mod metrics;
 mod notify;
 mod point;
 mod reload;
@@ -23,6 +24,7 @@ mod unmount;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ use signals::Wish;
 pub use unmount::{How, unmount};
 
 use self::ending::Cause;
+use self::metrics::Metrics;
 use self::point::Reserved;
 use self::rescuer::Rescuer;
 use self::served::Served;
@@ -64,6 +67,8 @@ pub struct Options {
     pub drain_timeout: DrainTimeout,
     /// Where is written what cannot be stored at the end.
     pub rescue: RescueTo,
+    /// Where monitoring may read the mount's numbers.
+    pub metrics: Option<SocketAddr>,
     /// Serve this emulator's bucket; it fills in endpoint, key and bucket of `b2`.
     pub emulator: Option<emulator::Options>,
     /// The way to the bucket.
@@ -115,6 +120,10 @@ async fn run(
 ) -> anyhow::Result<Outcome> {
     let mut signals = Signals::listen()?;
     let server = start_emulator(&mut options)?;
+    let metrics = match options.metrics {
+        Some(address) => Some(Metrics::bind(address).await?),
+        None => None,
+    };
     let opening = async {
         let client = connect::connect(&mut options).await?;
         let bucket = client.account().bucket_name;
@@ -151,6 +160,12 @@ async fn run(
     drop(reserved);
     let shown = point.display().to_string();
     let introduction = introduction(&options, &appearance, &shown, server.as_ref());
+    if let Some(metrics) = metrics {
+        if let Ok(address) = metrics.address() {
+            log::info!("metrics: http://{address}/metrics");
+        }
+        metrics.serve(client.clone(), vfs.clone(), &appearance.bucket, &shown);
+    }
     let status = introduction.lines().next().unwrap_or_default().to_owned();
     tell(&introduction);
     if options.background {

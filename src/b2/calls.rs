@@ -24,6 +24,7 @@ use super::congestion::Outcome;
 use super::counters::Counting;
 use super::error::said;
 use super::retry::{Decision, FailedTry, Ladder};
+use super::times::Timing;
 use super::trouble::{PERIOD, Watched};
 use super::{Client, Error, ErrorKind, FileVersion, Lost};
 
@@ -45,6 +46,8 @@ pub(super) struct Tries {
     lost: bool,
     /// This call among those of the client that may be failing, once it has begun.
     watched: Option<Watched>,
+    /// Where its times are counted, once it has begun.
+    times: Option<Arc<Timing>>,
     /// Which account token the last try carried; see `auth`.
     pub(super) generation: u64,
 }
@@ -60,6 +63,7 @@ impl Tries {
             attempts: 0,
             lost: false,
             watched: None,
+            times: None,
             generation: 0,
         }
     }
@@ -107,6 +111,9 @@ impl Tries {
     pub(super) fn begin(&mut self, counting: &Counting) {
         self.attempts += 1;
         counting.call(self.call);
+        if self.times.is_none() {
+            self.times = Some(Arc::clone(&counting.times));
+        }
         let watched = self.watched.get_or_insert_with(|| counting.troubled.call());
         // Nobody need know of a copy that takes its time.
         let work = match self.call.facts().places {
@@ -186,6 +193,9 @@ impl Tries {
 
     /// To be called as a try has ended.
     pub(super) fn log<T>(&self, began: Instant, outcome: &Result<T, FailedTry>) {
+        if let Some(times) = &self.times {
+            times.ended(self.call, began.elapsed(), outcome.as_ref().err());
+        }
         if let Some(watched) = &self.watched {
             match outcome {
                 Ok(_) => {

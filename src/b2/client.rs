@@ -22,6 +22,7 @@ use super::large::Started;
 use super::limiter::Limiter;
 use super::pool::Pool;
 use super::throttle::Throttle;
+use super::times::CallTimes;
 use super::{Error, ErrorKind, FileId, FileInfo, FileVersion, Secret, Sha1};
 
 /// JSON calls at once: well below the 500 requests a second that B2 grants (API §13), and about
@@ -318,6 +319,16 @@ impl Client {
     /// What has been asked of B2 so far.
     pub fn counters(&self) -> Counters {
         self.shared.counting.snapshot()
+    }
+
+    /// How long the tries of each call took so far.
+    pub fn call_times(&self) -> Vec<CallTimes> {
+        self.shared.counting.times.snapshot()
+    }
+
+    /// For how long calls have not got through, where that was worth a warning and is not over.
+    pub fn trouble(&self) -> Option<Duration> {
+        self.shared.counting.troubled.lasts()
     }
 
     /// The counters as one line of JSON: calls by name and class, retries, bytes up and down.

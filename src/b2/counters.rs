@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use serde::Serialize;
 
 use super::call::{Call, Class, Facts};
+use super::times::Timing;
 use super::trouble::Troubled;
 
 /// The running counts.
@@ -22,6 +23,8 @@ pub(super) struct Counting {
     received: AtomicU64,
     retries: AtomicU64,
     reauthorizations: AtomicU64,
+    /// How long tries took.
+    pub(super) times: Arc<Timing>,
     /// Which calls fail now.
     pub(super) troubled: Arc<Troubled>,
 }

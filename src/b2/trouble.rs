@@ -218,6 +218,13 @@ impl Troubled {
         }
     }
 
+    /// For how long calls have not got through, where that was worth a warning and is not over.
+    pub(super) fn lasts(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        let warned = state.troubles.warned.as_ref()?;
+        Some(self.origin.elapsed().saturating_sub(warned.since))
+    }
+
     fn heard(&self) -> Duration {
         let moved = self.pulse.last().saturating_duration_since(self.origin);
         moved.max(Duration::from_millis(self.answered.load(Relaxed)))

@@ -11,9 +11,9 @@ pub(crate) use entry::OptionEntry;
 use entry::read;
 
 use super::values::{
-    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile, LinkHow,
-    LogFormat, Memory, NamesHow, OverwriteHow, PartSize, Period, Prefix, Quota, RequestRate,
-    RescueDir, Rights, StoreOpen, Switch, Umask, Word, WriteBack, Youth,
+    Address, Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile,
+    LinkHow, LogFormat, Memory, NamesHow, OverwriteHow, PartSize, Period, Prefix, Quota,
+    RequestRate, RescueDir, Rights, StoreOpen, Switch, Umask, Word, WriteBack, Youth,
 };
 use super::{Environment, Error};
 
@@ -457,6 +457,16 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
         example "\
 # text, or json: one object a line, with time (RFC 3339, UTC), level, target and message.
 #log_format: text
+";
+    "metrics": metrics: Address, MESSAGES,
+        option(long, value_name = "ADDRESS"),
+        default "off",
+        help "Serve /metrics (Prometheus) and /healthz at this address, 127.0.0.1:9568 say",
+        meaning "serve `/metrics` (Prometheus) and `/healthz` at this address, `127.0.0.1:9568` say; a port alone is of this machine only: [metrics](metrics.md)",
+        example "\
+# Serve numbers for Prometheus at http://ADDRESS/metrics and the state at http://ADDRESS/healthz. A port alone is of this
+# machine only.
+#metrics: 127.0.0.1:9568
 ";
 }
 

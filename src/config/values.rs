@@ -17,6 +17,7 @@ use crate::mount::messages::Format;
 use crate::mount::{DrainTimeout, RescueTo};
 use crate::vfs;
 
+pub(super) use address::Address;
 pub use measures::{Bandwidth, LargeFile, Memory, PartSize, Period, Quota, RequestRate, Size};
 pub use versions::{OverwriteHow, StoreOpen, Youth};
 
@@ -63,10 +64,11 @@ macro_rules! read_from_text {
     )*};
 }
 
+mod address;
 mod measures;
 mod versions;
 
-read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights LinkHow NamesHow WriteBack DrainLimit RescueDir FilePath LogFormat);
+read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights LinkHow NamesHow WriteBack DrainLimit RescueDir FilePath LogFormat Address);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod harness;
 mod helper;
 mod leaks;
 mod logging;
+mod metrics;
 mod mountpoint;
 mod reference;
 mod reload;

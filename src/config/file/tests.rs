@@ -19,7 +19,7 @@ fn a_broken_file_is_answered_with_its_line_and_a_remedy() {
             "c.yaml:2: unknown key `bukcet`: write one of accountId, applicationKey, bucketId, \
              bucketName, prefix, endpoint, enable_hashfiles, list_hashfiles, metadata_ttl, delete, \
              overwrite, drop_versions_within, quota, read_only, uid, gid, umask, permissions, hard_links, names, allow_other, noexec, auto_unmount, memory, uploads, downloads, large_file, \
-             part_size, bandwidth_up, bandwidth_down, requests_per_second, verify_reads, ca_file, timeout, write_back, store_open, drain_timeout, rescue, log_file, log_format",
+             part_size, bandwidth_up, bandwidth_down, requests_per_second, verify_reads, ca_file, timeout, write_back, store_open, drain_timeout, rescue, log_file, log_format, metrics",
         ),
         (
             "bucket: b\n",

@@ -1,0 +1,136 @@
+//! What monitoring reads of a running mount.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+
+/// Head and body of an answer.
+fn get(address: &str, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "{request} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+/// The address that a mount has told of, and the mount.
+fn start(command: &mut std::process::Command, place: &Place) -> (Running, String) {
+    let mut running = Running::mount(command.args(["--metrics", "127.0.0.1:0"]), &place.mnt());
+    let line = running.hear("metrics: http://");
+    let told = line.split("http://").nth(1).expect("an address");
+    let address = told.split('/').next().expect("an address").to_owned();
+    (running, address)
+}
+
+/// The number of a line that begins so.
+fn number(text: &str, sample: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(sample));
+    let value = line.unwrap_or_else(|| panic!("{sample} in {text}"));
+    value.trim().parse().expect("a number")
+}
+
+#[test]
+fn numbers_are_told_in_the_words_of_prometheus() {
+    let server = emulator();
+    let place = Place::new();
+    let (mut running, address) = start(&mut b2fuse_with(&Account::of(&server)), &place);
+    fs::write(place.mnt().join("a"), vec![7; 100_000]).expect("written");
+    assert_eq!(
+        fs::read(place.mnt().join("a")).expect("read").len(),
+        100_000
+    );
+    let (head, text) = get(&address, "GET /metrics");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+    let mountpoint = place.mnt().display().to_string();
+    assert!(
+        text.contains(&format!("mountpoint=\"{mountpoint}\"")),
+        "{text}"
+    );
+    for (sample, least) in [
+        ("b2fuse_b2_tries_total{call=\"b2_upload_file\"}", 1.0),
+        (
+            "b2fuse_b2_try_duration_seconds_count{call=\"b2_upload_file\"}",
+            1.0,
+        ),
+        (
+            "b2fuse_b2_try_duration_seconds_bucket{call=\"b2_upload_file\",le=\"+Inf\"}",
+            1.0,
+        ),
+        ("b2fuse_b2_sent_bytes_total", 100_000.0),
+        ("b2fuse_memory_limit_bytes", 1_000_000.0),
+        ("process_resident_memory_bytes", 1_000_000.0),
+    ] {
+        assert!(number(&text, sample) >= least, "{sample}: {text}");
+    }
+    assert!(
+        (number(&text, "b2fuse_pending_files")).abs() < 0.5,
+        "{text}"
+    );
+    // Every sample belongs to a family that was described before.
+    let mut family = "";
+    for line in text.lines() {
+        if let Some(told) = line.strip_prefix("# TYPE ") {
+            family = told.split(' ').next().expect("a name");
+        } else if !line.starts_with('#') {
+            assert!(line.starts_with(family), "{line} after {family}");
+        }
+    }
+    let (head, _) = get(&address, "GET /healthz");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    for (request, status) in [("GET /", "404"), ("POST /metrics", "405")] {
+        let (head, _) = get(&address, request);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    }
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[test]
+fn it_is_not_healthy_while_something_cannot_be_stored_also_at_the_end() {
+    let server = emulator();
+    let place = Place::new();
+    let mut command = b2fuse_with(&Account::of(&server));
+    let (mut running, address) = start(command.args(["--timeout", "2s"]), &place);
+    server.set_faults(&["upload:storage-cap"]).expect("faults");
+    assert!(fs::write(place.mnt().join("secret name"), "x").is_err());
+    let sick = || {
+        let (head, why) = get(&address, "GET /healthz");
+        (head.starts_with("HTTP/1.1 503 "), why)
+    };
+    assert_eq!(
+        sick(),
+        (
+            true,
+            "1 thing could not be stored; it is tried again\n".to_owned()
+        )
+    );
+    running.signal(Signal::SIGTERM);
+    running.hear("last error: ");
+    assert!(sick().0);
+    let (_, text) = get(&address, "GET /metrics");
+    assert!(number(&text, "b2fuse_not_stored") > 0.5, "{text}");
+    assert!(!text.contains("secret"), "no paths: {text}");
+    server.set_faults(&[]).expect("no faults");
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[test]
+fn an_address_that_is_taken_ends_the_start() {
+    let server = emulator();
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let mut command = b2fuse_with(&Account::of(&server));
+    let (code, said) = outcome(command.args(["--metrics", &address]).arg(place.mnt()));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(&format!("metrics: cannot listen at {address}")),
+        "{said}"
+    );
+}
