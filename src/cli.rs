@@ -4,6 +4,7 @@
 //! options or configuration, found before anything is mounted. Called by mount(8) or umount(8), it speaks their language
 //! (`helper`).
 
+mod account;
 mod commands;
 mod emulated;
 mod helper;
@@ -11,18 +12,20 @@ mod log;
 mod mount_options;
 mod reference;
 mod rescue;
+mod slips;
 mod standalone;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, ValueHint, error::ErrorKind};
+use clap::{ArgAction, CommandFactory, Parser, ValueHint, error::ErrorKind};
 
 use nix::sys::resource::{Resource, setrlimit};
 
+use self::account::AccountOptions;
 use self::emulated::EmulatorOptions;
-use crate::config::{self, Config, Layer};
+use crate::config::{self, Config, Layer, Which};
 use crate::mount::{self, background};
 
 /// Mounts a Backblaze B2 bucket as a filesystem.
@@ -75,28 +78,10 @@ struct Options {
     source: Option<OsString>,
 }
 
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Account and bucket")]
-struct AccountOptions {
-    /// Read this configuration file
-    #[arg(long, value_name = "FILE", visible_alias = "config_filename", value_hint = ValueHint::FilePath)]
-    config: Option<PathBuf>,
-    /// Refused: every user of the machine can read the options of a running program.
-    #[arg(
-        long,
-        alias = "application_key",
-        hide = true,
-        num_args = 0..=1,
-        default_missing_value = ""
-    )]
-    application_key: Option<String>,
-}
-
 impl Options {
     /// Reads the arguments (without the program's name), `-o` included.
     fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
-        let name = OsString::from("b2fuse");
-        let parse = |words: &[OsString]| Self::try_parse_from(std::iter::once(&name).chain(words));
+        let parse = |words: &[OsString]| slips::parse::<Self>("b2fuse", words);
         let mut options = parse(arguments)?;
         let given = std::mem::take(&mut options.words);
         if !given.is_empty() {
@@ -113,13 +98,7 @@ impl Options {
     fn over(self, under: Self) -> Self {
         Self {
             mountpoint: self.mountpoint.or(under.mountpoint),
-            account: AccountOptions {
-                config: self.account.config.or(under.account.config),
-                application_key: self
-                    .account
-                    .application_key
-                    .or(under.account.application_key),
-            },
+            account: self.account.over(under.account),
             layer: self.layer.over(under.layer),
             emulator: self.emulator.over(under.emulator),
             log: self.log.over(&under.log),
@@ -134,12 +113,8 @@ impl Options {
     /// Rules between options, which end like any other usage error.
     fn check(&self) -> Result<(), clap::Error> {
         let refuse = |text: String| Err(Self::command().error(ErrorKind::ArgumentConflict, text));
-        if self.account.application_key.is_some() {
-            return refuse(
-                "the application key is no option, every user of this machine could read it: \
-                 set B2_APPLICATION_KEY, or write applicationKey into config.yaml"
-                    .into(),
-            );
+        if let Some(fault) = self.account.fault() {
+            return refuse(fault.into());
         }
         if let Some(stray) = self.emulator.stray() {
             return refuse(format!("{stray} needs --emulator or --emulator-listen"));
@@ -169,9 +144,9 @@ impl Options {
 
     /// What they, the environment and the file say together.
     fn configured(&self) -> Result<Config, config::Error> {
-        Config::load(
+        self.account.load(
             self.layer.clone(),
-            self.account.config.as_deref(),
+            &self.account.which(),
             &|name| std::env::var_os(name),
             self.emulator.wanted().is_some(),
         )
@@ -225,19 +200,20 @@ fn mount(arguments: &[OsString]) -> u8 {
         Ok(config) => config,
         Err(fault) => return misconfigured(&fault),
     };
+    let again = config.again.clone();
+    let key_id = id_beside_no_key();
     forget_the_keys();
     log::configure(&options.log, &config.logging);
     for warning in &config.warnings {
         ::log::warn!("{warning}");
     }
-    let file = config.file.clone();
     let mut plan = config.into_mount(mountpoint, emulator);
     plan.background = options.in_background;
     plan.source = options
         .source
         .as_ref()
         .map(|source| source.to_string_lossy().into_owned());
-    plan.reload = Some(reload(options, file));
+    plan.reload = Some(reload(options, again, key_id));
     ended(mount::serve(plan))
 }
 
@@ -247,17 +223,22 @@ fn refused(usage: &clap::Error) -> u8 {
     if usage.use_stderr() { USAGE } else { 0 }
 }
 
+/// The key's id, where the environment has that and not the key.
+fn id_beside_no_key() -> Option<OsString> {
+    let [other, key, own, own_key] = config::ACCOUNT_VARIABLES.map(std::env::var_os);
+    own.or(other).filter(|_| key.is_none() && own_key.is_none())
+}
+
 /// Reads the configuration again, as at the start; but the environment holds no key any more.
-fn reload(options: Options, file: Option<PathBuf>) -> mount::Reload {
+fn reload(options: Options, which: Which, key_id: Option<OsString>) -> mount::Reload {
     let emulated = options.emulator.emulator.is_some();
     mount::Reload::new(move || {
-        let environment = |name: &str| std::env::var_os(name);
-        let config = Config::load(
-            options.layer.clone(),
-            file.as_deref(),
-            &environment,
-            emulated,
-        );
+        let environment = |name: &str| match name {
+            "B2FUSE_ACCOUNT_ID" => key_id.clone(),
+            _ => std::env::var_os(name),
+        };
+        let layer = options.layer.clone();
+        let config = options.account.load(layer, &which, &environment, emulated);
         match config.map_err(|fault| fault.to_string())?.account {
             config::Account::Real { key_id, key, .. } => Ok((key_id, key)),
             config::Account::Emulator => Err("the emulator has its own".to_owned()),

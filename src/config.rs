@@ -4,21 +4,29 @@
 //! which beats the defaults. Values check themselves (`values`), so here remain only the rules between
 //! them. Nothing is mounted and no network is touched; `cli` turns an [`Error`] into exit code 2.
 
+mod account;
+mod borrowed;
 mod file;
+mod keys;
+mod nearest;
 mod options;
 mod values;
+mod which;
 
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use borrowed::Borrowed;
+pub(crate) use nearest::nearest;
 pub use options::Layer;
 pub use values::{
-    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeySecret, LargeFile, LinkHow,
-    LogFormat, Memory, OverwriteHow, PartSize, Period, Prefix, Quota, RequestRate, RescueDir,
-    Rights, Size, StoreOpen, Switch, Umask, Word, WriteBack, Wrong, Youth,
+    Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, Id, KeyCommand, KeyFile, KeySecret,
+    LargeFile, LinkHow, LogFormat, Memory, OverwriteHow, PartSize, Period, Prefix, Quota,
+    RequestRate, RescueDir, Rights, Size, StoreOpen, Switch, Umask, Word, WriteBack, Wrong, Youth,
 };
+pub use which::{Profile, Which};
 
 use crate::b2::{self, Secret};
 use crate::{emulator, io, mount, vfs};
@@ -49,6 +57,8 @@ impl Layer {
         Self {
             account_id: None,
             key: None,
+            key_file: None,
+            key_command: None,
             bucket_id: None,
             bucket_name: None,
             prefix: None,
@@ -123,6 +133,8 @@ pub struct Config {
     pub logging: Logging,
     /// The file that was read, without symlinks resolved, absolute.
     pub file: Option<PathBuf>,
+    /// That file, for when it is read again.
+    pub again: Which,
     /// What the user should know although it is no error.
     pub warnings: Vec<String>,
 }
@@ -156,32 +168,56 @@ impl Config {
         environment: &Environment<'_>,
         emulated: bool,
     ) -> Result<Self, Error> {
+        Self::load_from(options, &named.into(), environment, emulated)
+    }
+
+    /// The same where the file may also be a profile, or one that was found before.
+    pub fn load_from(
+        options: Layer,
+        which: &Which,
+        environment: &Environment<'_>,
+        emulated: bool,
+    ) -> Result<Self, Error> {
         let places = if emulated {
             Vec::new()
         } else {
             file::places(environment)
         };
         let mut warnings = Vec::new();
-        let found = file::find(named, &places, &mut warnings)?;
+        let found = file::choose(which, &places, environment, &mut warnings)?;
+        let place = found.as_ref().and_then(|found| found.place.clone());
         let path = found.as_ref().map(|found| found.path.clone());
         let in_file = found.map_or_else(Layer::default, |found| found.layer);
         let mut surroundings = Layer::from_environment(environment)?;
         if emulated {
             surroundings = surroundings.without_account();
         }
+        options.has_one_key("the options")?;
+        surroundings.has_one_key("the environment (B2FUSE_... or B2_...)")?;
         let given = options.over(surroundings);
         if let Some(path) = path.as_deref().filter(|_| !emulated) {
-            stays_at_home(&given, &in_file, path)?;
+            in_file.has_one_key(&path.display().to_string())?;
+            account::stays_at_home(&given, &in_file, path, environment)?;
         }
         let mut layer = given.over(in_file);
         let account = if emulated {
             Account::Emulator
         } else {
-            account(&mut layer, path.as_deref(), &places)?
+            account::take(
+                &mut layer,
+                path.as_deref(),
+                &places,
+                environment,
+                &mut warnings,
+            )?
         };
         let mut config = Self::with_defaults(account, layer)?;
         config.warnings.extend(warnings);
         config.file = path.and_then(|path| std::path::absolute(path).ok());
+        config.again = match &config.file {
+            Some(path) => Which::again(place.as_ref(), path.clone()),
+            None => which.clone(),
+        };
         Ok(config)
     }
 
@@ -278,8 +314,17 @@ impl Config {
                 format: layer.log_format.map_or_else(Default::default, |f| f.0),
             },
             file: None,
+            again: Which::Search,
             warnings: Vec::new(),
         })
+    }
+
+    /// Where the file of a profile is written, or without one the user's config.yaml.
+    pub fn place_of(
+        profile: Option<&Profile>,
+        environment: &Environment<'_>,
+    ) -> Result<PathBuf, Error> {
+        file::of_user(profile, environment)
     }
 
     /// The bucket's name, where it is configured.
@@ -365,59 +410,6 @@ impl Config {
             },
         }
     }
-}
-
-/// Refuses a file that would have a key sent to an endpoint that whoever gave the key did not name: the file may be
-/// somebody else's, or part of what somebody else wrote.
-fn stays_at_home(given: &Layer, in_file: &Layer, path: &Path) -> Result<(), Error> {
-    let Some(endpoint) = in_file.endpoint.as_ref().filter(|e| e.0 != ENDPOINT) else {
-        return Ok(());
-    };
-    if given.key.is_none() || given.endpoint.is_some() {
-        return Ok(());
-    }
-    Err(Error(format!(
-        "{}: endpoint {} would get the key from the environment: set B2_ENDPOINT to the same, or write applicationKey into the file",
-        path.display(),
-        endpoint.0
-    )))
-}
-
-/// Takes the account out of the joined layers, or says what is missing and where it can be written.
-fn account(
-    layer: &mut Layer,
-    file: Option<&Path>,
-    places: &[file::Place],
-) -> Result<Account, Error> {
-    let missing = |key: &str, variable: &str| {
-        let places: Vec<_> = match file {
-            Some(path) => vec![path.display().to_string()],
-            None => places
-                .iter()
-                .map(|p| p.path().display().to_string())
-                .collect(),
-        };
-        let places = places.join(" or ");
-        Error(format!(
-            "{key} is missing: write `{key}:` into {places}, or set {variable}"
-        ))
-    };
-    let Some(Word(key_id)) = layer.account_id.take() else {
-        return Err(missing("accountId", "B2_APPLICATION_KEY_ID"));
-    };
-    let Some(KeySecret(key)) = layer.key.take() else {
-        return Err(missing("applicationKey", "B2_APPLICATION_KEY"));
-    };
-    Ok(Account::Real {
-        endpoint: layer
-            .endpoint
-            .take()
-            .map_or_else(|| ENDPOINT.to_owned(), |e| e.0),
-        key_id,
-        key,
-        bucket_id: layer.bucket_id.take().map(|w| w.0),
-        bucket_name: layer.bucket_name.take().map(|w| w.0),
-    })
 }
 
 #[cfg(test)]

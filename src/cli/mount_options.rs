@@ -10,6 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::{Arg, ArgAction, Command};
 
+use crate::config::nearest;
+
 /// Words that change nothing here, in lexical order.
 const SILENT: &[&str] = &[
     "async",
@@ -53,8 +55,6 @@ const SILENT: &[&str] = &[
 ];
 /// Words with a value that speak to others.
 const SILENT_WITH_VALUE: &[&str] = &["comment", "helper", "uhelper", "user"];
-/// Letters that may be wrong in a word that is guessed.
-const SLIPS: usize = 3;
 
 /// One word of `-o`.
 struct Item {
@@ -198,32 +198,13 @@ fn unknown(shown: &str, name: &str, command: &Command) -> String {
     let known = options
         .chain(SILENT.iter().copied())
         .chain(["ro", "rw", "exec"]);
-    let nearest = known
-        .map(|known| (distance(name, known), known))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, known)| *distance <= SLIPS.min(known.len() / 2));
-    match nearest {
-        Some((_, nearest)) => {
+    match nearest(name, known) {
+        Some(nearest) => {
             let nearest = nearest.replace('-', "_");
             format!("-o {shown}: there is no such option: is {nearest} meant?")
         }
         None => format!("-o {shown}: there is no such option: b2fuse --help lists all"),
     }
-}
-
-/// How many letters have to be put in, taken out or changed.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]

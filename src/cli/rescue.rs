@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{AccountOptions, USAGE, ended, log, misconfigured, refused};
-use crate::config::{Config, Layer};
+use super::{AccountOptions, USAGE, ended, log, misconfigured, refused, slips};
+use crate::config::Layer;
 use crate::mount;
 
 /// Sends what a mount could not store at its end, and removes it from DIR.
@@ -35,24 +35,20 @@ pub(super) struct Options {
 
 /// Runs it with the arguments behind its word.
 pub(super) fn run(arguments: &[OsString]) -> u8 {
-    let name = OsString::from("b2fuse rescue");
-    let options = match Options::try_parse_from(std::iter::once(&name).chain(arguments)) {
+    let options = match slips::parse::<Options>("b2fuse rescue", arguments) {
         Ok(options) => options,
         Err(usage) => return refused(&usage),
     };
     log::start(&options.log);
-    if options.account.application_key.is_some() {
-        mount::say(
-            "the application key is no option: set B2_APPLICATION_KEY, or write applicationKey into config.yaml",
-        );
+    if let Some(fault) = options.account.fault() {
+        mount::say(fault);
         return USAGE;
     }
-    let config = Config::load(
-        options.layer,
-        options.account.config.as_deref(),
-        &|name| std::env::var_os(name),
-        false,
-    );
+    let which = options.account.which();
+    let environment = |name: &str| std::env::var_os(name);
+    let config = options
+        .account
+        .load(options.layer, &which, &environment, false);
     match config {
         Ok(config) => {
             log::configure(&options.log, &config.logging);

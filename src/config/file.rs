@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Environment, Error, Layer};
+use super::borrowed::looks_like_rclone;
+use super::nearest::nearest;
+use super::{Environment, Error, KeyFile, Layer, Profile, Which};
 
 /// The file's name in the working directory and in the user's configuration directory.
 const NAME: &str = "config.yaml";
@@ -26,6 +28,8 @@ const BRACKETS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
+    /// Where it was found, if nobody has named it.
+    pub(super) place: Option<Place>,
     pub(super) layer: Layer,
 }
 
@@ -48,6 +52,13 @@ impl Place {
 
 /// Where the file is looked for when no option names it, first match wins.
 pub(super) fn places(environment: &Environment<'_>) -> Vec<Place> {
+    let user = directory(environment).map(|dir| Place::User(dir.join(NAME)));
+    let here = Place::Here(PathBuf::from(NAME));
+    user.into_iter().chain([here]).collect()
+}
+
+/// The user's configuration directory.
+fn directory(environment: &Environment<'_>) -> Option<PathBuf> {
     let absolute = |name: &str| {
         environment(name)
             .map(PathBuf::from)
@@ -55,9 +66,47 @@ pub(super) fn places(environment: &Environment<'_>) -> Vec<Place> {
     };
     let home = || absolute("HOME").map(|home| home.join(".config"));
     let user = absolute("XDG_CONFIG_HOME").or_else(home);
-    let user = user.map(|dir| Place::User(dir.join("b2fuse").join(NAME)));
-    let here = Place::Here(PathBuf::from(NAME));
-    user.into_iter().chain([here]).collect()
+    user.map(|dir| dir.join("b2fuse"))
+}
+
+/// Where the file of a profile is, or without one the user's config.yaml.
+pub(super) fn of_user(
+    profile: Option<&Profile>,
+    environment: &Environment<'_>,
+) -> Result<PathBuf, Error> {
+    let Some(directory) = directory(environment) else {
+        return Err(Error(
+            "neither XDG_CONFIG_HOME nor HOME is set: name the file with --config".into(),
+        ));
+    };
+    Ok(match profile {
+        Some(profile) => directory.join(format!("{}.yaml", profile.name())),
+        None => directory.join(NAME),
+    })
+}
+
+/// Reads the file that is meant. What the user should know is added to `warnings`.
+pub(super) fn choose(
+    which: &Which,
+    places: &[Place],
+    environment: &Environment<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Found>, Error> {
+    match which {
+        Which::Search => find(None, places, warnings),
+        Which::Named(path) => find(Some(path), places, warnings),
+        Which::Here(path) => find(None, &[Place::Here(path.clone())], warnings),
+        Which::Profile(profile) => {
+            let path = of_user(Some(profile), environment)?;
+            if !path.exists() {
+                let (path, name) = (path.display(), profile.name());
+                return Err(Error(format!(
+                    "there is no profile {name}: {path} does not exist: `b2fuse setup --profile {name}` writes it"
+                )));
+            }
+            find(Some(&path), places, warnings)
+        }
+    }
 }
 
 /// Reads the named file, or the first of `places` that exists and may be used. What the user should know is added
@@ -68,12 +117,12 @@ pub(super) fn find(
     warnings: &mut Vec<String>,
 ) -> Result<Option<Found>, Error> {
     if let Some(path) = named {
-        return Source::open(path)?.read(warnings).map(Some);
+        return Source::open(path)?.read(None, warnings).map(Some);
     }
     for place in places.iter().filter(|place| place.path().exists()) {
         let source = Source::open(place.path());
         match place {
-            Place::User(_) => return source?.read(warnings).map(Some),
+            Place::User(_) => return source?.read(Some(place), warnings).map(Some),
             Place::Here(path) => {
                 let stranger = |why: &str| {
                     let path = path.display();
@@ -92,7 +141,7 @@ pub(super) fn find(
                 } else if source.others_may_write() {
                     warnings.push(stranger("others may write it"));
                 } else {
-                    return source.read(warnings).map(Some);
+                    return source.read(Some(place), warnings).map(Some);
                 }
             }
         }
@@ -101,14 +150,26 @@ pub(super) fn find(
 }
 
 /// A file that was opened once: what is checked is what is read.
-struct Source {
-    path: PathBuf,
+pub(super) struct Source {
+    pub(super) path: PathBuf,
     metadata: Metadata,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Source {
-    fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let (mut source, bytes) = Self::open_bytes(path)?;
+        source.text = String::from_utf8(bytes).map_err(|_| {
+            let path = path.display();
+            Error(format!(
+                "{path}: is not UTF-8 text: this is no configuration file"
+            ))
+        })?;
+        Ok(source)
+    }
+
+    /// The same for a file that holds no text.
+    pub(super) fn open_bytes(path: &Path) -> Result<(Self, Vec<u8>), Error> {
         let fault = |what: String| Error(format!("{}: {what}", path.display()));
         let unreadable = |e: std::io::Error| fault(format!("cannot be read: {e}"));
         // A fifo would wait for somebody who writes.
@@ -132,13 +193,12 @@ impl Source {
                 "is larger than 1 MiB: this is no configuration file".into(),
             ));
         }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| fault("is not UTF-8 text: this is no configuration file".into()))?;
-        Ok(Self {
+        let source = Self {
             path: path.to_owned(),
             metadata,
-            text,
-        })
+            text: String::new(),
+        };
+        Ok((source, bytes))
     }
 
     /// Many programs have a config.yaml: whether a line of this one begins with a key of ours.
@@ -149,22 +209,34 @@ impl Source {
         })
     }
 
-    fn mode(&self) -> u32 {
+    pub(super) fn mode(&self) -> u32 {
         self.metadata.permissions().mode() & 0o777
     }
 
-    fn others_may_write(&self) -> bool {
+    pub(super) fn others_may_write(&self) -> bool {
         others_may_write(self.mode(), self.metadata.uid(), self.metadata.gid())
     }
 
-    fn read(self, warnings: &mut Vec<String>) -> Result<Found, Error> {
+    fn read(self, place: Option<&Place>, warnings: &mut Vec<String>) -> Result<Found, Error> {
         let (mode, path) = (self.mode(), self.path.display());
         if self.others_may_write() {
             return Err(Error(format!(
                 "{path}: others may write it (mode {mode:o}), and could have the key sent elsewhere: chmod go-w {path}"
             )));
         }
-        let layer = parse(&self.path, &self.text)?;
+        if let Some(remote) = looks_like_rclone(&self.text) {
+            return Err(Error(format!(
+                "{path}: is a configuration of rclone: leave --config out, and write --from-rclone {} (RCLONE_CONFIG={path} where rclone has it elsewhere)",
+                remote.unwrap_or("REMOTE")
+            )));
+        }
+        let mut layer = parse(&self.path, &self.text)?;
+        if matches!(place, Some(Place::Here(_))) {
+            stays_in_this_file(&layer, &self.path)?;
+        }
+        let whole = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let below = |file: KeyFile| file.below(whole.parent().unwrap_or(Path::new("/")));
+        layer.key_file = layer.key_file.map(below);
         if layer.key.is_some() && mode & 0o044 != 0 {
             warnings.push(format!(
                 "{path} holds the application key and can be read by others (mode {mode:o}): chmod 600 {path}"
@@ -172,9 +244,24 @@ impl Source {
         }
         Ok(Found {
             path: self.path,
+            place: place.cloned(),
             layer,
         })
     }
+}
+
+/// A file that nobody has named may have come with what somebody else wrote: it runs no program, and no other file is sent
+/// as a key to wherever it says.
+fn stays_in_this_file(layer: &Layer, path: &Path) -> Result<(), Error> {
+    let refused = match (&layer.key_file, &layer.key_command) {
+        (_, Some(_)) => "applicationKeyCommand",
+        (Some(_), _) => "applicationKeyFile",
+        (None, None) => return Ok(()),
+    };
+    let path = path.display();
+    Err(Error(format!(
+        "{path}: {refused} does not count in a file that was only found in this directory: name it with --config {path} if it is meant"
+    )))
 }
 
 /// Whether a file of this mode, owner and group can be changed by more than its owner. A group with the owner's number is
@@ -347,7 +434,14 @@ fn explain(said: &str) -> String {
         "applicationkeyid" | "keyid" | "account" => Some("accountId"),
         "key" | "secretkey" | "secret" => Some("applicationKey"),
         "bucket" => Some("bucketName"),
-        _ => keys().find(|known| known.replace('_', "").to_ascii_lowercase() == plain),
+        "keyfile" => Some("applicationKeyFile"),
+        "keycommand" => Some("applicationKeyCommand"),
+        _ => {
+            let squeezed = |known: &str| known.replace('_', "").to_ascii_lowercase();
+            let known: Vec<String> = keys().map(squeezed).collect();
+            nearest(&plain, known.iter().map(String::as_str))
+                .and_then(|near| keys().find(|known| squeezed(known) == near))
+        }
     };
     match (meant, plain.as_str()) {
         (Some(meant), _) => format!("unknown key `{key}`: write `{meant}`"),

@@ -11,9 +11,10 @@ pub(crate) use entry::OptionEntry;
 use entry::read;
 
 use super::values::{
-    Address, Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeySecret, LargeFile,
-    LinkHow, LogFormat, Memory, NamesHow, OverwriteHow, PartSize, Period, Prefix, Quota,
-    RequestRate, RescueDir, Rights, StoreOpen, Switch, Umask, Word, WriteBack, Youth,
+    Address, Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeyCommand, KeyFile,
+    KeySecret, LargeFile, LinkHow, LogFormat, Memory, NamesHow, OverwriteHow, PartSize, Period,
+    Prefix, Quota, RequestRate, RescueDir, Rights, StoreOpen, Switch, Umask, Word, WriteBack,
+    Youth,
 };
 use super::{Environment, Error};
 
@@ -82,6 +83,10 @@ macro_rules! options {
                 if self.bucket_id.is_some() || self.bucket_name.is_some() {
                     (under.bucket_id, under.bucket_name) = (None, None);
                 }
+                // So are the three ways to give the key.
+                if self.names_a_key() {
+                    (under.key, under.key_file, under.key_command) = (None, None, None);
+                }
                 Self {$( $field: self.$field.or(under.$field), )*}
             }
         }
@@ -107,6 +112,24 @@ accountId: 0012a3b4c5d6e7f0000000001
 # The application key itself. It is never an option, because every user of the machine can read the
 # options of a running program.
 applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
+";
+    "applicationKeyFile": key_file: KeyFile, ACCOUNT,
+        option(long = "application-key-file", alias = "application_key_file", value_name = "FILE", value_parser = KeyFile::here),
+        default "",
+        help "Read the application key from this file",
+        meaning "a file with nothing but the key, instead of the key: [keys](#keys)",
+        example "\
+# Instead of the key: a file with nothing but the key, or a command whose first line of output is the key.
+# Both are asked again at SIGHUP. A relative path begins at the directory of this file.
+#applicationKeyFile: /etc/b2fuse/key
+";
+    "applicationKeyCommand": key_command: KeyCommand, ACCOUNT,
+        option(long = "application-key-command", alias = "application_key_command", value_name = "COMMAND"),
+        default "",
+        help "Run this command (sh -c), whose first line of output is the application key",
+        meaning "a command whose first line of output is the key, run by `sh -c` within 30 seconds: [keys](#keys)",
+        example "\
+#applicationKeyCommand: pass show backblaze/b2fuse
 ";
     "bucketId": bucket_id: Word, ACCOUNT,
         option(long, alias = "bucket_id", value_name = "ID"),

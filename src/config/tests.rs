@@ -91,18 +91,25 @@ fn missing_credentials_are_named_with_every_place_for_them() {
     let environment = |name: &str| (name == "HOME").then(|| "/nonexistent".into());
     let fault =
         Config::load(Layer::default(), None, &environment, false).expect_err("nothing given");
-    assert_eq!(
-        fault.to_string(),
-        "accountId is missing: write `accountId:` into \
-         /nonexistent/.config/b2fuse/config.yaml or config.yaml, or set B2_APPLICATION_KEY_ID"
-    );
+    let said = fault.to_string();
+    for part in [
+        "`b2fuse setup` asks for it",
+        "write these lines into /nonexistent/.config/b2fuse/config.yaml (chmod 600):\naccountId: ",
+        "\napplicationKey: ",
+        "\nbucketName: ",
+        "set B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY and B2FUSE_BUCKET",
+        "b2fuse --emulator DIR",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let (_dir, path) = file("accountId: a\n", 0o600);
     let fault =
         Config::load(Layer::default(), Some(&path), &environment, false).expect_err("no key given");
     assert_eq!(
         fault.to_string(),
         format!(
-            "applicationKey is missing: write `applicationKey:` into {}, or set B2_APPLICATION_KEY",
+            "applicationKey is missing: write `applicationKey:` into {}, or set B2_APPLICATION_KEY \
+             (or applicationKeyFile, or applicationKeyCommand)",
             path.display()
         )
     );
@@ -233,4 +240,160 @@ fn a_key_of_the_environment_goes_to_no_endpoint_that_only_a_file_names() {
     }
     load(&whole, &no_environment).expect("all of it in one file");
     load(&usual, &key).expect("where keys belong");
+}
+
+/// A file with such a mode in a directory; its path is for the configuration.
+fn key_file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let (dir, _) = file("", 0o600);
+    let path = dir.path().join("key");
+    std::fs::write(&path, text).expect("written");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mode set");
+    (dir, path)
+}
+
+fn secret(config: &Config) -> &str {
+    match &config.account {
+        Account::Real { key, .. } => key.expose(),
+        Account::Emulator => panic!("a real account"),
+    }
+}
+
+#[test]
+fn a_key_is_taken_from_where_it_is_named_first() {
+    let (_keys, path) = key_file("K001file\n");
+    let (_dir, with_file) = file(
+        &format!("accountId: a\napplicationKeyFile: {}\n", path.display()),
+        0o600,
+    );
+    let (_dir, with_command) = file(
+        "accountId: a\napplicationKeyCommand: echo K001command\n",
+        0o600,
+    );
+    let own = |name: &str| (name == "B2_APPLICATION_KEY").then(|| "K001environment".into());
+    let option = Layer {
+        key_command: Some("echo K001option".parse().expect("a command")),
+        ..Layer::default()
+    };
+    for (options, file, environment, key) in [
+        (
+            Layer::default(),
+            &with_file,
+            &no_environment as &Environment<'_>,
+            "K001file",
+        ),
+        (
+            Layer::default(),
+            &with_command,
+            &no_environment,
+            "K001command",
+        ),
+        (Layer::default(), &with_command, &own, "K001environment"),
+        (option, &with_file, &own, "K001option"),
+    ] {
+        let config = Config::load(options, Some(file), environment, false).expect("valid");
+        assert_eq!(secret(&config), key);
+        assert!(!format!("{config:?}").contains(key));
+    }
+}
+
+#[test]
+fn two_keys_in_one_place_are_an_error_that_names_both() {
+    let (_dir, path) = file(
+        "accountId: a\napplicationKey: K001verysecret\napplicationKeyFile: /k\n",
+        0o600,
+    );
+    let fault = Config::load(Layer::default(), Some(&path), &no_environment, false);
+    let fault = fault.expect_err("ambiguous").to_string();
+    assert!(
+        fault.contains("applicationKey and applicationKeyFile both say"),
+        "{fault}"
+    );
+    assert!(!fault.contains("verysecret"), "{fault}");
+    let both = |name: &str| match name {
+        "B2_APPLICATION_KEY" => Some("K001verysecret".into()),
+        "B2FUSE_APPLICATION_KEY_FILE" => Some("/k".into()),
+        _ => None,
+    };
+    let fault = Config::load(Layer::default(), None, &both, false);
+    let fault = fault.expect_err("ambiguous").to_string();
+    assert!(fault.starts_with("the environment"), "{fault}");
+}
+
+#[test]
+fn a_relative_file_of_the_key_lies_beside_the_configuration() {
+    let (dir, path) = file("accountId: a\napplicationKeyFile: key\n", 0o600);
+    let key = dir.path().join("key");
+    std::fs::write(&key, "K001beside").expect("written");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).expect("mode set");
+    let config = Config::load(Layer::default(), Some(&path), &no_environment, false);
+    assert_eq!(secret(&config.expect("valid")), "K001beside");
+}
+
+#[test]
+fn a_file_that_was_only_found_runs_nothing_and_sends_no_other_file() {
+    let (dir, path) = file("", 0o600);
+    let sign = dir.path().join("sign");
+    for text in [
+        format!("applicationKeyCommand: touch {}; echo K\n", sign.display()),
+        "applicationKeyFile: /etc/hostname\n".to_owned(),
+    ] {
+        std::fs::write(&path, format!("accountId: a\n{text}")).expect("written");
+        // Also when it is read again, where it is known by its path.
+        let found = Which::Here(path.clone());
+        let fault = Config::load_from(Layer::default(), &found, &no_environment, false);
+        let fault = fault.expect_err("refused").to_string();
+        assert!(
+            fault.contains("does not count in a file that was only found"),
+            "{fault}"
+        );
+    }
+    assert!(!sign.exists(), "nothing was run");
+}
+
+#[test]
+fn a_profile_is_a_file_of_the_users_directory() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("b2fuse")).expect("made");
+    let path = dir.path().join("b2fuse/photos.yaml");
+    std::fs::write(&path, "accountId: of-profile\napplicationKey: k\n").expect("written");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mode set");
+    let user = dir.path().as_os_str().to_owned();
+    let environment = move |name: &str| (name == "XDG_CONFIG_HOME").then(|| user.clone());
+    let load = |name: &str| {
+        let which = Which::Profile(name.parse().expect("a name"));
+        Config::load_from(Layer::default(), &which, &environment, false)
+    };
+    let config = load("photos").expect("valid");
+    assert_eq!(key_id(&config), "of-profile");
+    assert_eq!(config.again, Which::Named(path));
+    let fault = load("music").expect_err("missing").to_string();
+    assert!(
+        fault.contains("`b2fuse setup --profile music` writes it"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn the_account_of_another_program_is_refused_beside_options_of_one() {
+    let options = Layer {
+        account_id: Some(Word("a".into())),
+        ..Layer::default()
+    };
+    let fault = Borrowed::Rclone("r".into()).under(options, &no_environment);
+    assert_eq!(
+        fault.expect_err("ambiguous").to_string(),
+        "--from-rclone and --account-id both name the account: leave one of them out"
+    );
+}
+
+#[test]
+fn a_configuration_of_rclone_is_known_as_one() {
+    let (_dir, path) = file(
+        "[photos]\ntype = b2\naccount = 1\nkey = K001verysecret\n",
+        0o600,
+    );
+    let fault = Config::load(Layer::default(), Some(&path), &no_environment, false);
+    let fault = fault.expect_err("another program's").to_string();
+    assert!(fault.contains("write --from-rclone photos"), "{fault}");
+    assert!(!fault.contains("verysecret"), "{fault}");
 }

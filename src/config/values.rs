@@ -12,19 +12,19 @@ use std::time::Duration;
 
 use serde::de::{self, Deserializer, Visitor};
 
-use crate::b2::Secret;
 use crate::mount::messages::Format;
 use crate::mount::{DrainTimeout, RescueTo};
 use crate::vfs;
 
 pub(super) use address::Address;
+pub use key::{KeyCommand, KeyFile, KeySecret};
 pub use measures::{Bandwidth, LargeFile, Memory, PartSize, Period, Quota, RequestRate, Size};
 pub use versions::{OverwriteHow, StoreOpen, Youth};
 
 /// What a wrong value should have been, in words that follow the value's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Wrong(String);
+pub struct Wrong(pub(super) String);
 
 fn wrong<T>(text: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong(text.into()))
@@ -65,10 +65,11 @@ macro_rules! read_from_text {
 }
 
 mod address;
+mod key;
 mod measures;
 mod versions;
 
-read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word KeySecret DeleteHow Rights LinkHow NamesHow WriteBack DrainLimit RescueDir FilePath LogFormat Address);
+read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word DeleteHow Rights LinkHow NamesHow WriteBack DrainLimit RescueDir FilePath LogFormat Address);
 
 /// Permission bits that are taken away, in octal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,18 +220,6 @@ impl FromStr for Word {
             return wrong("must be one word without blanks and colons");
         }
         Ok(Self(text.to_owned()))
-    }
-}
-
-/// The application key; no message and no `Debug` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeySecret(pub Secret);
-
-impl FromStr for KeySecret {
-    type Err = Wrong;
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        let Word(word) = text.parse()?;
-        Ok(Self(Secret::new(&word)))
     }
 }
 

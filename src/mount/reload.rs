@@ -34,7 +34,9 @@ pub(super) async fn reload(reload: Option<Reload>, client: Client, vfs: Vfs) {
         log::info!("SIGHUP: the names are asked for anew");
         return;
     };
-    let taken = match read() {
+    // It may run a command, which takes its time.
+    let read = tokio::task::spawn_blocking(move || read()).await;
+    let taken = match read.unwrap_or_else(|_| Err("reading it has failed".to_owned())) {
         Ok((id, key)) => client.take_key(&id, &key).await.map(|()| id),
         Err(fault) => Err(fault),
     };

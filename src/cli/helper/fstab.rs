@@ -18,6 +18,7 @@ const ALWAYS: &str = "_netdev,nofail,uhelper=b2fuse,x-systemd.mount-timeout=1h";
 /// Options that say something about one run only, or that the line says otherwise.
 const LEFT_OUT: &[&str] = &[
     "config",
+    "profile",
     "bucket-name",
     "prefix",
     "background",

@@ -15,8 +15,8 @@ fn fault(text: &str) -> String {
 fn a_broken_file_is_answered_with_its_line_and_a_remedy() {
     for (text, message) in [
         (
-            "accountId: a\nbukcet: b\n",
-            "c.yaml:2: unknown key `bukcet`: write one of accountId, applicationKey, bucketId, \
+            "accountId: a\nplugins: b\n",
+            "c.yaml:2: unknown key `plugins`: write one of accountId, applicationKey, applicationKeyFile, applicationKeyCommand, bucketId, \
              bucketName, prefix, endpoint, enable_hashfiles, list_hashfiles, metadata_ttl, delete, \
              overwrite, drop_versions_within, quota, read_only, uid, gid, umask, permissions, hard_links, names, allow_other, noexec, auto_unmount, memory, uploads, downloads, large_file, \
              part_size, bandwidth_up, bandwidth_down, requests_per_second, verify_reads, ca_file, timeout, write_back, store_open, drain_timeout, rescue, log_file, log_format, metrics",
@@ -24,6 +24,14 @@ fn a_broken_file_is_answered_with_its_line_and_a_remedy() {
         (
             "bucket: b\n",
             "c.yaml:1: unknown key `bucket`: write `bucketName`",
+        ),
+        (
+            "bukcetName: b\n",
+            "c.yaml:1: unknown key `bukcetName`: write `bucketName`",
+        ),
+        (
+            "memroy: 1GiB\n",
+            "c.yaml:1: unknown key `memroy`: write `memory`",
         ),
         (
             "\naccount_id: b\n",
