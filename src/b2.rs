@@ -45,6 +45,7 @@ mod upload;
 mod versions;
 mod wire;
 
+pub use bucket::{BucketSettings, LifecycleRule, Reached};
 pub use client::{
     Account, Client, CopyMetadata, Limits, ListNames, ListVersions, NamesPage, Options, PartDone,
     VersionsPage,

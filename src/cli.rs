@@ -5,6 +5,7 @@
 //! (`helper`).
 
 mod account;
+mod check;
 mod commands;
 mod emulated;
 mod helper;
@@ -12,6 +13,7 @@ mod log;
 mod mount_options;
 mod reference;
 mod rescue;
+mod setup;
 mod slips;
 mod standalone;
 
@@ -41,7 +43,8 @@ use crate::mount::{self, background};
     name = "b2fuse",
     version,
     max_term_width = 100,
-    override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse rescue [OPTIONS] <DIR>\n       \
+    override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse setup\n       b2fuse check [OPTIONS] [DIR]\n       \
+        b2fuse rescue [OPTIONS] <DIR>\n       \
         b2fuse fstab [OPTIONS] <DIR>\n       b2fuse install-helper [--dir <DIR>]\n       b2fuse --emulator-listen <ADDRESS>",
     after_help = "To try it without an account:  b2fuse --emulator /tmp/b2\n\
         Exit code: 0 everything is stored, 1 not mounted or not all stored, 2 wrong options or configuration"

@@ -18,6 +18,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use account::Known;
 pub use borrowed::Borrowed;
 pub(crate) use nearest::nearest;
 pub use options::Layer;

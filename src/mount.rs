@@ -5,6 +5,7 @@
 //! failure is one message and leaves nothing mounted. It owns the runtime; the thread that calls it only waits.
 
 pub mod background;
+pub mod check;
 mod connect;
 mod ending;
 mod fusermount;

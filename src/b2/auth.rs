@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub(super) api_url: String,
     pub(super) download_url: String,
     pub(super) account: Account,
+    /// When the key ends, in milliseconds since 1970; `None`: never.
+    pub(super) ends_ms: Option<u64>,
 }
 
 /// How long a key that B2 has refused is not shown to it again.
@@ -153,6 +155,7 @@ async fn authorize_once(
     let api = answer.api_info.storage_api;
     let base = |url: &str| http.url(url).map(|_| url.trim_end_matches('/').to_owned());
     let session = Session {
+        ends_ms: answer.application_key_expiration_timestamp,
         generation,
         token: secret_header(&answer.authorization_token)?,
         api_url: base(&api.api_url)?,
@@ -186,6 +189,7 @@ impl Client {
         let session = self.session();
         self.shared.sessions.replace(Session {
             generation: session.generation,
+            ends_ms: session.ends_ms,
             token: session.token.clone(),
             api_url: session.api_url.clone(),
             download_url: session.download_url.clone(),
@@ -459,6 +463,7 @@ mod tests {
             name: "one".to_owned(),
             kind: String::new(),
             lock: FileLock::default(),
+            ..Bucket::default()
         }];
         assert!(find(&options(None, Some("one")), &listed).is_ok());
         assert!(find(&options(Some("1"), None), &listed).is_ok());

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::auth::{Key, Sessions, authorize};
+use super::auth::{Allowed, Key, Sessions, authorize};
 use super::body::Line;
 use super::call::{Call, Places};
 use super::calls::Pulse;
@@ -238,6 +238,13 @@ impl Client {
 
     /// Authorizes and finds the bucket: one call with a bucket-bound key, else two.
     pub async fn connect(options: Options) -> Result<Self, Error> {
+        let (client, allowed) = Self::authorized(options).await?;
+        client.choose_bucket(allowed).await?;
+        Ok(client)
+    }
+
+    /// Authorizes; the bucket is still to be chosen.
+    pub(super) async fn authorized(options: Options) -> Result<(Self, Allowed), Error> {
         let refused = |detail: String| {
             Error::refused_here(
                 ErrorKind::InvalidArgument,
@@ -291,8 +298,7 @@ impl Client {
                 options,
             }),
         };
-        client.choose_bucket(allowed).await?;
-        Ok(client)
+        Ok((client, allowed))
     }
 
     /// What the key may do, and on which bucket; capabilities are those of the last authorize.

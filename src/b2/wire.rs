@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::bucket::LifecycleRule;
 use super::{Action, ContentSha1, FileId, FileName, FileVersion, Sha1};
 
 /// A row of a listing, and the answer to upload, copy, hide, start and finish (API §4.3); the
@@ -177,7 +178,7 @@ pub(super) struct Buckets {
     pub(super) buckets: Vec<Bucket>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Bucket {
     #[serde(rename = "bucketId")]
     pub(super) id: String,
@@ -187,6 +188,23 @@ pub(super) struct Bucket {
     pub(super) kind: String,
     #[serde(rename = "fileLockConfiguration", default)]
     pub(super) lock: FileLock,
+    #[serde(rename = "lifecycleRules", default)]
+    pub(super) lifecycle: Vec<LifecycleRule>,
+    #[serde(rename = "defaultServerSideEncryption", default)]
+    pub(super) encryption: Guarded<DefaultEncryption>,
+}
+
+/// What is null where the key may not know.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Guarded<T> {
+    pub(super) value: Option<T>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DefaultEncryption {
+    pub(super) mode: Option<String>,
 }
 
 /// What a bucket says of Object Lock; without a value where the key may not know.
@@ -205,11 +223,33 @@ struct FileLockValue {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+struct RetentionPeriod {
+    duration: u64,
+    unit: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct DefaultRetention {
     mode: Option<String>,
+    period: Option<RetentionPeriod>,
 }
 
 impl FileLock {
+    /// How every new version is protected: `governance for 7 days`. Without words: not at all; `None`: not known.
+    pub(super) fn shown(&self) -> Option<String> {
+        let retention = self.value.as_ref()?.retention.as_ref();
+        let mode = retention.and_then(|one| one.mode.as_deref());
+        let Some(mode) = mode.filter(|mode| *mode != "none") else {
+            return Some(String::new());
+        };
+        let period = retention.and_then(|one| one.period.as_ref());
+        Some(period.map_or_else(
+            || mode.to_owned(),
+            |period| format!("{mode} for {} {}", period.duration, period.unit),
+        ))
+    }
+
     /// Whether every new version is protected; `None`: not known.
     pub(super) fn retains(&self) -> Option<bool> {
         let value = self.value.as_ref()?;

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 
-use super::{helper, reference, rescue};
+use super::{check, helper, reference, rescue, setup};
 
 /// Runs the command that the first argument names, if it names one.
 pub(super) fn run(arguments: &[OsString]) -> Option<u8> {
     let (first, rest) = arguments.split_first()?;
     Some(match first.to_str()? {
         "rescue" => rescue::run(rest),
+        "check" => check::run(rest),
+        "setup" => setup::run(rest),
         "fstab" => helper::fstab::run(rest),
         "install-helper" => helper::install::run(rest),
         "man" => reference::man::run(rest),

@@ -7,11 +7,11 @@ pub(super) mod man;
 use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _, Id};
 
-use super::{Options, helper, rescue};
+use super::{Options, check, helper, rescue, setup};
 
 /// The whole command line in one tree, as people see it. (It is parsed otherwise: `commands`.)
 fn whole() -> Command {
-    let names = ["rescue", "fstab", "install-helper"];
+    let names = ["rescue", "fstab", "install-helper", "check", "setup"];
     let words = words();
     shown("b2fuse", &Options::command())
         .disable_help_subcommand(true)
@@ -34,7 +34,7 @@ fn shown(name: &'static str, command: &Command) -> Command {
 }
 
 /// The words that make it another command.
-fn words() -> [Command; 3] {
+fn words() -> [Command; 5] {
     [
         rescue::Options::command().name("rescue"),
         Options::command()
@@ -47,5 +47,7 @@ fn words() -> [Command; 3] {
             .override_usage("b2fuse fstab [OPTIONS] <DIR>")
             .after_help(None::<&str>),
         helper::install::Options::command().name("install-helper"),
+        check::Options::command().name("check"),
+        setup::Options::command().name("setup"),
     ]
 }

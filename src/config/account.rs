@@ -2,7 +2,66 @@
 
 use std::path::Path;
 
-use super::{Account, ENDPOINT, Environment, Error, Layer, Word, file, keys};
+use super::{
+    Account, Borrowed, ENDPOINT, Environment, Error, KeyCommand, KeyFile, Layer, Word, file, keys,
+};
+use crate::b2::Secret;
+
+/// An account as far as somebody has named it: by options, by another program's configuration, by the environment.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The realm.
+    pub endpoint: String,
+    /// The key's id.
+    pub key_id: Option<String>,
+    /// The key itself.
+    pub key: Option<Secret>,
+    /// Where the key was read from, if from a file.
+    pub key_file: Option<KeyFile>,
+    /// What has said the key, if a command.
+    pub key_command: Option<KeyCommand>,
+    /// The bucket's name.
+    pub bucket_name: Option<String>,
+}
+
+impl Known {
+    /// Puts together what is named, a key that is named otherwise included. What the user should know is added to
+    /// `warnings`.
+    pub fn gather(
+        options: Layer,
+        borrowed: Option<&Borrowed>,
+        environment: &Environment<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, Error> {
+        options.has_one_key("the options")?;
+        let options = match borrowed {
+            Some(borrowed) => borrowed.under(options, environment)?,
+            None => options,
+        };
+        let surroundings = Layer::from_environment(environment)?;
+        surroundings.has_one_key("the environment (B2FUSE_... or B2_...)")?;
+        let mut layer = options.over(surroundings);
+        let (key_file, key_command) = (layer.key_file.clone(), layer.key_command.clone());
+        let key = if layer.names_a_key() {
+            layer.take_key(environment, warnings)?
+        } else {
+            None
+        };
+        Ok(Self {
+            endpoint: layer.endpoint.map_or_else(|| ENDPOINT.to_owned(), |e| e.0),
+            key_id: layer.account_id.map(|id| id.0),
+            key,
+            key_file,
+            key_command,
+            bucket_name: layer.bucket_name.map(|name| name.0),
+        })
+    }
+
+    /// Whether the endpoint is that of ordinary accounts.
+    pub fn is_at_home(&self) -> bool {
+        self.endpoint == ENDPOINT
+    }
+}
 
 /// Refuses a file that would have a key sent to an endpoint that whoever gave the key did not name: the file may be
 /// somebody else's, or part of what somebody else wrote. systemd's credential counts as one of the environment.

@@ -53,7 +53,7 @@ fn keep_replaced(settings: &mut vfs::Settings) {
 }
 
 /// Words for what went wrong, with what to do about it.
-fn unreachable(error: &b2::Error, options: &b2::Options) -> anyhow::Error {
+pub(super) fn unreachable(error: &b2::Error, options: &b2::Options) -> anyhow::Error {
     let key_id = &options.key_id;
     let bucket = match (&options.bucket_name, &options.bucket_id) {
         (Some(name), _) => format!("bucket {name}"),
@@ -85,7 +85,7 @@ fn unreachable(error: &b2::Error, options: &b2::Options) -> anyhow::Error {
 }
 
 /// Turns the rights of the key into settings; what the user should know comes back.
-fn fit(account: &Account, settings: &mut vfs::Settings) -> anyhow::Result<Vec<String>> {
+pub(super) fn fit(account: &Account, settings: &mut vfs::Settings) -> anyhow::Result<Vec<String>> {
     let mut notices = Vec::new();
     for needed in ["listFiles", "readFiles"] {
         if !account.may(needed) {

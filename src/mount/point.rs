@@ -165,7 +165,7 @@ pub(super) fn under_autofs(given: &Path) -> Option<PathBuf> {
 }
 
 /// Its path without symlinks.
-fn check(given: &Path, make: bool) -> anyhow::Result<PathBuf> {
+pub(super) fn check(given: &Path, make: bool) -> anyhow::Result<PathBuf> {
     let shown = given.display();
     match given.metadata() {
         Ok(metadata) if !metadata.is_dir() => {

@@ -30,9 +30,11 @@ fn manual_pages_are_shown_without_a_warning() {
     }
     pages.sort();
     let wanted = [
+        "b2fuse-check.1",
         "b2fuse-fstab.1",
         "b2fuse-install-helper.1",
         "b2fuse-rescue.1",
+        "b2fuse-setup.1",
         "b2fuse.1",
         "b2fuse.yaml.5",
         "mount.b2fuse.8",

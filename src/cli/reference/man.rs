@@ -48,7 +48,13 @@ fn write(dir: &Path) -> io::Result<()> {
 /// Name and text of each page.
 fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut pages = vec![("b2fuse.1".to_owned(), main_page()?)];
-    let names = ["b2fuse-rescue", "b2fuse-fstab", "b2fuse-install-helper"];
+    let names = [
+        "b2fuse-rescue",
+        "b2fuse-fstab",
+        "b2fuse-install-helper",
+        "b2fuse-check",
+        "b2fuse-setup",
+    ];
     for (command, name) in words().into_iter().zip(names) {
         let page = page(command.name(name), "1", &[])?;
         pages.push((format!("{name}.1"), page));
@@ -106,6 +112,10 @@ const SECTIONS: &[Section] = &[
                 "B2FUSE_...",
                 "Every option: --metadata-ttl is B2FUSE_METADATA_TTL.",
             ),
+            (
+                "CREDENTIALS_DIRECTORY",
+                "Where systemd puts the credential b2fuse.key, which is the key where nothing else names one.",
+            ),
             ("RUST_LOG", "Which messages are said; beats -v and --debug."),
             (
                 "SSL_CERT_FILE, SSL_CERT_DIR",
@@ -118,7 +128,7 @@ const SECTIONS: &[Section] = &[
         &[
             (
                 "~/.config/b2fuse/config.yaml, ./config.yaml",
-                "The configuration, see b2fuse.yaml(5), unless --config names it.",
+                "The configuration, see b2fuse.yaml(5), unless --config or --profile names it.",
             ),
             (
                 "/var/lib/b2fuse/rescue, ~/.local/state/b2fuse/rescue",
@@ -145,7 +155,7 @@ const HELPER: &[Section] = &[(
     ],
 )];
 
-const SEE_ALSO: &str = "b2fuse(1), b2fuse-rescue(1), b2fuse-fstab(1), b2fuse.yaml(5), mount.b2fuse(8), umount.b2fuse(8), mount(8), fusermount3(1)";
+const SEE_ALSO: &str = "b2fuse(1), b2fuse-setup(1), b2fuse-check(1), b2fuse-rescue(1), b2fuse-fstab(1), b2fuse.yaml(5), mount.b2fuse(8), umount.b2fuse(8), mount(8), fusermount3(1)";
 
 fn main_page() -> io::Result<Vec<u8>> {
     page(cli::Options::command(), "1", SECTIONS)
