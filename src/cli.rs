@@ -34,7 +34,8 @@ use crate::mount::{self, background};
 ///
 /// The account is taken from ~/.config/b2fuse/config.yaml, else ./config.yaml, or from the environment:
 /// B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, B2_ENDPOINT, and B2FUSE_BUCKET for the bucket's name. Each option
-/// can be set there, too: --metadata-ttl as B2FUSE_METADATA_TTL.
+/// can be set there, too: --metadata-ttl as B2FUSE_METADATA_TTL. `b2fuse setup` asks for the account and writes the
+/// file, `b2fuse check` tells what is in the way of a mount.
 /// It serves in the foreground until it is unmounted (fusermount3 -u) or told to end (Ctrl-C, SIGTERM);
 /// then it stores what is pending, however often that fails, and ends. A second Ctrl-C, or --drain-timeout, gives up:
 /// what is not stored then is written to --rescue, and `b2fuse rescue DIR` sends it later.

@@ -168,6 +168,15 @@ impl Vfs {
             }),
         };
         vfs.ensure_first_page(Ino::ROOT).await?;
+        let prefix = &vfs.shared.settings.prefix;
+        let empty = vfs
+            .tree()
+            .dir(Ino::ROOT)
+            .is_ok_and(|root| root.children.is_empty());
+        if empty && !prefix.is_empty() {
+            // A slip in the name looks the same.
+            log::info!("there is nothing below the prefix {prefix:?} yet");
+        }
         drain::spawn_flusher(&vfs);
         Ok(vfs)
     }

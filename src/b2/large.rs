@@ -128,8 +128,15 @@ impl Client {
                 && !file.info.is_empty()
                 && (oldest..=ours.uploaded_ms).contains(&stray.uploaded_ms)
             {
-                let outcome = self.cancel_large_file(id).await;
-                log::debug!("stray start of {:?} cancelled: {outcome:?}", file.name);
+                match self.cancel_large_file(id).await {
+                    Ok(_) => log::debug!("stray start of {:?} cancelled", file.name),
+                    Err(error) => {
+                        log::debug!(
+                            "stray start of {:?} cannot be cancelled: {error}",
+                            file.name
+                        );
+                    }
+                }
             }
         }
     }

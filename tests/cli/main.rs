@@ -1,6 +1,8 @@
 //! The command as its user meets it: messages and exit codes of every failure, and every way to end.
 
+mod account;
 mod background;
+mod check;
 #[allow(dead_code, reason = "shared with tests/ending")]
 mod harness;
 mod helper;
@@ -11,6 +13,7 @@ mod mountpoint;
 mod reference;
 mod reload;
 mod service;
+mod setup;
 mod unread;
 
 use std::fs;

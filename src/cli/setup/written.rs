@@ -1,5 +1,6 @@
 //! The configuration that setup writes: whole or not at all, for its owner only.
 
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -13,7 +14,7 @@ use crate::config::Known;
 pub(super) fn text(known: &Known, bucket: &str) -> String {
     let mut text = String::from("# Written by `b2fuse setup`. All keys: man b2fuse.yaml\n");
     let mut add = |key: &str, value: &str| {
-        text.push_str(&format!("{key}: {}\n", quoted(value)));
+        let _ = writeln!(text, "{key}: {}", quoted(value));
     };
     add("accountId", known.key_id.as_deref().unwrap_or_default());
     match (&known.key_file, &known.key_command, &known.key) {

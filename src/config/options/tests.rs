@@ -28,7 +28,7 @@ fn is_made(path: &Path, made: &str) {
 #[test]
 fn the_example_shows_every_option() {
     let mut example = "\
-# b2fuse reads ./config.yaml, else ~/.config/b2fuse/config.yaml; --config FILE names another.
+# b2fuse reads ~/.config/b2fuse/config.yaml, else ./config.yaml; --config FILE names another. `b2fuse setup` writes one.
 # Copy this file there, fill in the first lines, and: chmod 600 config.yaml
 #
 # An option of the command line (metadata_ttl: --metadata-ttl) beats the environment (B2FUSE_METADATA_TTL),

@@ -132,6 +132,8 @@ fn kept(rescue: &RescueTo, mountpoint: Option<&Path>) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::super::Verdict;
     use super::*;
 

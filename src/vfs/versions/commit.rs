@@ -236,10 +236,11 @@ impl Vfs {
         };
         match done {
             Ok(done) => {
-                debug!(
-                    "stored {full:?}: {:?}",
-                    done.as_ref().map(|done| &done.version.id)
-                );
+                match done.as_ref().map(|done| done.version.id.as_ref()) {
+                    Some(Some(id)) => debug!("stored {full:?}: version {id}"),
+                    Some(None) => debug!("stored {full:?}"),
+                    None => debug!("{full:?}: there was nothing to store"),
+                }
                 Ok(done)
             }
             Err(error) if self.gave_attributes_up(ino, &target.info, &error) => {
