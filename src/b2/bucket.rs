@@ -49,24 +49,23 @@ impl Client {
     pub async fn look(options: Options) -> Result<(Account, Vec<Reached>), Error> {
         let (client, allowed) = Self::authorized(options).await?;
         let account = client.account();
-        let reached = match allowed {
-            Some(buckets) => buckets
+        let reached = if let Some(buckets) = allowed {
+            buckets
                 .into_iter()
                 .map(|bucket| Reached {
                     id: bucket.id,
                     name: bucket.name.filter(|name| !name.is_empty()),
                 })
-                .collect(),
-            None => {
-                let request = json!({"accountId": account.account_id, "bucketTypes": ["all"]});
-                let tries = client.tries(Call::ListBuckets, "");
-                let found: Buckets = client.call(tries, &request).await?;
-                let reached = |bucket: Bucket| Reached {
-                    id: bucket.id,
-                    name: Some(bucket.name),
-                };
-                found.buckets.into_iter().map(reached).collect()
-            }
+                .collect()
+        } else {
+            let request = json!({"accountId": account.account_id, "bucketTypes": ["all"]});
+            let tries = client.tries(Call::ListBuckets, "");
+            let found: Buckets = client.call(tries, &request).await?;
+            let reached = |bucket: Bucket| Reached {
+                id: bucket.id,
+                name: Some(bucket.name),
+            };
+            found.buckets.into_iter().map(reached).collect()
         };
         Ok((account, reached))
     }

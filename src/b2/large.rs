@@ -129,7 +129,7 @@ impl Client {
                 && (oldest..=ours.uploaded_ms).contains(&stray.uploaded_ms)
             {
                 match self.cancel_large_file(id).await {
-                    Ok(_) => log::debug!("stray start of {:?} cancelled", file.name),
+                    Ok(()) => log::debug!("stray start of {:?} cancelled", file.name),
                     Err(error) => {
                         log::debug!(
                             "stray start of {:?} cannot be cancelled: {error}",

@@ -146,7 +146,7 @@ fn set_up(place: &Path, mut known: Known, mut terminal: Option<Terminal>) -> any
             }
             Err(fault) => match terminal.as_ref().filter(|_| asked) {
                 Some(terminal) if fault.is::<Unfit>() => {
-                    terminal.say(&format!("{fault:#}: once more"))
+                    terminal.say(&format!("{fault:#}: once more"));
                 }
                 _ => return Err(fault),
             },

@@ -226,8 +226,7 @@ impl Source {
         }
         if let Some(remote) = looks_like_rclone(&self.text) {
             return Err(Error(format!(
-                "{path}: is a configuration of rclone: leave --config out, and write --from-rclone {} (RCLONE_CONFIG={path} where rclone has it elsewhere)",
-                remote.unwrap_or("REMOTE")
+                "{path}: is a configuration of rclone: leave --config out, and write --from-rclone {remote} (RCLONE_CONFIG={path} where rclone has it elsewhere)"
             )));
         }
         let mut layer = parse(&self.path, &self.text)?;

@@ -359,3 +359,60 @@ fn a_prefix_that_holds_nothing_is_told_at_the_start() {
     let running = Running::mount(command.args(["--prefix", "bakcup"]), &place.mnt());
     running.hear("there is nothing below the prefix \"bakcup/\" yet");
 }
+
+/// Rows that fill several levels of pages, values that go on in other pages, and a column that was added later.
+#[test]
+fn an_account_of_the_b2_command_line_is_found_however_its_file_is_laid_out() {
+    const MAKE: &str = "import sqlite3, sys\n\
+        path, page, rows, long, key_id, key, realm = sys.argv[1:]\n\
+        db = sqlite3.connect(path); db.execute(f'pragma page_size={page}')\n\
+        db.execute('create table other (x text)'); db.execute('create index i on other (x)')\n\
+        db.execute('create table account (account_id TEXT NOT NULL, application_key TEXT NOT NULL, '\n\
+        \x20          'account_auth_token TEXT NOT NULL, part INT DEFAULT (max(1, 5)), realm TEXT NOT NULL)')\n\
+        for row in range(int(rows)):\n\
+        \x20   last = row + 1 == int(rows)\n\
+        \x20   db.execute('insert into account values (?,?,?,?,?)', ('account', key if last else 'K',\n\
+        \x20              't' * int(long), 1000000 * row, realm if last else 'production'))\n\
+        db.execute('alter table account add column account_id_or_app_key_id TEXT')\n\
+        db.execute('update account set account_id_or_app_key_id=?', (key_id,)); db.commit()\n";
+    let server = emulator();
+    let account = Account::of(&server);
+    let place = Place::new();
+    for (page, rows, long) in [
+        ("512", "1", "5000"),
+        ("512", "100", "3000"),
+        ("4096", "8", "90000"),
+        ("65536", "3", "10"),
+    ] {
+        let file = place.path().join(page.to_owned() + rows);
+        private(&file, "");
+        let made = tool("python3")
+            .args(["-c", MAKE])
+            .arg(&file)
+            .args([
+                page,
+                rows,
+                long,
+                &account.key_id,
+                &account.key,
+                &account.endpoint,
+            ])
+            .output()
+            .expect("python3 runs");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let mut command = b2fuse();
+        command
+            .env("B2_ACCOUNT_INFO", &file)
+            .env("B2FUSE_BUCKET", &account.bucket);
+        let (code, text) = outcome(command.args(["check", "--from-b2-cli"]));
+        assert_eq!(code, Some(0), "{page} {rows} {long}: {text}");
+        assert!(
+            text.contains(&format!("✓ key {}: may list", account.key_id)),
+            "{text}"
+        );
+    }
+}

@@ -74,7 +74,7 @@ fn remotes(text: &str) -> Vec<Remote<'_>> {
 fn account(path: &Path, text: &str, wanted: &str) -> Result<Layer, Error> {
     let shown = path.display();
     let fault = |what: String| Err(Error(format!("{shown}: {what}")));
-    if text.lines().any(|line| line.starts_with("RCLONE_ENCRYPT_")) {
+    if is_encrypted(text) {
         return fault(
             "is encrypted, and only rclone can read it: run `rclone config show` and write accountId and applicationKey into config.yaml (`b2fuse setup` asks for them)".into(),
         );
@@ -108,18 +108,25 @@ fn account(path: &Path, text: &str, wanted: &str) -> Result<Layer, Error> {
     layer(&format!("{shown}: the remote {wanted}"), id, key, endpoint)
 }
 
-/// Whether a text is such a configuration, and which remote of type b2 it has, if it has one only.
-pub(in crate::config) fn looks_like(text: &str) -> Option<Option<&str>> {
-    if text.lines().any(|line| line.starts_with("RCLONE_ENCRYPT_")) {
-        return Some(None);
+/// The remote to name, where a text is such a configuration: its only one of type b2, else a word for it.
+pub(in crate::config) fn looks_like(text: &str) -> Option<&str> {
+    const SOME: &str = "REMOTE";
+    if is_encrypted(text) {
+        return Some(SOME);
     }
     let remotes = remotes(text);
     remotes
         .iter()
         .find(|remote| remote.value("type").is_some())?;
     let mut of_b2 = remotes.iter().filter(|remote| remote.is_b2());
-    let one = of_b2.next().map(|remote| remote.name);
-    Some(one.filter(|_| of_b2.next().is_none()))
+    match (of_b2.next(), of_b2.next()) {
+        (Some(only), None) => Some(only.name),
+        _ => Some(SOME),
+    }
+}
+
+fn is_encrypted(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("RCLONE_ENCRYPT_"))
 }
 
 #[cfg(test)]
@@ -181,13 +188,13 @@ mod tests {
 
     #[test]
     fn its_file_is_where_rclone_has_it() {
+        const HOME: (&str, &str) = ("HOME", "/h");
         let with = |set: &'static [(&'static str, &'static str)]| {
             place(&move |name: &str| {
                 let found = set.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| value.into())
             })
         };
-        const HOME: (&str, &str) = ("HOME", "/h");
         for (set, path) in [
             (&[HOME] as &'static [_], "/h/.config/rclone/rclone.conf"),
             (&[HOME, ("XDG_CONFIG_HOME", "/c")], "/c/rclone/rclone.conf"),
@@ -200,11 +207,8 @@ mod tests {
 
     #[test]
     fn it_is_known_by_its_looks() {
-        assert_eq!(looks_like(TEXT), Some(None));
-        assert_eq!(
-            looks_like("[a]\ntype = b2\n[b]\ntype = s3\n"),
-            Some(Some("a"))
-        );
+        assert_eq!(looks_like(TEXT), Some("REMOTE"));
+        assert_eq!(looks_like("[a]\ntype = b2\n[b]\ntype = s3\n"), Some("a"));
         assert_eq!(looks_like("accountId: a\n[x]\n"), None);
         assert_eq!(looks_like("memory: [1]\n"), None);
     }
