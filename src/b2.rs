@@ -59,5 +59,5 @@ pub use name::encoded_len;
 pub use times::{BOUNDS_MS, CallTimes};
 pub use types::{
     Action, ContentSha1, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload, Secret,
-    Sha1,
+    Sha1, Taken,
 };

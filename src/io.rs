@@ -40,6 +40,7 @@ pub use read::cursor::Cursor;
 pub use stamp::{Ancestors, Moved, Stamp};
 pub use write::content::Content;
 pub use write::lend::CopyError;
+pub use write::progress::Progress;
 pub use write::remains::{Remain, Remains, UnfinishedLarge};
 
 /// So many times the downloads of one file run for all of them together.

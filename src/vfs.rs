@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub use error::Error;
 pub use forget::{StaleEntry, StaleInode};
 pub use ops::leftover::{Leftover, LeftoverId, LeftoverKind};
+pub use ops::outgoing::{Outgoing, StorageState};
 pub use ops::persist::Until;
 pub use ops::rename::moves::Unmoved;
 pub use ops::xattr::Reader;

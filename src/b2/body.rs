@@ -79,6 +79,7 @@ impl Content {
     /// of it is handed out for so long.
     pub(super) fn body(&self, line: &Line, pause: Duration) -> (Body, Arc<Sent>, String) {
         let sent = Arc::new(Sent::default());
+        self.payload.taken().begin();
         let trailer = if self.sha1.is_none() { 40 } else { 0 };
         let body = Body {
             payload: self.payload.clone(),
@@ -214,6 +215,7 @@ impl Body {
         }
         self.sent.bytes.fetch_add(frame.len() as u64, Relaxed);
         self.line.bytes.fetch_add(frame.len() as u64, Relaxed);
+        self.payload.taken().add(frame.len() as u64);
         Some(frame)
     }
 }

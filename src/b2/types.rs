@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
@@ -207,6 +208,31 @@ pub struct NewFile {
 pub struct Payload {
     pieces: Arc<Vec<Bytes>>,
     len: u64,
+    taken: Taken,
+}
+
+/// How many bytes of a [`Payload`] its connection has taken in the try under way; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Taken(Arc<AtomicU64>);
+
+impl Taken {
+    /// Bytes by now; each try begins at 0 again.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Whether its payload is held by anybody else, sent or yet to be sent.
+    pub fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    pub(super) fn begin(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    pub(super) fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Relaxed);
+    }
 }
 
 impl Payload {
@@ -221,6 +247,11 @@ impl Payload {
     /// Total length in bytes.
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// How far the try under way is.
+    pub fn taken(&self) -> &Taken {
+        &self.taken
     }
 
     /// True when there is nothing to send.

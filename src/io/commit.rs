@@ -254,6 +254,7 @@ impl Content {
         match plan::plan(snapshot.runs(), limits) {
             Plan::Upload => {
                 let payload = snapshot.payload(engine, 0..snapshot.size).await?;
+                self.flights.note(&payload);
                 let version = engine
                     .client
                     .upload_file(&small_target(target), payload.clone())

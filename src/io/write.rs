@@ -9,6 +9,7 @@ pub(in crate::io) mod gather;
 pub(in crate::io) mod inherit;
 pub(in crate::io) mod lend;
 pub(in crate::io) mod pressure;
+pub(in crate::io) mod progress;
 pub(in crate::io) mod remains;
 pub(in crate::io) mod snapshot;
 

@@ -11,6 +11,7 @@ pub(in crate::vfs) mod halt;
 pub(in crate::vfs) mod hashfile;
 pub(in crate::vfs) mod leftover;
 pub(in crate::vfs) mod link;
+pub(in crate::vfs) mod outgoing;
 pub(in crate::vfs) mod persist;
 pub(in crate::vfs) mod remove;
 pub(in crate::vfs) mod rename;

@@ -317,7 +317,7 @@ pub struct Pending {
     pub files: usize,
     /// Bytes in those files.
     pub bytes: u64,
-    /// Changed bytes that are in memory only.
+    /// Bytes still to be sent: what has left for B2 does not count, acknowledged or not.
     pub unsent: u64,
     /// Names that B2 is being asked to remove.
     pub removals: usize,

@@ -48,6 +48,7 @@ mod long_copies;
 #[path = "names.rs"]
 mod named;
 mod one_name;
+mod outgoing;
 mod refused_removals;
 mod removing;
 mod renaming;

@@ -18,6 +18,7 @@ use crate::io::parts::sum::Sum;
 use crate::io::parts::{Stream, Streaming};
 use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::content::{Content, State};
+use crate::io::write::progress::Flights;
 use crate::io::write::snapshot::Snapshot;
 use crate::io::{Error, Owner};
 
@@ -288,7 +289,7 @@ impl Content {
             sum.offer(index, pieces);
         }
         let sent = tokio::select! {
-            sent = self.engine.send_part(&large, number, &step, &snapshot) => sent,
+            sent = self.engine.send_part(&large, number, &step, &snapshot, &self.flights) => sent,
             // Whether B2 has it by now does not matter: its number is sent again, or given up with the rest.
             stopped = self.broken_off() => Err(stopped),
         };
@@ -359,6 +360,7 @@ impl Engine {
         number: u32,
         step: &Step,
         snapshot: &Snapshot,
+        flights: &Flights,
     ) -> Result<Sha1, Error> {
         let source = match step {
             Step::Copy(range) => snapshot.source(range),
@@ -372,6 +374,7 @@ impl Engine {
         } else {
             let range = step.range().clone();
             let payload = snapshot.payload(self, range.clone()).await?;
+            flights.note(&payload);
             let learned = async {
                 if let Some(proof) = &snapshot.proof {
                     proof.learn(&range, &payload).await;

@@ -223,6 +223,18 @@ impl Large {
         self.flying
     }
 
+    /// Bytes of all parts that are sent (not copied) as far as they are made, and of those that B2 has.
+    pub(in crate::io) fn sent_bytes(&self) -> (u64, u64) {
+        let sent = self.parts.iter().filter_map(|part| {
+            let range = part.sent_range()?;
+            let there = matches!(part.state, PartState::Done(_));
+            Some((range.end - range.start, there))
+        });
+        sent.fold((0, 0), |(all, done), (bytes, there)| {
+            (all + bytes, done + if there { bytes } else { 0 })
+        })
+    }
+
     pub(in crate::io) fn step(&self, index: usize) -> Option<&Step> {
         self.parts.get(index).map(|part| &part.step)
     }

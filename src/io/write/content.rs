@@ -24,6 +24,7 @@ use crate::io::read::cursor::{Cursor, hash_version};
 use crate::io::read::records::{Record, StoredRange};
 use crate::io::write::extents::{Overlay, Piece};
 use crate::io::write::gather::zeros;
+use crate::io::write::progress::Flights;
 use crate::io::write::snapshot::{Snapshot, Span, versions};
 use crate::io::{Committed, Error, Owner, Version};
 
@@ -49,6 +50,7 @@ pub struct Content {
     /// Changes when a part of the stream has landed.
     pub(in crate::io) landed: watch::Sender<u64>,
     pub(in crate::io) sending: watch::Sender<Sending>,
+    pub(in crate::io) flights: Flights,
 }
 
 impl fmt::Debug for Content {
@@ -183,6 +185,7 @@ impl Content {
             closed: AtomicBool::new(false),
             landed: watch::Sender::new(0),
             sending: watch::Sender::new(Sending::On),
+            flights: Flights::default(),
         })
     }
 

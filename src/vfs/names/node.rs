@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::b2::{FileId, FileInfo, FileVersion};
-use crate::io::{Content, Stamp};
+use crate::io::{Content, Progress, Stamp};
 use crate::vfs::attr::{self, Meta};
 use crate::vfs::delta::{Changed, Delta};
 use crate::vfs::names::dir::Dir;
@@ -329,6 +329,12 @@ impl Node {
     pub(in crate::vfs) fn unsent(&self) -> u64 {
         let content = self.object().and_then(|object| object.content.as_ref());
         content.map_or(0, |content| content.unsent_bytes())
+    }
+
+    /// How far its content is on its way.
+    pub(in crate::vfs) fn progress(&self) -> Progress {
+        let content = self.object().and_then(|object| object.content.as_ref());
+        content.map_or_else(Progress::default, |content| content.progress())
     }
 
     /// Bytes that B2 has not acknowledged.

@@ -121,7 +121,7 @@ impl Vfs {
             if node.content_dirty() {
                 pending.bytes += node.size();
             }
-            pending.unsent += node.unsent();
+            pending.unsent += node.progress().left();
             if let Some(failure) = &node.failed {
                 pending.hopeless += usize::from(!failure.may_pass);
                 let last = pending.last.as_ref().map(|last| last.at);

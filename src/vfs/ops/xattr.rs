@@ -33,6 +33,9 @@ const OWN: &str = "user.b2fuse.";
 /// The mount's numbers, an attribute of the root.
 const STATS: &str = "user.b2fuse.stats";
 
+/// What B2 has of a file.
+const STATE: &str = "user.b2fuse.state";
+
 /// Bytes in a key (API §5.3).
 const KEY_MAX: usize = 50;
 /// Before bytes that are written as base64.
@@ -181,7 +184,11 @@ impl Vfs {
     /// How many bytes longer the value of an attribute may be when it is read than when its length was
     /// asked for.
     pub fn xattr_slack(&self, name: &OsStr) -> usize {
-        if name == STATS { 256 } else { 0 }
+        match name.to_str() {
+            Some(STATS) => 256,
+            Some(STATE) => 1024,
+            _ => 0,
+        }
     }
 
     /// The value of an extended attribute. Errors: `NoData` where there is none of that name,
@@ -219,6 +226,7 @@ impl Vfs {
                 Ok(value)
             }
             Asked::B2(what) => self.known_to_b2(ino, what).await,
+            Asked::Own if name == STATE => Ok(self.storage_state(ino)?.to_string().into_bytes()),
             Asked::Own => Err(Error::NoData),
         }
     }
