@@ -272,6 +272,12 @@ impl Io {
         self.engine.budget.used()
     }
 
+    /// Bytes that cached blocks may take now, if nobody writes more.
+    pub fn cache_room(&self) -> u64 {
+        let budget = &self.engine.budget;
+        budget.write_limit().saturating_sub(budget.unsent())
+    }
+
     /// Bytes of the budget that hold writes which B2 has not acknowledged.
     pub fn memory_unsent(&self) -> u64 {
         self.engine.budget.unsent()

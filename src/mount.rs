@@ -7,6 +7,7 @@
 pub mod background;
 pub mod check;
 mod connect;
+pub mod control;
 mod ending;
 mod fusermount;
 pub mod heap;
@@ -38,8 +39,9 @@ pub use resend::resend;
 pub use session::KernelOptions;
 pub use signals::Signals;
 use signals::Wish;
-pub use unmount::{How, unmount};
+pub use unmount::{How, Quiet, Watcher, unmount};
 
+use self::control::{Control, Socket};
 use self::ending::Cause;
 use self::metrics::Metrics;
 use self::point::Reserved;
@@ -168,6 +170,27 @@ async fn run(
         metrics.serve(client.clone(), vfs.clone(), &appearance.bucket, &shown);
     }
     let status = introduction.lines().next().unwrap_or_default().to_owned();
+    let control = Control::new(
+        vfs.clone(),
+        client,
+        options.reload.clone(),
+        control::Facts {
+            bucket: appearance.bucket.clone(),
+            prefix: options.vfs.prefix.clone(),
+            mountpoint: point.clone(),
+            read_only: appearance.read_only,
+            introduction: status.clone(),
+        },
+        (
+            options.b2.limits.bandwidth_up,
+            options.b2.limits.bandwidth_down,
+        ),
+    );
+    let socket = served.as_ref().ok().and_then(|served| {
+        Socket::listen(&served.socket(), control.clone())
+            .inspect_err(|error| log::warn!("no command can reach this mount: {error}"))
+            .ok()
+    });
     tell(&introduction);
     if options.background {
         background::detach();
@@ -186,21 +209,22 @@ async fn run(
             },
             Wish::Detail => say_more_or_less(),
             Wish::Reload => {
-                messages::reopen();
-                notify::reloading();
-                let reload = reload::reload(options.reload.clone(), client.clone(), vfs.clone());
-                let status = status.clone();
+                let control = control.clone();
                 runtime.spawn(async move {
-                    reload.await;
-                    notify::ready(&status);
+                    match control.read_again().await {
+                        Ok(said) => log::info!("SIGHUP: {said}"),
+                        Err(why) => log::warn!("SIGHUP: {why}"),
+                    }
                 });
             }
         }
     };
+    control.ends();
     let _told = notify::ending(&vfs, runtime);
     let limit = options.drain_timeout;
     let rescuer = Rescuer::new(rescue, &appearance.bucket);
     let outcome = ending::end(session, &vfs, &mut signals, cause, &shown, limit, rescuer).await;
+    drop(socket);
     if let Ok(served) = served {
         served.ended(outcome == Outcome::Stored);
     }

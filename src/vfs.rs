@@ -41,6 +41,8 @@ pub use ops::leftover::{Leftover, LeftoverId, LeftoverKind};
 pub use ops::outgoing::{Outgoing, StorageState};
 pub use ops::persist::Until;
 pub use ops::rename::moves::Unmoved;
+pub use ops::subtree::Asked;
+pub use ops::warm::{Warm, Warmed};
 pub use ops::xattr::Reader;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{

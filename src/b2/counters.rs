@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::call::{Call, Class, Facts};
+use super::retry::FailedTry;
 use super::times::Timing;
 use super::trouble::Troubled;
 
@@ -25,6 +27,8 @@ pub(super) struct Counting {
     reauthorizations: AtomicU64,
     /// How long tries took.
     pub(super) times: Arc<Timing>,
+    /// Tries that failed, by kind: statuses are few.
+    failures: Mutex<BTreeMap<String, u64>>,
     /// Which calls fail now.
     pub(super) troubled: Arc<Troubled>,
 }
@@ -48,6 +52,16 @@ impl Counting {
         self.retries.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn failed(&self, failure: &FailedTry) {
+        let kind = match failure {
+            FailedTry::Network { .. } => "network".to_owned(),
+            FailedTry::Refused(refusal) => refusal.status.to_string(),
+            FailedTry::Garbled(_) | FailedTry::Nonsense(_) => "answer".to_owned(),
+            FailedTry::Mismatch(_) => "content".to_owned(),
+        };
+        *self.failures.lock().entry(kind).or_default() += 1;
+    }
+
     pub(super) fn reauthorization(&self) {
         self.reauthorizations.fetch_add(1, Relaxed);
     }
@@ -59,6 +73,7 @@ impl Counting {
             bytes_down: self.received.load(Relaxed),
             retries: self.retries.load(Relaxed),
             reauthorizations: self.reauthorizations.load(Relaxed),
+            failures: self.failures.lock().clone(),
             ..Counters::default()
         };
         for &call in Call::ALL {
@@ -96,6 +111,9 @@ pub struct Counters {
     pub retries: u64,
     /// Times that the account token was renewed.
     pub reauthorizations: u64,
+    /// Tries that failed, by HTTP status, or by `network` (no answer), `answer` (one that cannot be read or makes no
+    /// sense), `content` (other bytes than those meant); absent ones never happened.
+    pub failures: BTreeMap<String, u64>,
 }
 
 impl Counters {
@@ -109,12 +127,30 @@ impl Counters {
 mod tests {
     use super::Counting;
     use crate::b2::call::Call;
+    use crate::b2::retry::{FailedTry, Refusal};
 
     #[test]
     fn every_call_has_its_own_place() {
         for (place, &call) in Call::ALL.iter().enumerate() {
             assert_eq!(call as usize, place);
         }
+    }
+
+    #[test]
+    fn failures_are_counted_by_kind() {
+        let counting = Counting::default();
+        let refused = |status| {
+            FailedTry::Refused(Refusal {
+                status,
+                ..Refusal::default()
+            })
+        };
+        for failure in [refused(503), refused(503), refused(403)] {
+            counting.failed(&failure);
+        }
+        counting.failed(&FailedTry::Garbled(String::new()));
+        let told = serde_json::to_string(&counting.snapshot().failures).expect("JSON");
+        assert_eq!(told, r#"{"403":1,"503":2,"answer":1}"#);
     }
 
     #[test]

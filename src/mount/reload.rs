@@ -27,12 +27,16 @@ impl fmt::Debug for Reload {
     }
 }
 
-/// Takes the key that the configuration has now, tries again what is pending, and asks B2 anew for all names.
-pub(super) async fn reload(reload: Option<Reload>, client: Client, vfs: Vfs) {
+/// Takes the key that the configuration has now, tries again what is pending, and asks B2 anew for all names. What was done,
+/// or why the key stays what it was.
+pub(super) async fn reload(
+    reload: Option<Reload>,
+    client: Client,
+    vfs: Vfs,
+) -> Result<String, String> {
     vfs.ask_anew();
     let Some(Reload(read)) = reload else {
-        log::info!("SIGHUP: the names are asked for anew");
-        return;
+        return Ok("the names are asked for anew".to_owned());
     };
     // It may run a command, which takes its time.
     let read = tokio::task::spawn_blocking(move || read()).await;
@@ -42,9 +46,9 @@ pub(super) async fn reload(reload: Option<Reload>, client: Client, vfs: Vfs) {
     };
     match taken {
         Ok(id) => {
-            log::info!("SIGHUP: the key {id} is used from now on");
             vfs.try_pending_again();
+            Ok(format!("the key {id} is used from now on"))
         }
-        Err(why) => log::warn!("SIGHUP: the key stays what it was: {why}"),
+        Err(why) => Err(format!("the key stays what it was: {why}")),
     }
 }

@@ -85,6 +85,11 @@ impl Served {
         }
     }
 
+    /// Where this process's control socket belongs: it goes with the file.
+    pub(super) fn socket(&self) -> PathBuf {
+        socket_of(&self.path)
+    }
+
     /// Says how it ended. The lock is held until the process is gone, which is what others wait for.
     pub(super) fn ended(mut self, stored: bool) {
         let verdict = if stored { STORED } else { NOT_STORED };
@@ -178,19 +183,49 @@ fn files(dir: &Path, uid: u32) -> impl Iterator<Item = (PathBuf, File)> {
         })
 }
 
-/// Removes what processes that were killed have left.
+/// Removes what processes that were killed have left, their control sockets included.
 fn clear(dir: &Path, uid: u32) {
     for (path, file) in files(dir, uid) {
         if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            let _ = fs::remove_file(socket_of(&path));
+            let _ = fs::remove_file(&path);
+        }
+    }
+    // Whoever lives has its file before its socket, and as long.
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_socket = path.extension().is_some_and(|end| end == SOCKET);
+        if is_socket && !path.with_extension("").exists() {
             let _ = fs::remove_file(&path);
         }
     }
 }
 
-/// The process that lives and serves the filesystem with this number: the one that began last, for one whose filesystem had
-/// the number before may still be storing what is pending.
-fn find(dir: &Path, uid: u32, device: &str) -> Option<Server> {
-    let of_it = files(dir, uid).filter_map(|(_, file)| {
+/// The end of a control socket's name; before it stands that of its file.
+const SOCKET: &str = "sock";
+
+fn socket_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(SOCKET);
+    PathBuf::from(name)
+}
+
+/// A process that lives and has not stored everything yet.
+#[derive(Debug)]
+pub(super) struct Living {
+    pub(super) pid: String,
+    /// The number of its filesystem, which another may have had before or has now.
+    pub(super) device: String,
+    pub(super) mountpoint: String,
+    pub(super) began: SystemTime,
+    /// Where its control socket is, if it has one.
+    pub(super) socket: PathBuf,
+    file: File,
+}
+
+impl Living {
+    fn read(path: &Path, file: File) -> Option<Self> {
         let Err((mut file, Errno::EWOULDBLOCK)) = Flock::lock(file, FlockArg::LockSharedNonblock)
         else {
             return None;
@@ -201,15 +236,63 @@ fn find(dir: &Path, uid: u32, device: &str) -> Option<Server> {
             (lines.next() == Some(HEAD))
                 .then(|| lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')))?
         };
-        let ended = matches!(text.lines().next_back(), Some(STORED | NOT_STORED));
-        let pid = (field("device") == Some(device) && !ended).then(|| field("pid"))??;
-        let pid = pid.to_owned();
-        let began = file.metadata().ok()?.modified().ok()?;
-        Some((began, Server { file, pid }))
-    });
-    of_it
-        .max_by_key(|(began, _): &(SystemTime, Server)| *began)
-        .map(|(_, server)| server)
+        if matches!(text.lines().next_back(), Some(STORED | NOT_STORED)) {
+            return None;
+        }
+        Some(Self {
+            pid: field("pid")?.to_owned(),
+            device: field("device")?.to_owned(),
+            mountpoint: field("mountpoint").unwrap_or_default().to_owned(),
+            began: file.metadata().ok()?.modified().ok()?,
+            socket: socket_of(path),
+            file,
+        })
+    }
+
+    /// To be waited for.
+    pub(super) fn into_server(self) -> Server {
+        Server {
+            file: self.file,
+            pid: self.pid,
+        }
+    }
+}
+
+/// All of a user's.
+pub(super) fn living(uid: u32) -> Vec<Living> {
+    places(uid, &|name| std::env::var_os(name))
+        .into_iter()
+        .filter(|dir| belongs_to(dir, uid))
+        .flat_map(|dir| living_in(&dir, uid))
+        .collect()
+}
+
+fn living_in(dir: &Path, uid: u32) -> Vec<Living> {
+    files(dir, uid)
+        .filter_map(|(path, file)| Living::read(&path, file))
+        .collect()
+}
+
+/// Users who may have such files, besides those who have something mounted.
+pub(super) fn users() -> Vec<u32> {
+    let names = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten();
+    let number = |name: OsString, before: &str| {
+        let name = name.into_string().ok()?;
+        name.strip_prefix(before)?.parse().ok()
+    };
+    let run = names("/run/user").filter_map(|entry| number(entry.file_name(), ""));
+    let tmp = names("/tmp").filter_map(|entry| number(entry.file_name(), "b2fuse-"));
+    run.chain(tmp).collect()
+}
+
+/// The process that lives and serves the filesystem with this number: the one that began last, for one whose filesystem had
+/// the number before may still be storing what is pending.
+fn find(dir: &Path, uid: u32, device: &str) -> Option<Server> {
+    living_in(dir, uid)
+        .into_iter()
+        .filter(|living| living.device == device)
+        .max_by_key(|living| living.began)
+        .map(Living::into_server)
 }
 
 fn read(file: &mut File) -> io::Result<String> {

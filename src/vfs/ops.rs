@@ -17,4 +17,6 @@ pub(in crate::vfs) mod remove;
 pub(in crate::vfs) mod rename;
 pub(in crate::vfs) mod rename_dir;
 pub(in crate::vfs) mod setattr;
+pub(in crate::vfs) mod subtree;
+pub(in crate::vfs) mod warm;
 pub(in crate::vfs) mod xattr;

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::exit;
 use crate::cli::{log, refused};
-use crate::mount::{self, How, Outcome};
+use crate::mount::{self, How, Outcome, Quiet};
 
 /// Unmounts a mount of b2fuse, and waits until everything is stored; for umount(8), which calls it by itself.
 #[derive(Debug, Parser)]
@@ -54,8 +54,9 @@ pub(super) fn run(name: &str, arguments: &[OsString]) -> u8 {
     let how = How {
         lazy: options.lazy,
         force: options.force,
+        timeout: None,
     };
-    match mount::unmount(&options.mountpoint, how) {
+    match mount::unmount(&options.mountpoint, how, &mut Quiet::default()) {
         Ok(Outcome::Stored) => {
             if options.verbose {
                 mount::tell(&format!("{} unmounted", options.mountpoint.display()));

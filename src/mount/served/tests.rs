@@ -44,12 +44,18 @@ fn a_process_that_was_killed_serves_nothing_and_has_not_stored_everything() {
     let killed = served(&dir, "0:51");
     let server = find(&dir, uid(), "0:51").expect("it lives");
     let path = killed.path.clone();
+    let socket = killed.socket();
+    fs::write(&socket, "").expect("made");
     drop(killed);
     assert_eq!(server.wait().expect("heard"), Outcome::NotStored);
     assert!(path.exists());
     assert!(find(&dir, uid(), "0:51").is_none());
+    // Whose file has gone already.
+    let stray = dir.join("0-9-1.sock");
+    fs::write(&stray, "").expect("made");
     let other = served(&dir, "0:52");
     assert!(!path.exists(), "cleared by the next one");
+    assert!(!socket.exists() && !stray.exists(), "so are their sockets");
     assert!(other.path.exists());
 }
 

@@ -153,23 +153,7 @@ impl Vfs {
         for _ in 0..ROUNDS {
             let mut all = self.tree().pending();
             all.retain(|ino| !has_failed(ino));
-            let (objects, dirs): (Vec<Ino>, Vec<Ino>) = all
-                .into_iter()
-                .partition(|ino| self.tree().get(*ino).is_ok_and(|node| node.dir().is_none()));
-            for group in [objects, dirs] {
-                stream::iter(group)
-                    .for_each_concurrent(self.settings().parallel, |ino| {
-                        let failed = &failed;
-                        async move {
-                            if let Err(error) = self.store(ino).await {
-                                self.store_failed(ino, 0, &error);
-                                let mut failed = failed.lock();
-                                failed.insert(ino);
-                            }
-                        }
-                    })
-                    .await;
-            }
+            self.try_each(all, &failed).await;
             self.finish_removals().await;
             self.finish_deletions().await;
             self.check_new().await;
@@ -184,6 +168,28 @@ impl Vfs {
         self.finish_purges().await;
         self.finish_deletions().await;
         self.unstored()
+    }
+
+    /// Stores all of these once, files before directories; notes those that could not be stored.
+    pub(in crate::vfs::ops) async fn try_each(
+        &self,
+        all: Vec<Ino>,
+        failed: &parking_lot::Mutex<HashSet<Ino>>,
+    ) {
+        let (objects, dirs): (Vec<Ino>, Vec<Ino>) = all
+            .into_iter()
+            .partition(|ino| self.tree().get(*ino).is_ok_and(|node| node.dir().is_none()));
+        for group in [objects, dirs] {
+            stream::iter(group)
+                .for_each_concurrent(self.settings().parallel, |ino| async move {
+                    if let Err(error) = self.store(ino).await {
+                        self.store_failed(ino, 0, &error);
+                        let mut failed = failed.lock();
+                        failed.insert(ino);
+                    }
+                })
+                .await;
+        }
     }
 
     /// Stores what is pending below a directory, but nothing that somebody is still writing.
