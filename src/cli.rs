@@ -13,6 +13,7 @@ mod log;
 mod mount_options;
 mod reference;
 mod rescue;
+mod running;
 mod setup;
 mod slips;
 mod standalone;
@@ -45,9 +46,20 @@ use crate::mount::{self, background};
     version,
     max_term_width = 100,
     override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse setup\n       b2fuse check [OPTIONS] [DIR]\n       \
+        b2fuse status|list|umount|flush|refresh|warm|limit|reload|log ...\n       \
         b2fuse rescue [OPTIONS] <DIR>\n       \
         b2fuse fstab [OPTIONS] <DIR>\n       b2fuse install-helper [--dir <DIR>]\n       b2fuse --emulator-listen <ADDRESS>",
-    after_help = "To try it without an account:  b2fuse --emulator /tmp/b2\n\
+    after_help = "A mount that runs (each has --help; a mountpoint of such a name is written ./status):\n  \
+        status [DIR] [--watch]   memory, calls, what is on its way to B2\n  \
+        list                     all mounts\n  \
+        umount DIR               unmount, wait until everything is stored\n  \
+        flush [PATH]             store everything now\n  \
+        refresh [PATH]           see now what others have changed\n  \
+        warm PATH                fetch contents into memory\n  \
+        limit [DIR]              bytes a second, --up and --down\n  \
+        reload [DIR]             read the configuration again\n  \
+        log [DIR] LEVEL          error, warn, info, debug\n\n\
+        To try it without an account:  b2fuse --emulator /tmp/b2\n\
         Exit code: 0 everything is stored, 1 not mounted or not all stored, 2 wrong options or configuration"
 )]
 struct Options {

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-pub use ending::DrainTimeout;
+pub use ending::{DrainTimeout, human, span};
 pub use reload::Reload;
 pub use rescuer::RescueTo;
 pub use resend::resend;

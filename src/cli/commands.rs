@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{check, helper, reference, rescue, setup};
+use super::{check, helper, reference, rescue, running, setup};
 
 /// Runs the command that the first argument names, if it names one.
 pub(super) fn run(arguments: &[OsString]) -> Option<u8> {
@@ -15,7 +15,7 @@ pub(super) fn run(arguments: &[OsString]) -> Option<u8> {
         "install-helper" => helper::install::run(rest),
         "man" => reference::man::run(rest),
         "completions" => reference::completions::run(rest),
-        _ => return None,
+        other => return running::run(other, rest),
     })
 }
 
@@ -29,6 +29,8 @@ mod tests {
             vec![],
             vec!["./rescue"],
             vec!["./fstab"],
+            vec!["./status"],
+            vec!["/status"],
             vec!["--debug", "rescue"],
         ];
         for other in other {

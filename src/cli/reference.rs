@@ -7,20 +7,13 @@ pub(super) mod man;
 use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _, Id};
 
-use super::{Options, check, helper, rescue, setup};
+use super::{Options, check, helper, rescue, running, setup};
 
 /// The whole command line in one tree, as people see it. (It is parsed otherwise: `commands`.)
 fn whole() -> Command {
-    let names = ["rescue", "fstab", "install-helper", "check", "setup"];
-    let words = words();
     shown("b2fuse", &Options::command())
         .disable_help_subcommand(true)
-        .subcommands(
-            names
-                .into_iter()
-                .zip(&words)
-                .map(|(name, word)| shown(name, word)),
-        )
+        .subcommands(words().iter().map(|(name, _, word)| shown(name, word)))
 }
 
 /// The command without its hidden options, which completions would show.
@@ -33,21 +26,27 @@ fn shown(name: &'static str, command: &Command) -> Command {
         .args(arguments.map(|arg| arg.clone().conflicts_with(Resettable::<Id>::Reset)))
 }
 
-/// The words that make it another command.
-fn words() -> [Command; 5] {
-    [
-        rescue::Options::command().name("rescue"),
-        Options::command()
-            .name("fstab")
-            .about("Prints the line of /etc/fstab for a mount with these options")
-            .long_about(
-                "Prints the line of /etc/fstab for a mount with these options, after the same checks as for the mount. \
-                 The account must stand in a file, for mount(8) hands on no environment.",
-            )
-            .override_usage("b2fuse fstab [OPTIONS] <DIR>")
-            .after_help(None::<&str>),
-        helper::install::Options::command().name("install-helper"),
-        check::Options::command().name("check"),
-        setup::Options::command().name("setup"),
-    ]
+/// The words that make it another command: each with the name of its manual page.
+fn words() -> Vec<(&'static str, &'static str, Command)> {
+    let fstab = Options::command()
+        .about("Prints the line of /etc/fstab for a mount with these options")
+        .long_about(
+            "Prints the line of /etc/fstab for a mount with these options, after the same checks as for the mount. \
+             The account must stand in a file, for mount(8) hands on no environment.",
+        )
+        .override_usage("b2fuse fstab [OPTIONS] <DIR>")
+        .after_help(None::<&str>);
+    let mut words = Vec::from(running::commands());
+    words.extend([
+        ("rescue", "b2fuse-rescue", rescue::Options::command()),
+        ("fstab", "b2fuse-fstab", fstab),
+        (
+            "install-helper",
+            "b2fuse-install-helper",
+            helper::install::Options::command(),
+        ),
+        ("check", "b2fuse-check", check::Options::command()),
+        ("setup", "b2fuse-setup", setup::Options::command()),
+    ]);
+    words
 }

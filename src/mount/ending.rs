@@ -13,8 +13,9 @@ mod rescue;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use self::progress::Progress;
 pub(super) use self::progress::to_store;
-use self::progress::{Progress, human};
+pub use self::progress::{human, span};
 use self::rescue::Rescue;
 
 use super::rescuer::Rescuer;

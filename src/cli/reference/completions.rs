@@ -42,7 +42,14 @@ mod tests {
     fn every_shell_gets_the_options_and_the_words() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let text = String::from_utf8(made(shell)).expect("UTF-8");
-            for word in ["metadata-ttl", "rescue", "fstab", "install-helper"] {
+            for word in [
+                "metadata-ttl",
+                "rescue",
+                "fstab",
+                "install-helper",
+                "umount",
+                "watch",
+            ] {
                 assert!(text.contains(word), "{shell}: {word}");
             }
             assert!(!text.contains("in-background"), "{shell}");

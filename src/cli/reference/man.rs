@@ -48,14 +48,7 @@ fn write(dir: &Path) -> io::Result<()> {
 /// Name and text of each page.
 fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut pages = vec![("b2fuse.1".to_owned(), main_page()?)];
-    let names = [
-        "b2fuse-rescue",
-        "b2fuse-fstab",
-        "b2fuse-install-helper",
-        "b2fuse-check",
-        "b2fuse-setup",
-    ];
-    for (command, name) in words().into_iter().zip(names) {
+    for (_, name, command) in words() {
         let page = page(command.name(name), "1", &[])?;
         pages.push((format!("{name}.1"), page));
     }
@@ -136,7 +129,7 @@ const SECTIONS: &[Section] = &[
             ),
             (
                 "/run/b2fuse, $XDG_RUNTIME_DIR/b2fuse",
-                "A locked file for each mount, by which umount(8) finds its process.",
+                "A locked file for each mount, by which umount(8) finds its process, and beside it the socket to which b2fuse status and others speak.",
             ),
         ],
     ),
@@ -155,7 +148,7 @@ const HELPER: &[Section] = &[(
     ],
 )];
 
-const SEE_ALSO: &str = "b2fuse(1), b2fuse-setup(1), b2fuse-check(1), b2fuse-rescue(1), b2fuse-fstab(1), b2fuse.yaml(5), mount.b2fuse(8), umount.b2fuse(8), mount(8), fusermount3(1)";
+const SEE_ALSO: &str = "b2fuse(1), b2fuse-setup(1), b2fuse-check(1), b2fuse-status(1), b2fuse-list(1), b2fuse-umount(1), b2fuse-flush(1), b2fuse-refresh(1), b2fuse-warm(1), b2fuse-limit(1), b2fuse-reload(1), b2fuse-log(1), b2fuse-rescue(1), b2fuse-fstab(1), b2fuse.yaml(5), mount.b2fuse(8), umount.b2fuse(8), mount(8), fusermount3(1)";
 
 fn main_page() -> io::Result<Vec<u8>> {
     page(cli::Options::command(), "1", SECTIONS)
@@ -295,6 +288,7 @@ mod tests {
             let is_it = |line: &str| line.starts_with(".SH") && line.contains(headline);
             assert!(command.lines().any(is_it), "{headline}");
         }
+        assert!(text("b2fuse-status.1").contains("--watch"));
         for word in ["in-background", "application-key"] {
             // Not those that say where the key is.
             let others = command.replace("application-key-", "");

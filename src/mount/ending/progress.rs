@@ -118,7 +118,7 @@ fn amount(pending: &Pending) -> String {
 }
 
 /// `90` is `1 min 30 s`.
-fn span(seconds: u64) -> String {
+pub fn span(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -127,7 +127,7 @@ fn span(seconds: u64) -> String {
 }
 
 /// `1536` is `1.5 KiB`.
-pub(super) fn human(bytes: u64) -> String {
+pub fn human(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["bytes", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {
