@@ -12,6 +12,7 @@ mod metrics;
 mod mountpoint;
 mod reference;
 mod reload;
+mod running;
 mod service;
 mod setup;
 mod unread;

@@ -53,10 +53,10 @@ impl Vfs {
         self.checks_ended().await;
         let failed = failed.into_inner();
         let mut unstored = self.unstored();
-        if top != Ino::ROOT {
-            let here = path.trim_matches('/');
+        let here = self.tree().place(top).filter(|_| top != Ino::ROOT);
+        if let Some(here) = here {
             let below = |path: &str| {
-                let rest = path.strip_prefix(here);
+                let rest = path.strip_prefix(&*here);
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
             unstored.retain(|one| below(&one.path));
