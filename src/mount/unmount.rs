@@ -27,6 +27,8 @@ pub struct How {
     pub lazy: bool,
     /// Requests that wait for the filesystem get an error.
     pub force: bool,
+    /// What is unmounted already and still stores is waited for, too.
+    pub unmounted: bool,
     /// How long the end is waited for; `None`: as long as it takes.
     pub timeout: Option<Duration>,
 }
@@ -65,7 +67,6 @@ impl Watcher for Quiet {
 }
 
 /// Unmounts and waits. [`Outcome::Stored`] only if everything is stored; else it has been said why not, or an error says it.
-/// What is unmounted already and still stores is waited for, too.
 pub fn unmount(given: &Path, how: How, watcher: &mut dyn Watcher) -> anyhow::Result<Outcome> {
     let shown = given.display();
     let path = place(given).with_context(|| format!("cannot use {shown}"))?;
@@ -73,8 +74,11 @@ pub fn unmount(given: &Path, how: How, watcher: &mut dyn Watcher) -> anyhow::Res
         .context("cannot read /proc/self/mountinfo")?
         .filter(|mount| mount.kind == OURS);
     let Some(mount) = mount else {
-        let (mount, living) =
-            control::storing(&path)?.ok_or_else(|| anyhow!("no b2fuse is mounted on {shown}"))?;
+        let storing = match how.unmounted {
+            true => control::storing(&path)?,
+            false => None,
+        };
+        let (mount, living) = storing.ok_or_else(|| anyhow!("no b2fuse is mounted on {shown}"))?;
         let connection = mount.connect().ok();
         return wait(
             living.into_server(),

@@ -54,6 +54,7 @@ pub(super) fn run(name: &str, arguments: &[OsString]) -> u8 {
     let how = How {
         lazy: options.lazy,
         force: options.force,
+        unmounted: false,
         timeout: None,
     };
     match mount::unmount(&options.mountpoint, how, &mut Quiet::default()) {

@@ -4,7 +4,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::EXIT_CODES;
-use super::words::{plain, to_store};
+use super::words::{amount, plain};
 use crate::mount;
 use crate::mount::control::{self, Mount, Request, State, Status};
 
@@ -56,7 +56,7 @@ fn row(mount: &Mount, status: Option<&Status>) -> [String; 5] {
     let (bucket, waiting) = match status {
         Some(status) => {
             let place = format!("{}/{}", status.bucket, status.prefix);
-            let waiting = format!("{} to store", to_store(&status.to_store));
+            let waiting = format!("{} to store", amount(&status.to_store));
             (plain(place.trim_end_matches('/')), waiting)
         }
         None => ("?".to_owned(), "it does not answer".to_owned()),

@@ -35,6 +35,7 @@ pub(in crate::cli) fn run(options: &Options) -> anyhow::Result<u8> {
     let how = How {
         lazy: options.lazy,
         force: false,
+        unmounted: true,
         timeout: options.timeout.map(|timeout| timeout.0),
     };
     let outcome = mount::unmount(&options.mountpoint, how, &mut Storing::new())?;

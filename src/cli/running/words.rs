@@ -38,8 +38,17 @@ pub(super) fn speed(rate: u64, seconds_left: Option<u64>) -> String {
     }
 }
 
-/// What is not in B2 yet; `nothing` where there is nothing.
+/// What is not in B2 yet, and how long it will take; `nothing` where there is nothing.
 pub(super) fn to_store(all: &ToStore) -> String {
+    let speed = match (all.files, all.removals) {
+        (0, 0) => String::new(),
+        _ => speed(all.rate, all.seconds_left),
+    };
+    format!("{}{speed}", amount(all))
+}
+
+/// What is not in B2 yet; `nothing` where there is nothing.
+pub(super) fn amount(all: &ToStore) -> String {
     if all.files == 0 && all.removals == 0 {
         return "nothing".to_owned();
     }
@@ -52,7 +61,6 @@ pub(super) fn to_store(all: &ToStore) -> String {
         text.push_str(", ");
         text.push_str(&counted(all.removals as u64, "removal"));
     }
-    text.push_str(&speed(all.rate, all.seconds_left));
     text
 }
 
