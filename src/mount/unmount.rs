@@ -74,9 +74,10 @@ pub fn unmount(given: &Path, how: How, watcher: &mut dyn Watcher) -> anyhow::Res
         .context("cannot read /proc/self/mountinfo")?
         .filter(|mount| mount.kind == OURS);
     let Some(mount) = mount else {
-        let storing = match how.unmounted {
-            true => control::storing(&path)?,
-            false => None,
+        let storing = if how.unmounted {
+            control::storing(&path)?
+        } else {
+            None
         };
         let (mount, living) = storing.ok_or_else(|| anyhow!("no b2fuse is mounted on {shown}"))?;
         let connection = mount.connect().ok();

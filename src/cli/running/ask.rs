@@ -1,5 +1,6 @@
 //! Commands that ask a mount to do something, and say what came of it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -133,11 +134,8 @@ pub(in crate::cli) fn warm(options: &Warm) -> anyhow::Result<u8> {
 fn came(warmed: &Warmed, names: bool) -> String {
     let mut text = counted(warmed.names as u64, "name");
     if !names {
-        text.push_str(&format!(
-            ", {} in memory, {}",
-            counted(warmed.files as u64, "file"),
-            human(warmed.bytes)
-        ));
+        let files = counted(warmed.files as u64, "file");
+        let _ = write!(text, ", {files} in memory, {}", human(warmed.bytes));
     }
     if warmed.full {
         text.push_str("; memory holds no more, the rest was left out");

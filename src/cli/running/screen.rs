@@ -1,5 +1,6 @@
 //! Lines that are renewed in place on a terminal.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
 use crate::mount::control::ToStore;
@@ -143,7 +144,7 @@ impl Page {
 fn renewed(text: &str, before: usize, (width, height): (usize, usize)) -> (String, usize) {
     let mut page = String::new();
     if before > 0 {
-        page.push_str(&format!("\x1b[{before}F"));
+        let _ = write!(page, "\x1b[{before}F");
     }
     let mut lines = 0;
     for line in text.lines().take(height - 1) {

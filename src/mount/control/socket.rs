@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Interest};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Interest, Ready,
+};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -155,7 +157,7 @@ async fn gone(reader: &mut BufReader<OwnedReadHalf>, writer: &OwnedWriteHalf) {
     while !writer
         .ready(Interest::WRITABLE)
         .await
-        .is_ok_and(|ready| ready.is_write_closed())
+        .is_ok_and(Ready::is_write_closed)
     {
         tokio::time::sleep(LOOK).await;
     }

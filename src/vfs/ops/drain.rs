@@ -243,9 +243,10 @@ impl Vfs {
                 let node = tree.get(ino).ok().filter(|node| node.pending_now())?;
                 Some(Unstored {
                     path: tree.place(ino)?,
-                    what: match node.content_dirty() {
-                        true => Undone::Content(node.size()),
-                        false => Undone::Attributes,
+                    what: if node.content_dirty() {
+                        Undone::Content(node.size())
+                    } else {
+                        Undone::Attributes
                     },
                     error: node
                         .failed

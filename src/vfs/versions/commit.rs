@@ -146,9 +146,10 @@ impl Vfs {
         if self.gives_way(ino, full).await? {
             return Ok(());
         }
-        let act = match self.tree().get(ino)?.only_created() {
-            true => Act::Free,
-            false => Act::Content,
+        let act = if self.tree().get(ino)?.only_created() {
+            Act::Free
+        } else {
+            Act::Content
         };
         let Some(done) = self
             .send_content(ino, full, Why::Readable == why, None)
