@@ -159,10 +159,14 @@ impl Control {
     pub(in crate::mount) async fn read_again(&self) -> Result<String, String> {
         let inner = &self.0;
         messages::reopen();
-        notify::reloading();
+        // A service manager that was told of the end must hear of no new beginning.
+        let serves = || !inner.storing.load(Relaxed);
+        if serves() {
+            notify::reloading();
+        }
         let (client, vfs) = (inner.client.clone(), inner.vfs.clone());
         let told = reload::reload(inner.reload.clone(), client, vfs).await;
-        if !inner.storing.load(Relaxed) {
+        if serves() {
             notify::ready(&inner.facts.introduction);
         }
         told
