@@ -110,6 +110,7 @@ fn every_key_but_the_secret_is_an_option_and_a_variable() {
             "overwrite" => "replace",
             "rescue" => "/rescue",
             "log_format" => "json",
+            "metrics" => "9568",
             "permissions" => "ignore",
             "hard_links" => "copy",
             "names" => "encode",
