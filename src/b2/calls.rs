@@ -134,7 +134,6 @@ impl Tries {
         counting: &Counting,
         failure: &FailedTry,
     ) -> Result<bool, Error> {
-        counting.failed(failure);
         self.lost |= failure.may_have_worked();
         let decision = self
             .ladder

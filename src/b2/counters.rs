@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::call::{Call, Class, Facts};
-use super::retry::FailedTry;
 use super::times::Timing;
 use super::trouble::Troubled;
 
@@ -25,10 +23,8 @@ pub(super) struct Counting {
     received: AtomicU64,
     retries: AtomicU64,
     reauthorizations: AtomicU64,
-    /// How long tries took.
+    /// How long tries took, and how those ended that failed.
     pub(super) times: Arc<Timing>,
-    /// Tries that failed, by kind: statuses are few.
-    failures: Mutex<BTreeMap<String, u64>>,
     /// Which calls fail now.
     pub(super) troubled: Arc<Troubled>,
 }
@@ -52,16 +48,6 @@ impl Counting {
         self.retries.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn failed(&self, failure: &FailedTry) {
-        let kind = match failure {
-            FailedTry::Network { .. } => "network".to_owned(),
-            FailedTry::Refused(refusal) => refusal.status.to_string(),
-            FailedTry::Garbled(_) | FailedTry::Nonsense(_) => "answer".to_owned(),
-            FailedTry::Mismatch(_) => "content".to_owned(),
-        };
-        *self.failures.lock().entry(kind).or_default() += 1;
-    }
-
     pub(super) fn reauthorization(&self) {
         self.reauthorizations.fetch_add(1, Relaxed);
     }
@@ -73,7 +59,7 @@ impl Counting {
             bytes_down: self.received.load(Relaxed),
             retries: self.retries.load(Relaxed),
             reauthorizations: self.reauthorizations.load(Relaxed),
-            failures: self.failures.lock().clone(),
+            failures: self.times.failures(),
             ..Counters::default()
         };
         for &call in Call::ALL {
@@ -127,30 +113,12 @@ impl Counters {
 mod tests {
     use super::Counting;
     use crate::b2::call::Call;
-    use crate::b2::retry::{FailedTry, Refusal};
 
     #[test]
     fn every_call_has_its_own_place() {
         for (place, &call) in Call::ALL.iter().enumerate() {
             assert_eq!(call as usize, place);
         }
-    }
-
-    #[test]
-    fn failures_are_counted_by_kind() {
-        let counting = Counting::default();
-        let refused = |status| {
-            FailedTry::Refused(Refusal {
-                status,
-                ..Refusal::default()
-            })
-        };
-        for failure in [refused(503), refused(503), refused(403)] {
-            counting.failed(&failure);
-        }
-        counting.failed(&FailedTry::Garbled(String::new()));
-        let told = serde_json::to_string(&counting.snapshot().failures).expect("JSON");
-        assert_eq!(told, r#"{"403":1,"503":2,"answer":1}"#);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! is recognised by the file's info.
 
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ pub(super) struct Started(Mutex<Starts>);
 
 #[derive(Debug, Default)]
 struct Starts {
-    ours: HashSet<FileId>,
+    ours: HashMap<FileId, FileName>,
     /// Starts under way by name: their ids are not known yet.
     waiting: HashMap<FileName, u32>,
 }
@@ -42,6 +42,17 @@ impl Started {
             started: self,
             name: name.clone(),
         }
+    }
+
+    fn named(&self, id: FileId, name: &FileName) {
+        self.lock().ours.insert(id, name.clone());
+    }
+
+    /// What messages call it: its name, where this client has begun it.
+    pub(super) fn subject(&self, id: &FileId) -> String {
+        let starts = self.lock();
+        let name = starts.ours.get(id);
+        name.map_or_else(|| id.to_string(), |name| name.as_str().to_owned())
     }
 
     fn ended(&self, id: &FileId) {
@@ -95,7 +106,7 @@ impl Client {
                     let Some(id) = version.id.clone() else {
                         return Err(tries.error(&FailedTry::Nonsense("no file id".to_owned())));
                     };
-                    self.shared.started.lock().ours.insert(id);
+                    self.shared.started.named(id, &file.name);
                     if lost && waiting.alone() {
                         self.cancel_stray(file, &version).await;
                     }
@@ -121,7 +132,7 @@ impl Client {
         };
         for stray in unfinished {
             let Some(id) = &stray.id else { continue };
-            let taken = self.shared.started.lock().ours.contains(id);
+            let taken = self.shared.started.lock().ours.contains_key(id);
             if !taken
                 && stray.name == file.name
                 && stray.has_info(&file.info)
@@ -151,7 +162,7 @@ impl Client {
         range: Range<u64>,
     ) -> Result<PartDone, Error> {
         let size = range.end.saturating_sub(range.start);
-        let tries = self.tries_to_copy(Call::CopyPart, &large.to_string(), size);
+        let tries = self.tries_to_copy(Call::CopyPart, &self.shared.started.subject(large), size);
         let request = json!({
             "largeFileId": large.to_string(),
             "partNumber": number,
@@ -180,7 +191,7 @@ impl Client {
         large: &FileId,
         parts: &[Sha1],
     ) -> Result<FileVersion, Error> {
-        let mut tries = self.tries(Call::FinishLargeFile, &large.to_string());
+        let mut tries = self.tries(Call::FinishLargeFile, &self.shared.started.subject(large));
         let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
         let body = write_json(
             &tries,
@@ -232,7 +243,7 @@ impl Client {
     /// Gives up a large file and the parts that were stored.
     pub async fn cancel_large_file(&self, large: &FileId) -> Result<(), Error> {
         self.end_large(large);
-        let mut tries = self.tries(Call::CancelLargeFile, &large.to_string());
+        let mut tries = self.tries(Call::CancelLargeFile, &self.shared.started.subject(large));
         let body = write_json(&tries, &json!({"fileId": large.to_string()}))?;
         let mut lost = false;
         loop {

@@ -2,8 +2,12 @@
 //!
 //! Counting is a few relaxed additions; [`CallTimes`] is a snapshot of one call's.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::call::Call;
 use super::retry::FailedTry;
@@ -13,41 +17,40 @@ pub const BOUNDS_MS: [u64; 14] = [
     5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000,
 ];
 
-/// Why tries fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a try has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
+    /// An error answer of this HTTP status.
+    Status(u16),
+    /// No answer.
     Network,
-    TooMany,
-    Busy,
-    Server,
-    Account,
-    Refused,
+    /// One that makes no sense.
     Answer,
+    /// Bytes other than those meant.
+    Content,
 }
 
 impl Why {
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::Network, "network"),
-        (Self::TooMany, "429"),
-        (Self::Busy, "503"),
-        (Self::Server, "5xx"),
-        (Self::Account, "401"),
-        (Self::Refused, "4xx"),
-        (Self::Answer, "answer"),
-    ];
-
     fn of(failure: &FailedTry) -> Self {
         match failure {
             FailedTry::Network { .. } => Self::Network,
-            FailedTry::Refused(refusal) => match refusal.status {
-                401 => Self::Account,
-                408 => Self::Network,
-                429 => Self::TooMany,
-                503 => Self::Busy,
-                500.. => Self::Server,
-                _ => Self::Refused,
-            },
-            FailedTry::Garbled(_) | FailedTry::Mismatch(_) | FailedTry::Nonsense(_) => Self::Answer,
+            // Others are no statuses of HTTP, and there must be no end of kinds.
+            FailedTry::Refused(refusal) if (100..600).contains(&refusal.status) => {
+                Self::Status(refusal.status)
+            }
+            FailedTry::Refused(_) | FailedTry::Garbled(_) | FailedTry::Nonsense(_) => Self::Answer,
+            FailedTry::Mismatch(_) => Self::Content,
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.fmt(f),
+            Self::Network => f.write_str("network"),
+            Self::Answer => f.write_str("answer"),
+            Self::Content => f.write_str("content"),
         }
     }
 }
@@ -57,7 +60,7 @@ impl Why {
 struct Series {
     classes: [AtomicU64; BOUNDS_MS.len() + 1],
     micros: AtomicU64,
-    failed: [AtomicU64; Why::ALL.len()],
+    failed: Mutex<BTreeMap<Why, u64>>,
 }
 
 /// The running counts of all calls.
@@ -79,8 +82,8 @@ pub struct CallTimes {
     pub within: [u64; BOUNDS_MS.len() + 1],
     /// What all of them took.
     pub sum: Duration,
-    /// How many failed, by why: `network`, `429`, `503`, `5xx`, `401`, `4xx`, `answer` (it makes no sense, or bytes were damaged).
-    pub failed: Vec<(&'static str, u64)>,
+    /// How many failed, by HTTP status, or `network` (no answer), `answer` (it makes no sense), `content` (wrong bytes).
+    pub failed: BTreeMap<String, u64>,
 }
 
 impl Timing {
@@ -91,8 +94,19 @@ impl Timing {
         series.classes[class].fetch_add(1, Relaxed);
         series.micros.fetch_add(took.as_micros() as u64, Relaxed);
         if let Some(why) = failure.map(Why::of) {
-            series.failed[why as usize].fetch_add(1, Relaxed);
+            *series.failed.lock().entry(why).or_default() += 1;
         }
+    }
+
+    /// Tries of all calls that failed, by why.
+    pub(super) fn failures(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for series in &self.0 {
+            for (why, count) in series.failed.lock().iter() {
+                *all.entry(why.to_string()).or_default() += count;
+            }
+        }
+        all
     }
 
     /// Of all calls that were made.
@@ -104,11 +118,10 @@ impl Timing {
                 sum += series.classes[class].load(Relaxed);
                 sum
             });
-            let failed = Why::ALL
-                .iter()
-                .zip(&series.failed)
-                .map(|((_, name), count)| (*name, count.load(Relaxed)))
-                .filter(|(_, count)| *count > 0);
+            let failed = series.failed.lock().clone();
+            let failed = failed
+                .into_iter()
+                .map(|(why, count)| (why.to_string(), count));
             CallTimes {
                 call: call.facts().name,
                 within,
@@ -122,6 +135,7 @@ impl Timing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::retry::Refusal;
     use super::*;
 
     #[test]
@@ -143,13 +157,28 @@ mod tests {
         assert_eq!(times.within[..5], [2, 3, 3, 3, 4]);
         assert_eq!((times.within[13], times.within[14]), (4, 5));
         assert_eq!(times.sum, Duration::from_millis(130_081));
-        assert_eq!(times.failed, [("network", 1)]);
+        assert_eq!(times.failed, BTreeMap::from([("network".to_owned(), 1)]));
     }
 
     #[test]
-    fn every_reason_has_its_own_place() {
-        for (place, (why, _)) in Why::ALL.iter().enumerate() {
-            assert_eq!(*why as usize, place);
+    fn failures_are_counted_by_kind() {
+        let timing = Timing::default();
+        let refused = |status| {
+            FailedTry::Refused(Refusal {
+                status,
+                ..Refusal::default()
+            })
+        };
+        let failures = [
+            (Call::HideFile, refused(503)),
+            (Call::UploadFile, refused(503)),
+            (Call::HideFile, refused(64_000)),
+            (Call::HideFile, FailedTry::Mismatch(String::new())),
+        ];
+        for (call, failure) in &failures {
+            timing.ended(*call, Duration::ZERO, Some(failure));
         }
+        let told = serde_json::to_string(&timing.failures()).expect("JSON");
+        assert_eq!(told, r#"{"503":2,"answer":1,"content":1}"#);
     }
 }

@@ -79,7 +79,7 @@ impl Client {
         body: Payload,
     ) -> Result<PartDone, Error> {
         let headers = HeaderMap::from_iter([(PART_NUMBER, HeaderValue::from(number))]);
-        let mut tries = self.tries(Call::UploadPart, &large.to_string());
+        let mut tries = self.tries(Call::UploadPart, &self.shared.started.subject(large));
         let size = body.len();
         let target = Target::Large(large.clone());
         let mut content = Content::new(body);

@@ -263,7 +263,7 @@ impl Content {
             && self.may_send().is_ok()
         {
             self.engine.failures.fetch_add(1, Ordering::Relaxed);
-            log::warn!("part {number} of large file {large} will be tried again: {error}");
+            log::warn!("part {number} will be tried again: {error}");
         }
         self.pump(false);
     }

@@ -118,7 +118,7 @@ fn calls(out: &mut Text, moment: &Moment<'_>) {
     out.family(
         name,
         "counter",
-        "Tries that failed: network, 429, 503, 5xx, 401, 4xx, answer (it makes no sense, or bytes were damaged).",
+        "Tries that failed, by HTTP status, or network (no answer), answer (it makes no sense), content (wrong bytes).",
     );
     for times in moment.times {
         for (why, count) in &times.failed {
