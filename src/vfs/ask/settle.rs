@@ -72,6 +72,26 @@ impl Vfs {
         futures_util::future::join_all(looks).await;
     }
 
+    /// The version that is open is gone: whether the file goes on with one that continues it.
+    pub(in crate::vfs) async fn goes_on(&self, ino: Ino) -> bool {
+        let (full, before) = {
+            let tree = self.tree();
+            let full = tree.path(ino).map(|path| self.full(&path));
+            (full, stored(&tree, ino))
+        };
+        let (Some(full), Some((before, _))) = (full, before) else {
+            return false;
+        };
+        if let Err(error) = self.settle_grown(ino, &full).await {
+            debug!(
+                "{:?}: whether it has grown is not known: {error}",
+                self.within(&full)
+            );
+        }
+        let tree = self.tree();
+        tree.path(ino).is_some() && stored(&tree, ino).is_some_and(|(now, _)| now != before)
+    }
+
     /// A newer version of an open file may continue it: the versions in between tell.
     async fn settle_grown(&self, ino: Ino, full: &str) -> Result<(), Error> {
         let seen = self.look(full, Hurry::Look).await?;

@@ -43,6 +43,9 @@ impl Vfs {
                     }
                     reading.await
                 };
+                if matches!(result, Err(Error::Stale)) && self.goes_on(file.ino).await {
+                    result = self.retry_after_commit(file.ino, read).await;
+                }
                 match &mut result {
                     Err(Error::Corrupt(_)) => self.forget_pages(file.ino),
                     // Downloads go by id; a person knows the file by its name.

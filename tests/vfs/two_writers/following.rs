@@ -203,6 +203,39 @@ async fn a_large_file_grows_as_well() {
     reader.release(fh);
 }
 
+/// Who appends may delete what it has replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_is_read_from_what_continues_it() {
+    let server = server();
+    let replacing = Settings {
+        overwrite: Overwrite::Replace,
+        ..hasty()
+    };
+    let writer = mount(&server, replacing).await;
+    put(&writer, Ino::ROOT, "log", b"one\n").await;
+    let reader = mount(&server, settings()).await;
+    let file = ino(&reader, Ino::ROOT, "log").await;
+    let fh = reader.open(file, RDONLY).await.unwrap().fh;
+    append(&writer, "log", b"two\n").await;
+    stored(&writer).await;
+    let all = b"one\ntwo\n".to_vec();
+    assert_eq!(history(&server, "log").await, [Some(all.clone())]);
+    assert_eq!(read(&reader, fh, 0).await, all);
+    assert_eq!(ino(&reader, Ino::ROOT, "log").await, file);
+    reader.release(fh);
+    // What does not continue it is another file.
+    let third = mount(&server, settings()).await;
+    let file = ino(&third, Ino::ROOT, "log").await;
+    let fh = third.open(file, RDONLY).await.unwrap().fh;
+    put(&writer, Ino::ROOT, "log", b"a longer content").await;
+    stored(&writer).await;
+    let other = Some(b"a longer content".to_vec());
+    assert_eq!(history(&server, "log").await, [other]);
+    let read = third.read(fh, 0, 100).await;
+    assert!(matches!(read, Err(Error::Stale)), "{read:?}");
+    third.release(fh);
+}
+
 /// Nobody waits: an open file is there whatever B2 does.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_does_not_reach_who_asks_for_the_size_of_an_open_file() {
