@@ -45,6 +45,7 @@ use crate::mount::{self, background};
     name = "b2fuse",
     version,
     max_term_width = 100,
+    disable_help_flag = true,
     override_usage = "b2fuse [OPTIONS] <MOUNTPOINT>\n       b2fuse setup\n       b2fuse check [OPTIONS] [DIR]\n       \
         b2fuse status|list|umount|flush|refresh|warm|limit|reload|log ...\n       \
         b2fuse rescue [OPTIONS] <DIR>\n       \
@@ -60,12 +61,16 @@ use crate::mount::{self, background};
         reload [DIR]             read the configuration again\n  \
         log [DIR] LEVEL          error, warn, info, debug\n\n\
         To try it without an account:  b2fuse --emulator /tmp/b2\n\
+        There are more options: man b2fuse, or docs/configuration.md\n\
         Exit code: 0 everything is stored, 1 not mounted or not all stored, 2 wrong options or configuration"
 )]
 struct Options {
     /// An empty directory to mount on
     #[arg(value_hint = ValueHint::DirPath)]
     mountpoint: Option<PathBuf>,
+    /// Print help
+    #[arg(short, long, action = ArgAction::HelpShort)]
+    help: Option<bool>,
 
     #[command(flatten)]
     account: AccountOptions,
@@ -113,6 +118,7 @@ impl Options {
     /// These, and what others say where these say nothing.
     fn over(self, under: Self) -> Self {
         Self {
+            help: None,
             mountpoint: self.mountpoint.or(under.mountpoint),
             account: self.account.over(under.account),
             layer: self.layer.over(under.layer),

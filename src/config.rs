@@ -131,6 +131,8 @@ pub struct Config {
     pub drain_timeout: mount::DrainTimeout,
     pub rescue: mount::RescueTo,
     pub metrics: Option<std::net::SocketAddr>,
+    /// What the limits in `limits` are at other times.
+    pub timetables: mount::Timetables,
     pub logging: Logging,
     /// The file that was read, without symlinks resolved, absolute.
     pub file: Option<PathBuf>,
@@ -261,6 +263,13 @@ impl Config {
                 "auto_unmount: needs root, or allow_other: add `allow_other: true`, or leave it out".into(),
             ));
         }
+        let table = |rate: Option<values::Rate>| {
+            rate.map_or_else(|| mount::Timetable::always(None), |rate| rate.0)
+        };
+        let timetables = mount::Timetables {
+            up: table(layer.bandwidth_up),
+            down: table(layer.bandwidth_down),
+        };
         Ok(Self {
             account,
             prefix: layer.prefix.unwrap_or_default().0,
@@ -298,8 +307,8 @@ impl Config {
             ca_file: layer.ca_file.map(|file| file.0),
             limits: b2::Limits {
                 requests_per_second: layer.requests_per_second.and_then(|rate| rate.0),
-                bandwidth_up: layer.bandwidth_up.and_then(|rate| rate.0),
-                bandwidth_down: layer.bandwidth_down.and_then(|rate| rate.0),
+                bandwidth_up: timetables.now().0,
+                bandwidth_down: timetables.now().1,
             },
             part_size,
             large_file,
@@ -309,6 +318,7 @@ impl Config {
             store_open: layer.store_open.map_or(Some(STORE_OPEN), |open| open.0),
             drain_timeout: layer.drain_timeout.map_or_else(Default::default, |l| l.0),
             rescue: layer.rescue.map_or_else(Default::default, |r| r.0),
+            timetables,
             metrics: layer.metrics.and_then(|address| address.0),
             logging: Logging {
                 file: layer.log_file.map(|file| file.0),
@@ -362,6 +372,7 @@ impl Config {
             drain_timeout: self.drain_timeout,
             rescue: self.rescue,
             metrics: self.metrics,
+            timetables: self.timetables,
             b2: b2::Options {
                 endpoint,
                 key_id,

@@ -20,8 +20,10 @@ mod rescuer;
 mod resend;
 mod served;
 mod session;
+mod shown;
 mod signals;
 mod sleep;
+mod timetable;
 mod unmount;
 
 use std::fmt::Write as _;
@@ -39,6 +41,7 @@ pub use resend::resend;
 pub use session::KernelOptions;
 pub use signals::Signals;
 use signals::Wish;
+pub use timetable::{Change, Timetable, Timetables};
 pub use unmount::{How, Quiet, Watcher, unmount};
 
 use self::control::{Control, Socket};
@@ -48,6 +51,7 @@ use self::point::Reserved;
 use self::rescuer::Rescuer;
 use self::served::Served;
 use self::session::{Appearance, Session};
+use self::shown::Shown;
 use crate::b2::{self, Secret};
 use crate::emulator::{self, Server};
 use crate::io::{self, Io};
@@ -72,6 +76,8 @@ pub struct Options {
     pub rescue: RescueTo,
     /// Where monitoring may read the mount's numbers.
     pub metrics: Option<SocketAddr>,
+    /// Limits of bytes a second by the clock; those of `b2` are what holds at the start.
+    pub timetables: Timetables,
     /// Serve this emulator's bucket; it fills in endpoint, key and bucket of `b2`.
     pub emulator: Option<emulator::Options>,
     /// The way to the bucket.
@@ -170,6 +176,7 @@ async fn run(
         metrics.serve(client.clone(), vfs.clone(), &appearance.bucket, &shown);
     }
     let status = introduction.lines().next().unwrap_or_default().to_owned();
+    let metered = client.clone();
     let control = Control::new(
         vfs.clone(),
         client,
@@ -186,16 +193,23 @@ async fn run(
             options.b2.limits.bandwidth_down,
         ),
     );
+    runtime.spawn(timetable::follow(
+        options.timetables.clone(),
+        control.clone(),
+    ));
     let socket = served.as_ref().ok().and_then(|served| {
         Socket::listen(&served.socket(), control.clone())
             .inspect_err(|error| log::warn!("no command can reach this mount: {error}"))
             .ok()
     });
-    tell(&introduction);
+    if log::max_level() >= log::LevelFilter::Info {
+        tell(&introduction);
+    }
     if options.background {
         background::detach();
     }
     notify::ready(&status);
+    let progress = Shown::begin(metered, vfs.clone(), options.background);
     let cause = loop {
         let wish = tokio::select! {
             wish = signals.wish() => wish,
@@ -220,6 +234,7 @@ async fn run(
         }
     };
     control.ends();
+    drop(progress);
     let _told = notify::ending(&vfs, runtime);
     let limit = options.drain_timeout;
     let rescuer = Rescuer::new(rescue, &appearance.bucket);

@@ -27,6 +27,7 @@ pub(super) struct AccountOptions {
     #[arg(
         long,
         alias = "from_b2_cli",
+        hide_short_help = true,
         value_name = "PROFILE",
         num_args = 0..=1,
         require_equals = true,

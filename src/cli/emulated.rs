@@ -21,13 +21,13 @@ pub(super) struct EmulatorOptions {
     #[arg(long, value_name = "ADDRESS")]
     pub(super) emulator_listen: Option<SocketAddr>,
     /// Time that the emulator adds to every answer, 50ms say
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
     pub(super) emulator_latency: Option<Period>,
     /// Bytes per second of each of the emulator's connections, 20MiB say
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
     pub(super) emulator_bandwidth: Option<Size>,
     /// A fault that the emulator plays; may be given several times
-    #[arg(long, value_name = "FAULT", action = ArgAction::Append)]
+    #[arg(long, value_name = "FAULT", action = ArgAction::Append, hide_short_help = true)]
     pub(super) emulator_fault: Vec<String>,
 }
 

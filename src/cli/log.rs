@@ -18,6 +18,9 @@ pub(super) struct MessageOptions {
     /// Say everything
     #[arg(long)]
     debug: bool,
+    /// Say only what is wrong, and show no progress
+    #[arg(short, long, conflicts_with_all = ["verbose", "debug"])]
+    quiet: bool,
 }
 
 impl MessageOptions {
@@ -26,6 +29,7 @@ impl MessageOptions {
         Self {
             verbose: self.verbose.saturating_add(under.verbose),
             debug: self.debug || under.debug,
+            quiet: self.quiet || under.quiet,
         }
     }
 
@@ -84,7 +88,11 @@ pub(super) fn start(options: &MessageOptions) {
         log::set_max_level(most);
     }
     if !style.detailed && filters.is_err() {
-        log::set_max_level(LevelFilter::Info);
+        log::set_max_level(if options.quiet {
+            LevelFilter::Warn
+        } else {
+            LevelFilter::Info
+        });
     }
     std::panic::set_hook(Box::new(|panic| {
         log::error!("fault in b2fuse, please report it: {panic}");

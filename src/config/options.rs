@@ -11,10 +11,9 @@ pub(crate) use entry::OptionEntry;
 use entry::read;
 
 use super::values::{
-    Address, Bandwidth, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeyCommand, KeyFile,
-    KeySecret, LargeFile, LinkHow, LogFormat, Memory, NamesHow, OverwriteHow, PartSize, Period,
-    Prefix, Quota, RequestRate, RescueDir, Rights, StoreOpen, Switch, Umask, Word, WriteBack,
-    Youth,
+    Address, Count, DeleteHow, DrainLimit, Endpoint, FilePath, Id, KeyCommand, KeyFile, KeySecret,
+    LargeFile, LinkHow, LogFormat, Memory, NamesHow, OverwriteHow, PartSize, Period, Prefix, Quota,
+    Rate, RequestRate, RescueDir, Rights, StoreOpen, Switch, Umask, Word, WriteBack, Youth,
 };
 use super::{Environment, Error};
 
@@ -95,7 +94,7 @@ macro_rules! options {
 
 options! {
     "accountId": account_id: Word, ACCOUNT,
-        option(long, alias = "account_id", value_name = "ID"), variables["B2_APPLICATION_KEY_ID"],
+        option(long, hide_short_help = true, alias = "account_id", value_name = "ID"), variables["B2_APPLICATION_KEY_ID"],
         default "",
         help "Id of the application key",
         meaning "id of the application key",
@@ -124,7 +123,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #applicationKeyFile: /etc/b2fuse/key
 ";
     "applicationKeyCommand": key_command: KeyCommand, ACCOUNT,
-        option(long = "application-key-command", alias = "application_key_command", value_name = "COMMAND"),
+        option(long = "application-key-command", hide_short_help = true, alias = "application_key_command", value_name = "COMMAND"),
         default "",
         help "Run this command (sh -c), whose first line of output is the application key",
         meaning "a command whose first line of output is the key, run by `sh -c` within 30 seconds: [keys](#keys)",
@@ -132,7 +131,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #applicationKeyCommand: pass show backblaze/b2fuse
 ";
     "bucketId": bucket_id: Word, ACCOUNT,
-        option(long, alias = "bucket_id", value_name = "ID"),
+        option(long, hide_short_help = true, alias = "bucket_id", value_name = "ID"),
         default "",
         help "Id of the bucket",
         meaning "the bucket, by its id; a key that is bound to one bucket needs neither id nor name",
@@ -167,7 +166,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #endpoint: https://api.backblazeb2.com
 ";
     "enable_hashfiles": enable_hashfiles: Switch, VIEW,
-        option(long, alias = "enable_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        option(long, hide_short_help = true, alias = "enable_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
         default "true",
         help "Serve <file>.sha1 beside every file",
         meaning "serve `<file>.sha1` beside every file",
@@ -176,7 +175,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #enable_hashfiles: true
 ";
     "list_hashfiles": list_hashfiles: Switch, VIEW,
-        option(long, alias = "list_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        option(long, hide_short_help = true, alias = "list_hashfiles", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
         default "false",
         help "Show the .sha1 files in listings",
         meaning "show them in listings, too; they can be opened by name in any case",
@@ -214,7 +213,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #overwrite: keep
 ";
     "drop_versions_within": drop_versions_within: Youth, VIEW,
-        option(long, alias = "drop_versions_within", value_name = "TIME"),
+        option(long, hide_short_help = true, alias = "drop_versions_within", value_name = "TIME"),
         default "0",
         help "Delete versions that the mount itself has made and replaces within this time, 5m say",
         meaning "versions that the mount itself has made and replaces within this time, `5m` say, are deleted; `0`: none: [versions](versions.md)",
@@ -223,7 +222,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #drop_versions_within: 0
 ";
     "quota": quota: Quota, VIEW,
-        option(long, value_name = "SIZE"),
+        option(long, hide_short_help = true, value_name = "SIZE"),
         default "off",
         help "Size that df shows, 1TB say",
         meaning "the size that `df` shows, `1TB` say, and what is used of it by the files that are known; refuses nothing",
@@ -241,7 +240,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #read_only: false
 ";
     "uid": uid: Id, VIEW,
-        option(long, value_name = "NUMBER"),
+        option(long, hide_short_help = true, value_name = "NUMBER"),
         default "who mounts",
         help "Owner of what has none stored",
         meaning "owner of what has none stored",
@@ -250,7 +249,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #uid: 1000
 ";
     "gid": gid: Id, VIEW,
-        option(long, value_name = "NUMBER"),
+        option(long, hide_short_help = true, value_name = "NUMBER"),
         default "who mounts",
         help "Group of what has none stored",
         meaning "group of what has none stored",
@@ -258,7 +257,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #gid: 1000
 ";
     "umask": umask: Umask, VIEW,
-        option(long, value_name = "OCTAL"),
+        option(long, hide_short_help = true, value_name = "OCTAL"),
         default "022",
         help "Permissions withheld from what has none stored",
         meaning "permissions withheld from what has none stored",
@@ -266,7 +265,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #umask: \"022\"
 ";
     "permissions": permissions: Rights, VIEW,
-        option(long, value_name = "HOW"),
+        option(long, hide_short_help = true, value_name = "HOW"),
         default "keep",
         help "Permissions and owners of files: keep, or ignore (all show the defaults)",
         meaning "`ignore`: everything shows the three defaults above, `chmod` and `chown` succeed and change nothing",
@@ -276,7 +275,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #permissions: keep
 ";
     "hard_links": hard_links: LinkHow, VIEW,
-        option(long, alias = "hard_links", value_name = "HOW"),
+        option(long, hide_short_help = true, alias = "hard_links", value_name = "HOW"),
         default "refuse",
         help "What a hard link is: refuse (an error), or copy (a file of its own)",
         meaning "what a hard link is: `refuse`: an error (`EPERM`); `copy`: a copy that B2 makes: [hard links](recipes.md#hard-links)",
@@ -285,7 +284,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #hard_links: refuse
 ";
     "names": names: NamesHow, VIEW,
-        option(long, value_name = "HOW"),
+        option(long, hide_short_help = true, value_name = "HOW"),
         default "refuse",
         help "Names that B2 refuses (control characters, no UTF-8): refuse, or encode (as rclone writes them)",
         meaning "names that B2 cannot hold (control characters, bytes that are no UTF-8): `refuse`: an error; `encode`: they are written as rclone's B2 backend does it, and shown as what they stand for: [names](names.md)",
@@ -304,7 +303,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #allow_other: false
 ";
     "noexec": noexec: Switch, VIEW,
-        option(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        option(long, hide_short_help = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
         default "false",
         help "Run no program from the mount",
         meaning "let no program be run from the mount",
@@ -313,7 +312,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #noexec: false
 ";
     "auto_unmount": auto_unmount: Switch, VIEW,
-        option(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        option(long, hide_short_help = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
         default "false",
         help "Unmount even when the process is killed",
         meaning "have `fusermount3` unmount it when b2fuse is gone, however that ended; needs root or `allow_other`",
@@ -331,7 +330,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #memory: 512MiB
 ";
     "uploads": uploads: Count, TRANSFER,
-        option(long, value_name = "COUNT"),
+        option(long, hide_short_help = true, value_name = "COUNT"),
         default "32, of one file 10",
         help "Uploads at once",
         meaning "files and parts that are sent at once, 1 to 256",
@@ -341,7 +340,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #uploads: 32
 ";
     "downloads": downloads: Count, TRANSFER,
-        option(long, value_name = "COUNT"),
+        option(long, hide_short_help = true, value_name = "COUNT"),
         default "8",
         help "Downloads of one file at once",
         meaning "how many run at once for one file, 1 to 256; for all files together up to four times as many",
@@ -351,7 +350,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #downloads: 8
 ";
     "large_file": large_file: LargeFile, TRANSFER,
-        option(long, alias = "large_file", value_name = "SIZE"),
+        option(long, hide_short_help = true, alias = "large_file", value_name = "SIZE"),
         default "32MiB",
         help "Larger files are sent in parts",
         meaning "larger files are sent in parts, while they are written *",
@@ -361,23 +360,24 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #large_file: 32MiB
 ";
     "part_size": part_size: PartSize, TRANSFER,
-        option(long, alias = "part_size", value_name = "SIZE"),
+        option(long, hide_short_help = true, alias = "part_size", value_name = "SIZE"),
         default "16MiB",
         help "Size of a large file's parts",
         meaning "size of these parts *",
         example "\
 #part_size: 16MiB
 ";
-    "bandwidth_up": bandwidth_up: Bandwidth, TRANSFER,
+    "bandwidth_up": bandwidth_up: Rate, TRANSFER,
         option(long, alias = "bandwidth_up", value_name = "SIZE"),
         default "off",
-        help "Send at most this many bytes a second, 2MiB say",
-        meaning "send at most so many bytes of content a second, all uploads together, `2MiB` say: [limits](#limits)",
+        help "Send at most this many bytes a second, 2MiB say, or by the clock: \"08:00,512K 19:00,off\"",
+        meaning "send at most so many bytes of content a second, all uploads together, `2MiB` say, or by the clock, `08:00,512K 19:00,off`: [limits](#limits)",
         example "\
-# At most so many bytes of content a second, all uploads or all downloads together: 2MiB say, or off.
+# At most so many bytes of content a second, all uploads or all downloads together: 2MiB say, or off, or what holds from
+# when on: 08:00,512K 19:00,off or Mon-08:00,1M Fri-18:00,off (local time).
 #bandwidth_up: off
 ";
-    "bandwidth_down": bandwidth_down: Bandwidth, TRANSFER,
+    "bandwidth_down": bandwidth_down: Rate, TRANSFER,
         option(long, alias = "bandwidth_down", value_name = "SIZE"),
         default "off",
         help "Receive at most this many bytes a second, 2MiB say",
@@ -386,7 +386,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #bandwidth_down: off
 ";
     "requests_per_second": requests_per_second: RequestRate, TRANSFER,
-        option(long, alias = "requests_per_second", value_name = "COUNT"),
+        option(long, hide_short_help = true, alias = "requests_per_second", value_name = "COUNT"),
         default "off",
         help "Begin at most this many calls to B2 a second",
         meaning "begin at most so many calls to B2 a second, of all kinds, 1 to 10000; `off`: as many as B2 does not refuse: [limits](#limits)",
@@ -395,7 +395,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #requests_per_second: off
 ";
     "verify_reads": verify_reads: Switch, TRANSFER,
-        option(long, alias = "verify_reads", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
+        option(long, hide_short_help = true, alias = "verify_reads", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"),
         default "true",
         help "Check whole reads against the stored SHA-1",
         meaning "compare whole sequential reads with the stored SHA-1",
@@ -404,7 +404,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #verify_reads: true
 ";
     "ca_file": ca_file: FilePath, TRANSFER,
-        option(long, value_name = "FILE"),
+        option(long, hide_short_help = true, value_name = "FILE"),
         default "the system's",
         help "Trust these certificates (PEM) instead of the system's",
         meaning "PEM certificates to trust instead of the system's, of a company's proxy say",
@@ -432,7 +432,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #write_back: off
 ";
     "store_open": store_open: StoreOpen, TRANSFER,
-        option(long, alias = "store_open", value_name = "TIME"),
+        option(long, hide_short_help = true, alias = "store_open", value_name = "TIME"),
         default "60s",
         help "Store what was appended to files that stay open after this time, or off",
         meaning "what was appended to a file that stays open (a log) is stored after this time, later each time; `off`: at its close or fsync only: [semantics](semantics.md#durability)",
@@ -473,7 +473,7 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
 #log_file: /var/log/b2fuse.log
 ";
     "log_format": log_format: LogFormat, MESSAGES,
-        option(long, value_name = "FORMAT"),
+        option(long, hide_short_help = true, value_name = "FORMAT"),
         default "text",
         help "Form of messages: text, or json (one object a line)",
         meaning "`json`: one object a line, with `time`, `level`, `target` and `message`",

@@ -19,6 +19,7 @@ use crate::vfs;
 pub(super) use address::Address;
 pub use key::{KeyCommand, KeyFile, KeySecret};
 pub use measures::{Bandwidth, LargeFile, Memory, PartSize, Period, Quota, RequestRate, Size};
+pub(super) use timetable::Rate;
 pub use versions::{OverwriteHow, StoreOpen, Youth};
 
 /// What a wrong value should have been, in words that follow the value's name.
@@ -67,6 +68,7 @@ macro_rules! read_from_text {
 mod address;
 mod key;
 mod measures;
+mod timetable;
 mod versions;
 
 read_from_text!(Size Memory PartSize LargeFile Bandwidth Quota RequestRate Period Umask Switch Count Id Endpoint Prefix Word DeleteHow Rights LinkHow NamesHow WriteBack DrainLimit RescueDir FilePath LogFormat Address);

@@ -35,6 +35,8 @@ enum Message {
     Unseen,
     /// The file was renamed: a new one is begun.
     Reopen,
+    /// The line that is renewed in place on a terminal is this one from here on; empty: none.
+    Renewed(String),
     /// All messages before have been written: answered.
     Written(SyncSender<()>),
 }
@@ -70,6 +72,11 @@ pub(super) fn to_the_system() {
 /// Begins a new log file under the name that it was given, where the old one has been renamed.
 pub(super) fn reopen() {
     send(Message::Reopen);
+}
+
+/// Shows a line on stderr, a terminal, in the place of the one before; messages go above it. Empty: none.
+pub(super) fn renew(line: String) {
+    send(Message::Renewed(line));
 }
 
 /// Waits until what was said is written, or for a second where nobody takes it.
@@ -119,6 +126,7 @@ fn write_all(messages: &Receiver<Message>, sink: &mut Sink, dropped: &AtomicU64)
             Message::File(path) => sink.go_to_file(path),
             Message::Unseen => sink.go_to_the_system(),
             Message::Reopen => sink.reopen(),
+            Message::Renewed(line) => sink.renew(line),
             Message::Written(told) => drop(told.try_send(())),
         }
         if !goes_through {

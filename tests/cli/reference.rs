@@ -116,3 +116,27 @@ fn zsh_loads_the_completion() {
     "#;
     assert_eq!(completed("zsh", script), "_b2fuse: function\n_b2fuse\n");
 }
+
+/// Two screens; the manual page has the rest.
+#[test]
+fn help_is_short_and_says_where_the_rest_is() {
+    let (code, said) = outcome(b2fuse().arg("--help"));
+    assert_eq!(code, Some(0), "{said}");
+    let output = b2fuse().arg("--help").output().expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines = text.lines().count();
+    assert!(lines <= 100, "{lines} lines: {text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+    for word in [
+        "man b2fuse",
+        "--memory",
+        "--write-back",
+        "status [DIR]",
+        "--emulator[=<DIR>]",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}

@@ -287,6 +287,26 @@ fn limits_and_the_log_are_changed_while_it_runs() {
     running.hear("reload: the key stays what it was");
 }
 
+/// Whatever time it is.
+#[test]
+fn limits_by_the_clock_hold_from_the_start() {
+    let server = emulator();
+    let place = Place::new();
+    let mnt = place.mnt();
+    let mut command = b2fuse_with(&Account::of(&server));
+    command
+        .arg("--bandwidth-up=00:00,1M 12:00,1M")
+        .arg("--bandwidth-down=Mon-00:00,2M");
+    let _running = Running::mount(&mut command, &mnt);
+    assert_eq!(told("limit", &mnt, &[]), "up 1.0 MiB/s, down 2.0 MiB/s\n");
+    let (code, said) = outcome(b2fuse().args(["--bandwidth-up=25:00,1M", "/m"]));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("is no change: write a time and a rate"),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_cannot_be_asked_is_refused_with_a_reason() {
     let place = Place::new();
@@ -323,7 +343,7 @@ fn what_cannot_be_asked_is_refused_with_a_reason() {
     // A mountpoint of such a name.
     let (code, text) = outcome(b2fuse().current_dir(place.path()).arg("./status"));
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("accountId is missing"), "{text}");
+    assert!(text.contains("no account is configured"), "{text}");
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Control {
         })
     }
 
-    fn limit(&self, wanted: Limits) -> Width {
+    pub(in crate::mount) fn limit(&self, wanted: Limits) -> Width {
         let mut limits = self.0.limits.lock();
         limits.up = wanted.up.unwrap_or(limits.up);
         limits.down = wanted.down.unwrap_or(limits.down);

@@ -20,10 +20,15 @@ const LONGEST: usize = 32 << 10;
 /// A file that cannot be opened is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// What takes a line away.
+const CLEARED: &str = "\r\x1b[K";
+
 pub(super) struct Sink {
     pub(super) style: Style,
     /// For what a file does not take, and for whoever has called the command.
     stderr: Box<dyn Write + Send>,
+    /// The line that is renewed in place there; empty: none.
+    renewed: String,
     to: To,
 }
 
@@ -38,6 +43,7 @@ impl Sink {
         Self {
             style: Style::default(),
             stderr: Box::new(io::stderr()),
+            renewed: String::new(),
             to: To::Stderr,
         }
     }
@@ -69,8 +75,18 @@ impl Sink {
 
     fn put_on_stderr(&mut self, entry: &Entry) {
         // A reader that has gone away is no reason to end.
-        let line = entry.line(self.style, false);
+        let mut line = entry.line(self.style, false);
+        if !self.renewed.is_empty() {
+            line = format!("{CLEARED}{line}{}", self.renewed);
+        }
         let _ = self.stderr.write_all(line.as_bytes());
+    }
+
+    /// Shows a line on a terminal in the place of the one before.
+    pub(super) fn renew(&mut self, line: String) {
+        let _ = self.stderr.write_all(format!("{CLEARED}{line}").as_bytes());
+        let _ = self.stderr.flush();
+        self.renewed = line;
     }
 
     pub(super) fn go_to_file(&mut self, path: PathBuf) {
@@ -272,6 +288,35 @@ mod tests {
         let new = fs::read_to_string(path).expect("read");
         assert!(new.ends_with(" warning: three\n"), "{new}");
         assert_eq!(new.lines().count(), 1);
+    }
+
+    #[test]
+    fn messages_go_above_the_line_that_is_renewed() {
+        #[derive(Clone, Default)]
+        struct Terminal(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+        impl Write for Terminal {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let terminal = Terminal::default();
+        let mut sink = Sink {
+            stderr: Box::new(terminal.clone()),
+            ..Sink::stderr()
+        };
+        sink.renew("1 file".to_owned());
+        sink.take(&entry("a"));
+        sink.renew(String::new());
+        sink.take(&entry("b"));
+        let shown = String::from_utf8(terminal.0.lock().clone()).expect("UTF-8");
+        assert_eq!(
+            shown,
+            "\r\x1b[K1 file\r\x1b[Kb2fuse: warning: a\n1 file\r\x1b[Kb2fuse: warning: b\n"
+        );
     }
 
     #[test]
