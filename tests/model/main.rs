@@ -34,11 +34,13 @@ fn the_reference_agrees_with_linux() {
 
 #[test]
 fn the_core_agrees_with_the_reference() {
-    let account = core::Account::new();
-    run::sequences(2500, 2, |seed| {
-        run::one(seed, 50, Scale::Small, &mut || {
-            core::Core::new(&account, "")
-        });
+    run::pairs(2500, 2, || {
+        let account = core::Account::new();
+        move |seed| {
+            run::one(seed, 50, Scale::Small, &mut || {
+                core::Core::new(&account, "")
+            });
+        }
     });
 }
 
@@ -65,11 +67,13 @@ fn the_core_agrees_when_everything_is_asked_anew() {
 /// What is left at the end is compared by a second reader after the drain.
 #[test]
 fn the_core_agrees_when_it_stores_later() {
-    let account = core::Account::new();
-    run::sequences(1000, 7, |seed| {
-        run::one(seed, 50, Scale::Small, &mut || {
-            core::Core::new(&account, "").storing_later(Duration::from_secs(3600))
-        });
+    run::pairs(1000, 7, || {
+        let account = core::Account::new();
+        move |seed| {
+            run::one(seed, 50, Scale::Small, &mut || {
+                core::Core::new(&account, "").storing_later(Duration::from_secs(3600))
+            });
+        }
     });
 }
 

@@ -13,17 +13,34 @@ const OUTGROWN: &str = "ENOSPC: No space left on device found";
 const SHORTENING: usize = 400;
 
 /// Runs `count` sequences (or as many as the environment says), each with a seed of its own.
-pub(crate) fn sequences(count: u64, test: u64, mut run: impl FnMut(u64)) {
+pub(crate) fn sequences(count: u64, test: u64, run: impl FnMut(u64)) {
+    every(1, 0, count, test, run);
+}
+
+/// Two sequences at a time: no other test is left to run beside a long one. `runner` is made for each of both.
+pub(crate) fn pairs<R: FnMut(u64)>(count: u64, test: u64, runner: impl Fn() -> R + Sync) {
+    let runner = &runner;
+    std::thread::scope(|scope| {
+        for first in 0..2 {
+            scope.spawn(move || every(2, first, count, test, runner()));
+        }
+    });
+}
+
+fn every(step: usize, first: u64, count: u64, test: u64, mut run: impl FnMut(u64)) {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
             .map(|text| text.parse::<u64>().expect(name))
     };
     if let Some(seed) = number("B2FUSE_MODEL_SEED") {
-        return run(seed);
+        if first == 0 {
+            run(seed);
+        }
+        return;
     }
     let count = number("B2FUSE_MODEL_SEQUENCES").unwrap_or(count);
-    for index in 0..count {
+    for index in (first..count).step_by(step) {
         run(test * 1_000_000_000 + index);
     }
 }
