@@ -1,5 +1,6 @@
 //! What monitoring reads of a running mount.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -81,6 +82,23 @@ fn numbers_are_told_in_the_words_of_prometheus() {
         } else if !line.starts_with('#') {
             assert!(line.starts_with(family), "{line} after {family}");
         }
+    }
+    // What the dashboard asks for is there.
+    let dashboard = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/contrib/grafana-dashboard.json"
+    );
+    let dashboard = fs::read_to_string(dashboard).expect("read");
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let asked = dashboard
+        .split(word)
+        .filter(|word| word.starts_with("b2fuse_"));
+    let asked: BTreeSet<&str> = asked
+        .map(|name| name.strip_suffix("_bucket").unwrap_or(name))
+        .collect();
+    assert!(asked.len() > 10, "{asked:?}");
+    for name in asked {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name}: {text}");
     }
     let (head, _) = get(&address, "GET /healthz");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
