@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn the_latest_ancestors_are_kept() {
         let ids: Vec<FileId> = (0..12).map(|id| FileId::new(&format!("v{id}"))).collect();
-        let all = ids.iter().fold(Ancestors::default(), |all, id| all.and(id));
+        let all = ids.iter().fold(Ancestors::default(), Ancestors::and);
         let has: Vec<bool> = ids.iter().map(|id| all.has(id)).collect();
         assert_eq!(has, [vec![false; 4], vec![true; 8]].concat());
         assert_eq!(all.last(), Some(Ancestors::mark(&ids[11])));
