@@ -22,6 +22,7 @@ fn shown(name: &'static str, command: &Command) -> Command {
     Command::new(name)
         .version(env!("CARGO_PKG_VERSION"))
         .about(command.get_about().cloned().unwrap_or_default())
+        .disable_help_flag(command.is_disable_help_flag_set())
         // What is hidden is not there to be in conflict with.
         .args(arguments.map(|arg| arg.clone().conflicts_with(Resettable::<Id>::Reset)))
 }

@@ -227,7 +227,12 @@ async fn what_is_gone_is_read_from_what_continues_it() {
     let third = mount(&server, settings()).await;
     let file = ino(&third, Ino::ROOT, "log").await;
     let fh = third.open(file, RDONLY).await.unwrap().fh;
-    put(&writer, Ino::ROOT, "log", b"a longer content").await;
+    let theirs = ino(&writer, Ino::ROOT, "log").await;
+    let flags = libc::O_WRONLY | libc::O_TRUNC;
+    let writing = writer.open(theirs, flags).await.unwrap().fh;
+    write_at(&writer, writing, 0, b"a longer content").await;
+    writer.flush(writing).await.unwrap();
+    writer.release(writing);
     stored(&writer).await;
     let other = Some(b"a longer content".to_vec());
     assert_eq!(history(&server, "log").await, [other]);
