@@ -245,6 +245,25 @@ fn refused(usage: &clap::Error) -> u8 {
     if usage.use_stderr() { USAGE } else { 0 }
 }
 
+/// The beginning of a command that needs an account: its options, with messages going where they say; or the exit code, where it has been said
+/// what is wrong. `parts`: what is wrong with the account's options, and those of messages.
+fn begun<O: Parser>(
+    name: &str,
+    arguments: &[OsString],
+    parts: impl Fn(&O) -> (Option<&'static str>, log::MessageOptions),
+) -> Result<O, u8> {
+    let options = slips::parse::<O>(name, arguments).map_err(|usage| refused(&usage))?;
+    let (fault, messages) = parts(&options);
+    log::start(&messages);
+    match fault {
+        Some(fault) => {
+            mount::say(fault);
+            Err(USAGE)
+        }
+        None => Ok(options),
+    }
+}
+
 /// The key's id, where the environment has that and not the key.
 fn id_beside_no_key() -> Option<OsString> {
     let [other, key, own, own_key] = config::ACCOUNT_VARIABLES.map(std::env::var_os);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueHint};
 
-use super::{AccountOptions, FAILURE, USAGE, log, refused, slips};
+use super::{AccountOptions, FAILURE, begun, log};
 use crate::config::Layer;
 use crate::mount::check::{Finding, Verdict, account, system};
 use crate::mount::{self, KernelOptions, RescueTo};
@@ -36,15 +36,11 @@ pub(super) struct Options {
 
 /// Runs it with the arguments behind its word.
 pub(super) fn run(arguments: &[OsString]) -> u8 {
-    let options = match slips::parse::<Options>("b2fuse check", arguments) {
+    let parts = |options: &Options| (options.account.fault(), options.log.clone());
+    let options = match begun("b2fuse check", arguments, parts) {
         Ok(options) => options,
-        Err(usage) => return refused(&usage),
+        Err(code) => return code,
     };
-    log::start(&options.log);
-    if let Some(fault) = options.account.fault() {
-        mount::say(fault);
-        return USAGE;
-    }
     let mut bad = false;
     let mut tell = |finding: Finding| {
         bad |= finding.verdict == Verdict::Bad;

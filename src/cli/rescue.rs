@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{AccountOptions, USAGE, ended, log, misconfigured, refused, slips};
+use super::{AccountOptions, begun, ended, log, misconfigured};
 use crate::config::Layer;
 use crate::mount;
 
@@ -35,15 +35,11 @@ pub(super) struct Options {
 
 /// Runs it with the arguments behind its word.
 pub(super) fn run(arguments: &[OsString]) -> u8 {
-    let options = match slips::parse::<Options>("b2fuse rescue", arguments) {
+    let parts = |options: &Options| (options.account.fault(), options.log.clone());
+    let options = match begun("b2fuse rescue", arguments, parts) {
         Ok(options) => options,
-        Err(usage) => return refused(&usage),
+        Err(code) => return code,
     };
-    log::start(&options.log);
-    if let Some(fault) = options.account.fault() {
-        mount::say(fault);
-        return USAGE;
-    }
     let which = options.account.which();
     let environment = |name: &str| std::env::var_os(name);
     let config = options

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 
 use self::terminal::{Interrupted, Terminal};
-use super::{AccountOptions, FAILURE, USAGE, log, misconfigured, refused, slips};
+use super::{AccountOptions, FAILURE, begun, log, misconfigured};
 use crate::b2::{Account, Client, ErrorKind, Options as Connection, Reached, Secret};
 use crate::config::{Config, Endpoint, KeyCommand, KeyFile, KeySecret, Known, Layer, Which, Word};
 use crate::mount::{self, check::rights};
@@ -55,15 +55,11 @@ pub(super) struct Options {
 
 /// Runs it with the arguments behind its word.
 pub(super) fn run(arguments: &[OsString]) -> u8 {
-    let options = match slips::parse::<Options>("b2fuse setup", arguments) {
+    let parts = |options: &Options| (options.account.fault(), options.log.clone());
+    let options = match begun("b2fuse setup", arguments, parts) {
         Ok(options) => options,
-        Err(usage) => return refused(&usage),
+        Err(code) => return code,
     };
-    log::start(&options.log);
-    if let Some(fault) = options.account.fault() {
-        mount::say(fault);
-        return USAGE;
-    }
     let environment = |name: &str| std::env::var_os(name);
     let mut warnings = Vec::new();
     let layer = Layer {
