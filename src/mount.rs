@@ -169,23 +169,17 @@ async fn run(
     drop(reserved);
     let shown = point.display().to_string();
     let introduction = introduction(&options, &appearance, &shown, server.as_ref());
-    if let Some(metrics) = metrics {
-        if let Ok(address) = metrics.address() {
-            log::info!("metrics: http://{address}/metrics");
-        }
-        metrics.serve(client.clone(), vfs.clone(), &appearance.bucket, &shown);
-    }
     let status = introduction.lines().next().unwrap_or_default().to_owned();
-    let metered = client.clone();
     let control = Control::new(
         vfs.clone(),
-        client,
+        client.clone(),
         options.reload.clone(),
         control::Facts {
             bucket: appearance.bucket.clone(),
             prefix: options.vfs.prefix.clone(),
             mountpoint: point.clone(),
             read_only: appearance.read_only,
+            page: metrics.as_ref().and_then(Metrics::page),
             introduction: status.clone(),
         },
         (
@@ -193,6 +187,13 @@ async fn run(
             options.b2.limits.bandwidth_down,
         ),
     );
+    if let Some(metrics) = metrics {
+        if let Ok(address) = metrics.address() {
+            log::info!("metrics: http://{address}/metrics");
+        }
+        let (vfs, about) = (vfs.clone(), (appearance.bucket.as_str(), shown.as_str()));
+        metrics.serve(control.clone(), client.clone(), vfs, about);
+    }
     runtime.spawn(timetable::follow(
         options.timetables.clone(),
         control.clone(),
@@ -209,7 +210,7 @@ async fn run(
         background::detach();
     }
     notify::ready(&status);
-    let progress = Shown::begin(metered, vfs.clone(), options.background);
+    let progress = Shown::begin(client, vfs.clone(), options.background);
     let cause = loop {
         let wish = tokio::select! {
             wish = signals.wish() => wish,

@@ -2,7 +2,7 @@
 //!
 //! [`Troubles`] knows the calls that are failing now, and those that wait for an answer, without clock or log; [`Troubled`]
 //! is the one of a client, behind a lock held for map work only. A call that has failed for [`PATIENCE`] is worth a warning,
-//! and so is a B2 of which nothing has come for so long while calls wait; from then on there is one a [`PERIOD`] for all of
+//! and so is a B2 of which nothing has come for [`SILENCE`] while calls wait; from then on there is one a [`PERIOD`] for all of
 //! that, and one line when calls succeed again. Single retries are told at debug.
 //!
 //! Callers: `calls`.
@@ -19,6 +19,8 @@ use super::calls::Pulse;
 
 /// Retries are B2's normal operation (API §12); so long they are not.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// Programs that wait show nothing: their user looks here for the reason after a few seconds.
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
 /// Between two warnings.
 pub(super) const PERIOD: Duration = Duration::from_secs(60);
 /// So many of the calls that wait are named.
@@ -109,7 +111,7 @@ impl Troubles {
     /// Looks whether that is too long at `now`.
     fn look(&mut self, now: Duration, heard: Duration) -> Option<Say> {
         let since = self.silent_since(heard)?;
-        if now < since + PATIENCE || !self.may_warn(since, now) {
+        if now < since + SILENCE || !self.may_warn(since, now) {
             return None;
         }
         let mut all: Vec<(Duration, u64)> = self
@@ -243,8 +245,8 @@ impl Troubled {
         if let Some(say) = say {
             tell(say, String::new);
         }
-        let left = (since + PATIENCE).saturating_sub(now);
-        Some(if left.is_zero() { PATIENCE } else { left })
+        let left = (since + SILENCE).saturating_sub(now);
+        Some(if left.is_zero() { SILENCE } else { left })
     }
 }
 
@@ -318,7 +320,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{PATIENCE, PERIOD, Say, Troubles};
+    use super::{PERIOD, SILENCE, Say, Troubles};
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -386,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_told_after_ten_seconds_once_a_minute_with_the_calls_that_wait() {
+    fn silence_is_told_after_five_seconds_once_a_minute_with_the_calls_that_wait() {
         let mut troubles = Troubles::default();
         for call in 0..5 {
             troubles.waits(call, s(call), format!("c{call}"));
@@ -400,14 +402,14 @@ mod tests {
             time: s(time),
             first: ["c0", "c1", "c2"].map(str::to_owned).to_vec(),
         };
-        assert_eq!(said, [silent(10), silent(70)]);
+        assert_eq!(said, [silent(5), silent(65)]);
         assert_eq!(
             troubles.succeeded(3, s(100)),
             Some(Say::Over { time: s(100) })
         );
         // The others wait on, but B2 was heard.
-        assert_eq!(troubles.look(s(109), s(100)), None);
-        assert!(troubles.look(s(110), s(100)).is_some());
+        assert_eq!(troubles.look(s(104), s(100)), None);
+        assert!(troubles.look(s(105), s(100)).is_some());
     }
 
     #[test]
@@ -415,7 +417,7 @@ mod tests {
         let mut troubles = Troubles::default();
         troubles.waits(1, s(0), String::new());
         for at in 0..100 {
-            assert_eq!(troubles.look(s(at), s(at.saturating_sub(9))), None);
+            assert_eq!(troubles.look(s(at), s(at.saturating_sub(4))), None);
         }
         troubles.answered(1);
         assert_eq!(troubles.look(s(500), s(0)), None);
@@ -428,13 +430,13 @@ mod tests {
     fn silence_and_failures_have_one_voice() {
         let mut troubles = Troubles::default();
         troubles.waits(1, s(0), String::new());
-        assert!(troubles.look(PATIENCE, s(0)).is_some());
+        assert!(troubles.look(SILENCE, s(0)).is_some());
         troubles.answered(1);
         assert_eq!(troubles.failed(1, s(30), s(1)), None);
         troubles.waits(1, s(31), String::new());
-        assert_eq!(troubles.look(s(69), s(0)), None);
-        assert!(troubles.failed(1, s(70), s(1)).is_some());
-        assert_eq!(troubles.look(s(71), s(0)), None);
+        assert_eq!(troubles.look(s(64), s(0)), None);
+        assert!(troubles.failed(1, s(65), s(1)).is_some());
+        assert_eq!(troubles.look(s(66), s(0)), None);
         let over = troubles.succeeded(1, s(72));
         assert_eq!(over, Some(Say::Over { time: s(72) }));
     }

@@ -218,11 +218,11 @@ fn tried(endpoint: &str, id: &str, key: &Secret) -> anyhow::Result<(Account, Vec
     runtime.shutdown_background();
     let (account, reached) = found.map_err(|error| match error.kind {
         ErrorKind::BadCredentials => anyhow::Error::from(Unfit(format!(
-            "B2 does not accept the key {id} (B2 said: {})",
+            "B2 does not accept the key {id} ({})",
             error.detail
         ))),
         ErrorKind::AccessDenied => Unfit(format!(
-            "the key {id} may not list buckets: make one for a single bucket, or with listBuckets (B2 said: {})",
+            "the key {id} may not list buckets: make one for a single bucket, or with listBuckets ({})",
             error.detail
         ))
         .into(),

@@ -484,11 +484,11 @@ applicationKey: K001aVeryLongSecretThatB2ShowsOnlyOnce
     "metrics": metrics: Address, MESSAGES,
         option(long, value_name = "ADDRESS"),
         default "off",
-        help "Serve /metrics (Prometheus) and /healthz at this address, 127.0.0.1:9568 say",
-        meaning "serve `/metrics` (Prometheus) and `/healthz` at this address, `127.0.0.1:9568` say; a port alone is of this machine only: [metrics](metrics.md)",
+        help "Serve /metrics (Prometheus), /healthz and a page for people at this address, 127.0.0.1:9568 say",
+        meaning "serve `/metrics` (Prometheus), `/healthz` and a page for people at this address, `127.0.0.1:9568` say; a port alone is of this machine only: [metrics](metrics.md)",
         example "\
-# Serve numbers for Prometheus at http://ADDRESS/metrics and the state at http://ADDRESS/healthz. A port alone is of this
-# machine only.
+# Serve numbers for Prometheus at http://ADDRESS/metrics, the state at http://ADDRESS/healthz, and a page for people, whose
+# address `b2fuse status` prints. A port alone is of this machine only.
 #metrics: 127.0.0.1:9568
 ";
 }

@@ -62,18 +62,18 @@ pub(super) fn unreachable(error: &b2::Error, options: &b2::Options) -> anyhow::E
     };
     match error.kind {
         ErrorKind::BadCredentials => anyhow!(
-            "B2 does not accept the key {key_id}: check accountId and applicationKey (B2 said: {})",
+            "B2 does not accept the key {key_id}: check accountId and applicationKey ({})",
             error.detail
         ),
         ErrorKind::NoSuchBucket if options.bucket_name.is_none() && options.bucket_id.is_none() => {
             anyhow!("no bucket is chosen: write bucketName: {}", error.detail)
         }
         ErrorKind::NoSuchBucket | ErrorKind::NotFound => anyhow!(
-            "the key {key_id} knows no {bucket}: check its name and the key's restriction (B2 said: {})",
+            "the key {key_id} knows no {bucket}: check its name and the key's restriction ({})",
             error.detail
         ),
         ErrorKind::AccessDenied => anyhow!(
-            "the key {key_id} may not use the {bucket}: make a key for it with listFiles and readFiles (B2 said: {})",
+            "the key {key_id} may not use the {bucket}: make a key for it with listFiles and readFiles ({})",
             error.detail
         ),
         ErrorKind::Unavailable => anyhow!(

@@ -58,6 +58,8 @@ pub(super) struct Facts {
     pub(super) prefix: String,
     pub(super) mountpoint: PathBuf,
     pub(super) read_only: bool,
+    /// Where the page for people is, its token included.
+    pub(super) page: Option<String>,
     /// What the service manager is told while all is well.
     pub(super) introduction: String,
 }

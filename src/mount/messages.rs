@@ -2,9 +2,10 @@
 //! disk that is slow must freeze neither requests nor the end of the mount. Messages wait in a queue for a thread of their
 //! own; what does not fit, or cannot be written, is dropped, counted, and told when messages go through again.
 //!
-//! `entry` is one message in its forms, `sink` where they go.
+//! `entry` is one message in its forms, `sink` where they go, `kept` the last of them.
 
 mod entry;
+mod kept;
 mod sink;
 
 use std::path::PathBuf;
@@ -15,9 +16,11 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
+use parking_lot::Mutex;
 
 use self::entry::Entry;
 pub use self::entry::{Format, Style};
+use self::kept::Kept;
 use self::sink::Sink;
 
 /// Messages that may wait.
@@ -43,6 +46,7 @@ enum Message {
 
 static QUEUE: OnceLock<SyncSender<Message>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+static KEPT: Mutex<Kept> = Mutex::new(Kept::new());
 
 /// A message of the log; waits for nobody.
 pub fn log(record: &log::Record<'_>) {
@@ -77,6 +81,11 @@ pub(super) fn reopen() {
 /// Shows a line on stderr, a terminal, in the place of the one before; messages go above it. Empty: none.
 pub(super) fn renew(line: String) {
     send(Message::Renewed(line));
+}
+
+/// The last messages, the oldest first, each with its time.
+pub(super) fn last() -> Vec<String> {
+    KEPT.lock().all()
 }
 
 /// Waits until what was said is written, or for a second where nobody takes it.
@@ -117,6 +126,7 @@ fn write_all(messages: &Receiver<Message>, sink: &mut Sink, dropped: &AtomicU64)
     while let Ok(message) = messages.recv() {
         match message {
             Message::Entry(entry) => {
+                KEPT.lock().keep(&entry.line(Style::default(), true));
                 goes_through = sink.take(&entry);
                 if !goes_through {
                     dropped.fetch_add(1, Relaxed);

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
 use crate::WRITER;
-use crate::harness::{Account, Place, Running, b2fuse_with, emulator};
+use crate::harness::{Account, Place, Running, b2fuse_with, emulator, unmount};
 
 #[test]
 fn no_key_and_no_token_is_where_others_could_read_it() {
@@ -87,4 +88,69 @@ fn no_key_and_no_token_is_where_others_could_read_it() {
             assert_eq!(around, None, "{place}");
         }
     }
+}
+
+/// Nothing that leaves the process but by its connections to B2: files, pipes, local sockets, and programs that it runs.
+#[test]
+fn no_key_and_no_token_is_in_what_it_writes_or_hands_to_other_programs() {
+    let server = emulator();
+    let account = Account::of(&server).restricted(WRITER, None);
+    let place = Place::new();
+    let trace = place.path().join("trace");
+    let log = place.path().join("log");
+    let plain = b2fuse_with(&account);
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-yy", "-v", "-s", "65536", "-o"])
+        .arg(&trace)
+        .args(["-e", "trace=execve,write,writev,pwrite64,pwritev,sendto,sendmsg,setxattr,symlink,open,openat"])
+        .arg(plain.get_program())
+        // fusermount3 mounts it, and waits for its end.
+        .args(["--debug", "--allow-other", "--auto-unmount", "--metrics", "127.0.0.1:0", "--timeout", "4s"])
+        .args(["--rescue", "off", "--log-file"])
+        .arg(&log);
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut running = Running::mount(command.current_dir("/"), &place.mnt());
+    let file = place.mnt().join("file");
+    fs::write(&file, vec![7; 100_000]).expect("stored");
+    server.set_faults(&["*:401:2", "upload:503:2"]).expect("words of faults");
+    fs::write(&file, vec![8; 100_000]).expect("stored");
+    fs::rename(&file, place.mnt().join("renamed")).expect("renamed");
+    let (code, _) = crate::harness::outcome(
+        crate::harness::b2fuse().args(["status", "--json"]).arg(place.mnt()),
+    );
+    assert_eq!(code, Some(0));
+    unmount(&place.mnt());
+    assert_eq!(running.end().0, Some(0), "{}", running.said());
+    let traced = fs::read_to_string(&trace).expect("the trace");
+    let token = format!("4_{}_", account.key_id);
+    let (mut programs, mut others, mut to_b2) = (0, 0, 0);
+    for line in traced.lines() {
+        if line.contains("<TCP:") || line.contains("<TCPv6:") {
+            to_b2 += usize::from(line.contains(&token));
+            continue;
+        }
+        if line.contains(" execve(") {
+            programs += 1;
+            // With what the test itself has started it.
+            if programs == 1 {
+                continue;
+            }
+        }
+        others += 1;
+        for secret in [&account.key, &token] {
+            let found = line.find(secret.as_str());
+            let around = found.map(|at| line[at.saturating_sub(200)..at].to_owned());
+            assert_eq!(around, None);
+        }
+    }
+    // The look itself sees: programs that were run, writes, and the token where it belongs.
+    assert!(programs > 1 && others > 50 && to_b2 > 3, "{programs} {others} {to_b2}");
+    let logged = fs::read_to_string(&log).expect("the log");
+    assert!(logged.contains("b2_upload_file"), "it speaks of calls");
 }

@@ -10,6 +10,7 @@ mod leaks;
 mod logging;
 mod metrics;
 mod mountpoint;
+mod page;
 mod reference;
 mod reload;
 mod running;

@@ -4,15 +4,22 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::harness::*;
 
 /// Head and body of an answer.
-fn get(address: &str, request: &str) -> (String, String) {
+pub(crate) fn get(address: &str, request: &str) -> (String, String) {
+    get_as(address, address, request)
+}
+
+/// The same, asked for under another name of the host.
+pub(crate) fn get_as(address: &str, host: &str, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
-    write!(stream, "{request} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("sent");
+    write!(stream, "{request} HTTP/1.1\r\nHost: {host}\r\n\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -20,7 +27,7 @@ fn get(address: &str, request: &str) -> (String, String) {
 }
 
 /// The address that a mount has told of, and the mount.
-fn start(command: &mut std::process::Command, place: &Place) -> (Running, String) {
+pub(crate) fn start(command: &mut Command, place: &Place) -> (Running, String) {
     let running = Running::mount(command.args(["--metrics", "127.0.0.1:0"]), &place.mnt());
     running.hear("/metrics\n");
     let said = running.said();
@@ -37,7 +44,7 @@ fn number(text: &str, sample: &str) -> f64 {
 }
 
 #[test]
-fn numbers_are_told_in_the_words_of_prometheus() {
+fn numbers_are_told_in_words_for_monitoring() {
     let server = emulator();
     let place = Place::new();
     let (mut running, address) = start(&mut b2fuse_with(&Account::of(&server)), &place);
@@ -102,7 +109,11 @@ fn numbers_are_told_in_the_words_of_prometheus() {
     }
     let (head, _) = get(&address, "GET /healthz");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    for (request, status) in [("GET /", "404"), ("POST /metrics", "405")] {
+    for (request, status) in [
+        ("GET /", "403"),
+        ("GET /x", "404"),
+        ("POST /metrics", "405"),
+    ] {
         let (head, _) = get(&address, request);
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
     }
@@ -153,4 +164,120 @@ fn an_address_that_is_taken_ends_the_start() {
         said.contains(&format!("metrics: cannot listen at {address}")),
         "{said}"
     );
+}
+
+/// A Prometheus that scrapes one mount every second, ended with its test.
+struct Prometheus {
+    child: Child,
+    address: String,
+}
+
+impl Prometheus {
+    fn scraping(target: &str, dir: &std::path::Path) -> Self {
+        let config = dir.join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
+             - {{job_name: b2fuse, static_configs: [{{targets: ['{target}']}}]}}\n"
+        );
+        fs::write(&config, text).expect("written");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("its address").to_string();
+        drop(free);
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                dir.join("data").display()
+            ))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus");
+        Self { child, address }
+    }
+
+    /// What a query comes to; `None` while it does not answer.
+    fn query(&self, query: &str) -> Option<Vec<Value>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let address = format!("http://{}/api/v1/query", self.address);
+        let address = reqwest::Url::parse_with_params(&address, [("query", query)]);
+        let address = address.expect("an address");
+        let answer: Value = runtime.block_on(async {
+            let http = reqwest::Client::builder().no_proxy().build().ok()?;
+            http.get(address).send().await.ok()?.json().await.ok()
+        })?;
+        assert_ne!(answer["status"], "error", "{query}: {answer}");
+        answer["data"]["result"].as_array().cloned()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All numbers arrive, and each query of the dashboard is one that Prometheus answers.
+#[test]
+fn prometheus_scrapes_a_mount() {
+    let server = emulator();
+    let place = Place::new();
+    let (mut running, address) = start(&mut b2fuse_with(&Account::of(&server)), &place);
+    fs::write(place.mnt().join("a"), vec![7; 100_000]).expect("written");
+    fs::read(place.mnt().join("a")).expect("read");
+    let (_, text) = get(&address, "GET /metrics");
+    let mut checker = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    let mut input = checker.stdin.take().expect("piped");
+    input.write_all(text.as_bytes()).expect("it reads");
+    drop(input);
+    let checked = checker.wait_with_output().expect("it ends");
+    assert!(
+        checked.status.success() && checked.stderr.is_empty(),
+        "{checked:?}"
+    );
+
+    let prometheus = Prometheus::scraping(&address, place.path());
+    let sent = "b2fuse_b2_sent_bytes_total";
+    eventually("the bytes sent", || {
+        prometheus.query(sent).is_some_and(|found| {
+            let value = found.first().map(|one| one["value"][1].clone());
+            value == Some(Value::from("100000"))
+        })
+    });
+    let dashboard = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/contrib/grafana-dashboard.json"
+    );
+    let dashboard = fs::read_to_string(dashboard).expect("read");
+    let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let queries: Vec<&str> = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str())
+        .collect();
+    assert!(queries.len() > 10, "{queries:?}");
+    for query in queries {
+        let query = query
+            .replace("$instance", &address)
+            .replace("$__rate_interval", "1m");
+        // What has never failed has no failures.
+        let found = |found: Vec<Value>| query.contains("_failed_") || !found.is_empty();
+        eventually(&query, || prometheus.query(&query).is_some_and(found));
+    }
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().0, Some(0));
 }

@@ -96,6 +96,9 @@ fn text(status: &Status) -> String {
             span(status.uptime)
         ),
     );
+    if let Some(page) = &status.page {
+        line("page", &plain(page));
+    }
     line(
         "memory",
         &format!(

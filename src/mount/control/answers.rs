@@ -27,7 +27,11 @@ impl Control {
     /// Carries a request out.
     pub(super) async fn answer(&self, request: Request) -> Result<Value, Fault> {
         match request {
-            Request::Status { files } => value(&self.status(files.min(FILES_MAX)).await),
+            Request::Status { files } => {
+                let mut status = self.status(files.min(FILES_MAX)).await;
+                status.page = self.0.facts.page.clone();
+                value(&status)
+            }
             Request::Flush { path } => value(&self.flush(&path).await?),
             Request::Refresh { path } => value(&self.refresh(&path).await?),
             Request::Warm { path, names } => value(&self.warm(&path, names).await?),
@@ -37,7 +41,8 @@ impl Control {
         }
     }
 
-    async fn status(&self, most: usize) -> Status {
+    /// How the mount is, with so many files on their way at most.
+    pub(in crate::mount) async fn status(&self, most: usize) -> Status {
         let inner = &self.0;
         let now = || inner.began.elapsed();
         let anything = inner.vfs.pending().files > 0;
@@ -63,6 +68,7 @@ impl Control {
             prefix: inner.facts.prefix.clone(),
             mountpoint: inner.facts.mountpoint.display().to_string(),
             read_only: inner.facts.read_only,
+            page: None,
             pid: std::process::id(),
             uptime: now().as_secs(),
             state: if inner.storing.load(Relaxed) {

@@ -134,6 +134,9 @@ pub struct Status {
     pub mountpoint: String,
     /// Whether it refuses every change.
     pub read_only: bool,
+    /// Where a browser sees all this, if `metrics` is set; its token opens it, so it is for the owner alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
     /// The process.
     pub pid: u32,
     /// Seconds since it was mounted.
