@@ -118,11 +118,15 @@ fn no_key_and_no_token_is_in_what_it_writes_or_hands_to_other_programs() {
     let mut running = Running::mount(command.current_dir("/"), &place.mnt());
     let file = place.mnt().join("file");
     fs::write(&file, vec![7; 100_000]).expect("stored");
-    server.set_faults(&["*:401:2", "upload:503:2"]).expect("words of faults");
+    server
+        .set_faults(&["*:401:2", "upload:503:2"])
+        .expect("words of faults");
     fs::write(&file, vec![8; 100_000]).expect("stored");
     fs::rename(&file, place.mnt().join("renamed")).expect("renamed");
     let (code, _) = crate::harness::outcome(
-        crate::harness::b2fuse().args(["status", "--json"]).arg(place.mnt()),
+        crate::harness::b2fuse()
+            .args(["status", "--json"])
+            .arg(place.mnt()),
     );
     assert_eq!(code, Some(0));
     unmount(&place.mnt());
@@ -150,7 +154,10 @@ fn no_key_and_no_token_is_in_what_it_writes_or_hands_to_other_programs() {
         }
     }
     // The look itself sees: programs that were run, writes, and the token where it belongs.
-    assert!(programs > 1 && others > 50 && to_b2 > 3, "{programs} {others} {to_b2}");
+    assert!(
+        programs > 1 && others > 50 && to_b2 > 3,
+        "{programs} {others} {to_b2}"
+    );
     let logged = fs::read_to_string(&log).expect("the log");
     assert!(logged.contains("b2_upload_file"), "it speaks of calls");
 }

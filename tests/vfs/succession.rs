@@ -79,3 +79,52 @@ async fn a_walk_that_ends_early_has_cost_little() {
         assert!(calls <= read + read / 3 + 1, "{calls} for {read}");
     }
 }
+
+/// As `cp -r` and borg do, which sort the entries of each directory so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_read_in_the_order_of_their_numbers_are_fetched_ahead_and_once() {
+    let server = far_away(60);
+    let vfs = mount(&server, settings()).await;
+    let [a, b, c] = [
+        directory(&vfs, "a").await,
+        directory(&vfs, "b").await,
+        directory(&vfs, "b/c").await,
+    ];
+    server.reset_counters();
+    let mut entries = Vec::new();
+    for (dir, below) in [(a, None), (b, Some(c))] {
+        let mut files = Vec::new();
+        for n in 0..60 {
+            let name = format!("{n:04}");
+            files.push((
+                vfs.lookup(dir, os(&name)).await.unwrap().attr.ino,
+                dir,
+                name,
+            ));
+        }
+        if let Some(below) = below {
+            let mut inside = Vec::new();
+            for n in 0..60 {
+                let name = format!("{n:04}");
+                inside.push((
+                    vfs.lookup(below, os(&name)).await.unwrap().attr.ino,
+                    below,
+                    name,
+                ));
+            }
+            inside.sort();
+            files.sort();
+            let at = files.partition_point(|(ino, ..)| *ino < below);
+            files.splice(at..at, inside);
+        } else {
+            files.sort();
+        }
+        entries.extend(files);
+    }
+    for (_, dir, name) in entries {
+        assert_eq!(get(&vfs, dir, &name).await.unwrap().len(), 3);
+    }
+    assert_eq!(calls(&server, "b2_download_file_by_id"), 180, "each once");
+    let waited = vfs.stats().reads.waited;
+    assert!(waited < 150, "{waited} of 180 were waited for");
+}

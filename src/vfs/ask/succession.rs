@@ -1,17 +1,18 @@
 //! Which small files will be read next: whoever reads whole ones in the order of a directory gets those that follow fetched
 //! while it reads.
 //!
-//! [`Succession`] decides without clock, tree or socket. A walk is told by its reads: the file that follows the last one is
-//! a right guess. The window (files fetched ahead) grows when a reader had to wait all the same, and stays below a third of
+//! [`Succession`] decides without clock, tree or socket; `search` looks what follows a file. A walk is told by its reads: the
+//! file that follows the last one is a right guess. Programs come to the files of a directory by their names (tar, rsync,
+//! `grep -r`) or by their inode numbers (`cp -r`, borg, which spare a disk's head so): until it is seen which, both are foreseen. The window (files fetched ahead) grows when a reader had to wait all the same, and stays below a third of
 //! what was read, so that a walk that ends early has cost little. A read elsewhere, or a file that is left out, halves it, and
 //! three end it.
 
-use std::collections::VecDeque;
-use std::ops::Bound;
+mod search;
 
-use crate::vfs::names::node::Body;
-use crate::vfs::names::tree::Tree;
-use crate::vfs::{FileKind, Ino, Vfs};
+use std::collections::VecDeque;
+
+use self::search::{Sorted, successors};
+use crate::vfs::{Ino, Vfs};
 
 /// Larger files are read ahead of by themselves once somebody reads them. In bytes.
 const SMALL: u64 = 1 << 20;
@@ -35,19 +36,68 @@ const WRONG: u32 = 3;
 /// The part of the memory that the files of one window may take is one in this many.
 const SHARE: u64 = 8;
 
-/// The walks that are going on.
+/// In which order a walk comes to the entries of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// That of their names, in which they are listed; directories after the files.
+    Names,
+    /// That of their inode numbers, directories among the files.
+    Numbers,
+}
+
+impl Order {
+    const ALL: [Self; 2] = [Self::Names, Self::Numbers];
+
+    fn other(self) -> Self {
+        match self {
+            Self::Names => Self::Numbers,
+            Self::Numbers => Self::Names,
+        }
+    }
+}
+
+/// Files that a walk may read next, in each order, the next first.
 #[derive(Debug, Default)]
+struct Foreseen([VecDeque<Ino>; 2]);
+
+impl Foreseen {
+    fn of(&mut self, order: Order) -> &mut VecDeque<Ino> {
+        &mut self.0[order as usize]
+    }
+
+    fn has(&self, order: Order, file: Ino) -> bool {
+        self.0[order as usize].contains(&file)
+    }
+}
+
+/// What a read asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    /// Files to be fetched of those that follow.
+    window: usize,
+    /// In this order.
+    order: Order,
+    /// It may be the other one.
+    unsure: bool,
+}
+
+/// The walks that are going on.
+#[derive(Default)]
 pub(in crate::vfs) struct Succession {
     /// The one that read last comes first.
     walks: Vec<Walk>,
+    sorted: Sorted,
 }
 
 #[derive(Debug)]
 struct Walk {
     /// Where it read last.
     dir: Ino,
-    /// Files that it may read next.
-    foreseen: VecDeque<Ino>,
+    foreseen: Foreseen,
+    /// In which it reads, as far as was seen.
+    order: Order,
+    /// It may be the other one.
+    unsure: bool,
     /// Files read in order.
     read: usize,
     window: usize,
@@ -61,6 +111,43 @@ struct Walk {
 }
 
 impl Walk {
+    fn new(dir: Ino) -> Self {
+        Self {
+            dir,
+            foreseen: Foreseen::default(),
+            order: Order::Names,
+            unsure: true,
+            read: 1,
+            window: 0,
+            wrong: 0,
+            right: 0,
+            distrust: 0,
+            lately: VecDeque::new(),
+        }
+    }
+
+    fn foresaw(&self, file: Ino) -> bool {
+        Order::ALL
+            .iter()
+            .any(|order| self.foreseen.has(*order, file))
+    }
+
+    /// A file that was foreseen is read: tells which order is the right one.
+    fn goes_on_to(&mut self, file: Ino) {
+        let [by_this, by_other] =
+            [self.order, self.order.other()].map(|order| self.foreseen.has(order, file));
+        if by_this != by_other {
+            if by_other {
+                self.order = self.order.other();
+            }
+            self.unsure = false;
+            self.foreseen.of(self.order.other()).clear();
+        }
+        for order in Order::ALL {
+            self.foreseen.of(order).retain(|other| *other != file);
+        }
+    }
+
     fn is_right(&mut self, waits: bool) {
         self.read += 1;
         self.right += 1;
@@ -78,8 +165,10 @@ impl Walk {
         self.right = 0;
         self.wrong += 1;
         self.window /= 2;
-        let excess = self.foreseen.len().saturating_sub(BESIDE);
-        self.foreseen.drain(..excess);
+        self.unsure = true;
+        let foreseen = self.foreseen.of(self.order);
+        let excess = foreseen.len().saturating_sub(BESIDE);
+        foreseen.drain(..excess);
         if self.wrong == WRONG {
             (self.read, self.window, self.wrong) = (0, 0, 0);
             self.distrust = (2 * self.distrust).clamp(DISTRUST, MOST_DISTRUST);
@@ -89,21 +178,18 @@ impl Walk {
 
 impl Succession {
     /// A small file of a directory is read from its start. `waits`: it was not there. Returns how many of those that follow
-    /// are to be fetched; `follow` must be told which they are, and [`BESIDE`] more.
+    /// are to be fetched; `follow` must be told which they are, and [`BESIDE`] more, and where it is unsure as many of the
+    /// other order.
     ///
     /// `None`: it was read a moment ago, which says nothing of the walk.
-    fn reads(&mut self, dir: Ino, file: Ino, waits: bool) -> Option<usize> {
+    fn reads(&mut self, dir: Ino, file: Ino, waits: bool) -> Option<Wanted> {
         if self.walks.iter().any(|walk| walk.lately.contains(&file)) {
             return None;
         }
-        let foreseen = |walk: &Walk| walk.foreseen.iter().position(|next| *next == file);
-        let found = self.walks.iter().enumerate();
-        let right = found
-            .clone()
-            .find_map(|(at, walk)| Some((at, foreseen(walk)?)));
+        let right = self.walks.iter().position(|walk| walk.foresaw(file));
         let same_dir = || self.walks.iter().position(|walk| walk.dir == dir);
-        let at = if let Some((at, place)) = right {
-            self.walks[at].foreseen.remove(place);
+        let at = if let Some(at) = right {
+            self.walks[at].goes_on_to(file);
             self.walks[at].is_right(waits);
             at
         } else if let Some(at) = same_dir() {
@@ -111,16 +197,7 @@ impl Succession {
             at
         } else {
             self.walks.truncate(WALKS - 1);
-            self.walks.push(Walk {
-                dir,
-                foreseen: VecDeque::new(),
-                read: 1,
-                window: 0,
-                wrong: 0,
-                right: 0,
-                distrust: 0,
-                lately: VecDeque::new(),
-            });
+            self.walks.push(Walk::new(dir));
             self.walks.len() - 1
         };
         self.walks[..=at].rotate_right(1);
@@ -130,21 +207,33 @@ impl Succession {
             walk.lately.pop_front();
         }
         walk.lately.push_back(file);
-        Some(walk.window)
+        Some(Wanted {
+            window: walk.window,
+            order: walk.order,
+            unsure: walk.unsure,
+        })
     }
 
-    /// What the file read last is followed by.
-    fn follow(&mut self, next: &[Ino]) {
+    /// What the file read last is followed by in an order.
+    fn follow(&mut self, order: Order, next: &[Ino]) {
         let Some(walk) = self.walks.first_mut() else {
             return;
         };
+        let foreseen = walk.foreseen.of(order);
         for file in next {
-            if !walk.foreseen.contains(file) && !walk.lately.contains(file) {
-                walk.foreseen.push_back(*file);
+            if !foreseen.contains(file) && !walk.lately.contains(file) {
+                foreseen.push_back(*file);
             }
         }
-        if walk.foreseen.len() > walk.window + BESIDE + PASSED {
+        let most = walk.window + BESIDE + PASSED;
+        if foreseen.len() <= most {
+            return;
+        }
+        if order == walk.order {
             walk.is_wrong();
+        } else {
+            let excess = foreseen.len() - BESIDE;
+            foreseen.drain(..excess);
         }
     }
 }
@@ -163,11 +252,21 @@ impl Vfs {
             return;
         }
         let mut succession = shared.succession.lock();
-        let Some(window) = succession.reads(node.parent, ino, waits) else {
+        let Some(Wanted {
+            window,
+            order,
+            unsure,
+        }) = succession.reads(node.parent, ino, waits)
+        else {
             return;
         };
-        let next = tree.successors(ino, window + BESIDE);
-        succession.follow(&next);
+        let next = successors(&tree, &mut succession.sorted, ino, order, window + BESIDE);
+        succession.follow(order, &next);
+        if unsure {
+            let other = order.other();
+            let next = successors(&tree, &mut succession.sorted, ino, other, BESIDE);
+            succession.follow(other, &next);
+        }
         drop(succession);
         let mut room = shared.io.memory_limit() / SHARE;
         let stored = next.iter().take(window).filter_map(|file| {
@@ -190,94 +289,76 @@ impl Vfs {
     }
 }
 
-impl Tree {
-    /// The small files that a walk comes to after one, as far as they are known: those of its directory, then those of the
-    /// directories that follow.
-    fn successors(&self, file: Ino, count: usize) -> Vec<Ino> {
-        let mut search = Search {
-            tree: self,
-            count,
-            // Not every name is a small file, and this runs under the lock.
-            steps: 64 + 4 * count,
-            found: Vec::new(),
-        };
-        let mut at = file;
-        while let Ok(node) = self.get(at)
-            && node.linked
-            && at != Ino::ROOT
-            && search.goes_on()
-        {
-            search.below(node.parent, Some(&node.name));
-            at = node.parent;
-        }
-        search.found
-    }
-}
-
-struct Search<'a> {
-    tree: &'a Tree,
-    count: usize,
-    steps: usize,
-    found: Vec<Ino>,
-}
-
-impl Search<'_> {
-    fn goes_on(&mut self) -> bool {
-        self.steps = self.steps.saturating_sub(1);
-        self.steps > 0 && self.found.len() < self.count
-    }
-
-    /// The small files in a directory after a name, then those in the directories there.
-    fn below(&mut self, dir: Ino, after: Option<&str>) {
-        let Ok(dir) = self.tree.dir(dir) else { return };
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let children = || dir.children.range::<str, _>((start, Bound::Unbounded));
-        for (_, child) in children() {
-            if !self.goes_on() {
-                return;
-            }
-            if self.is_small_file(*child) {
-                self.found.push(*child);
-            }
-        }
-        for (_, child) in children() {
-            if !self.goes_on() {
-                return;
-            }
-            self.below(*child, None);
-        }
-    }
-
-    /// Not open either: then somebody reads it already.
-    fn is_small_file(&self, ino: Ino) -> bool {
-        let Ok(node) = self.tree.get(ino) else {
-            return false;
-        };
-        let Body::Object(object) = &node.body else {
-            return false;
-        };
-        object.content.is_none()
-            && node.meta.kind == FileKind::File
-            && object
-                .state
-                .stored()
-                .is_some_and(|stored| (1..=SMALL).contains(&stored.size) && !stored.customer_key)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(succession: &mut Succession, file: u64, waits: bool) -> usize {
-        let Some(window) = succession.reads(Ino::ROOT, Ino(file), waits) else {
+        let Some(wanted) = succession.reads(Ino::ROOT, Ino(file), waits) else {
             return 0;
         };
-        let next: Vec<_> = (1..=(window + BESIDE) as u64)
-            .map(|n| Ino(file + n))
-            .collect();
-        succession.follow(&next);
-        window
+        let next = |order: Order| -> Vec<_> {
+            (1..=(wanted.window + BESIDE) as u64)
+                .map(|n| match order {
+                    Order::Names => Ino(file + n),
+                    // Any other order that never meets the first.
+                    Order::Numbers => Ino(number(place_of(file) + n)),
+                })
+                .collect()
+        };
+        succession.follow(wanted.order, &next(wanted.order));
+        if wanted.unsure {
+            let other = wanted.order.other();
+            succession.follow(other, &next(other));
+        }
+        wanted.window
+    }
+
+    const FAR: u64 = 7_919;
+    const ALL: u64 = 1_000_003;
+
+    /// The file at a place in the order of the numbers.
+    fn number(place: u64) -> u64 {
+        place % ALL * FAR % ALL
+    }
+
+    /// Its place there.
+    fn place_of(file: u64) -> u64 {
+        // FAR times this is 1 in the field of ALL elements.
+        let mut inverse = 1;
+        for bit in (0..u64::BITS).rev() {
+            inverse = inverse * inverse % ALL;
+            if (ALL - 2) >> bit & 1 == 1 {
+                inverse = inverse * FAR % ALL;
+            }
+        }
+        file % ALL * inverse % ALL
+    }
+
+    #[test]
+    fn a_walk_in_the_order_of_inode_numbers_is_one() {
+        assert_eq!(place_of(number(12_345)), 12_345);
+        let windows_of_waiting = windows((1..200).map(number), |_| true);
+        assert_eq!(windows_of_waiting.last(), Some(&MOST));
+        assert!(
+            windows_of_waiting
+                .iter()
+                .filter(|&&window| window == 0)
+                .count()
+                < 5
+        );
+        for (at, window) in windows_of_waiting.iter().enumerate() {
+            assert!(*window <= (at + 1) / 3, "{window} after {at}");
+        }
+    }
+
+    #[test]
+    fn a_walk_may_change_its_order_once_in_a_while() {
+        // Another program, in the same directory.
+        let reads = (1..100).chain((500..600).map(number));
+        let windows = windows(reads, |_| true);
+        assert_eq!(windows[98], MOST);
+        assert!(windows.ends_with(&[MOST]), "{windows:?}");
     }
 
     /// Reads files in turn; the windows.
