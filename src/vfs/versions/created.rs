@@ -1,10 +1,12 @@
 //! Files that were created and never written: no reason to cover what another client has stored under the name since.
 //!
 //! Their maker finds out as late as anybody who opens a file that is there: what it writes then is a new version. It is
-//! looked for theirs before they are stored, and once more afterwards (`newly`).
+//! looked for theirs before they are stored, and once more afterwards (`newly`). One that has lost its name while it was open
+//! has nothing to store at all: the name is that of another file, or of none.
 
 use crate::b2::Action;
 use crate::vfs::ask::look::Hurry;
+use crate::vfs::names::tree::Tree;
 use crate::vfs::{Error, Ino, Vfs};
 
 impl Vfs {
@@ -12,12 +14,19 @@ impl Vfs {
     /// nothing to store.
     pub(in crate::vfs) async fn gives_way(&self, ino: Ino, full: &str) -> Result<bool, Error> {
         let awaited = {
-            let tree = self.tree();
+            let mut tree = self.tree();
             let node = tree.get(ino)?;
             if !node.only_created() {
                 return Ok(false);
             }
-            let content = node.object().and_then(|object| object.content.as_ref());
+            if self.has_lost(&tree, ino, full) {
+                tree.gives_way(ino);
+                return Ok(true);
+            }
+            let content = tree
+                .get(ino)?
+                .object()
+                .and_then(|object| object.content.as_ref());
             content.is_some_and(|content| content.is_awaited())
         };
         if awaited {
@@ -25,6 +34,15 @@ impl Vfs {
             return Ok(false);
         }
         let seen = self.look(full, Hurry::No).await?;
+        let mut tree = self.tree();
+        if !tree.get(ino)?.only_created() {
+            return Ok(false);
+        }
+        // Meanwhile, too.
+        if self.has_lost(&tree, ino, full) {
+            tree.gives_way(ino);
+            return Ok(true);
+        }
         let Some(theirs) = seen.rows.first() else {
             return Ok(false);
         };
@@ -32,19 +50,16 @@ impl Vfs {
         if theirs.action != Action::Upload || theirs.id.as_ref().is_none_or(own) {
             return Ok(false);
         }
-        let mut tree = self.tree();
-        if !tree.get(ino)?.only_created() {
-            return Ok(false);
-        }
         log::info!(
             "{:?}: another client has stored it since it was created here; nothing was written to it, so theirs stays",
             self.within(full)
         );
-        if tree.path(ino).is_some_and(|path| self.full(&path) == full) {
-            self.replace_version(&mut tree, ino, theirs);
-        } else {
-            tree.gives_way(ino);
-        }
+        self.replace_version(&mut tree, ino, theirs);
         Ok(true)
+    }
+
+    /// Whether an inode does not have this name any more.
+    fn has_lost(&self, tree: &Tree, ino: Ino, full: &str) -> bool {
+        tree.path(ino).is_none_or(|path| self.full(&path) != full)
     }
 }

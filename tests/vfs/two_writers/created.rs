@@ -119,3 +119,44 @@ async fn what_was_created_in_the_place_of_a_renamed_file_stays() {
     let other = mount(&server, settings()).await;
     assert_eq!(get(&other, Ino::ROOT, "f").await.unwrap(), b"");
 }
+
+/// One who has created a file and keeps it open, while the same mount stores what somebody else has begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_only_created_never_covers_what_this_mount_has_stored_since() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (attr, fh) = create(&vfs, Ino::ROOT, "f").await;
+    upload(&client(&server).await, "f", b"theirs").await;
+    vfs.fsync(fh, false).await.unwrap();
+    let again = ino(&vfs, Ino::ROOT, "f").await;
+    assert_ne!(again, attr.ino, "theirs is another file");
+    let other = vfs.open(again, libc::O_WRONLY).await.unwrap().fh;
+    write(&vfs, other, b"mine").await;
+    vfs.flush(other).await.unwrap();
+    vfs.release(other);
+    // Nothing was ever written to it.
+    vfs.fsync(fh, false).await.unwrap();
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    stored(&vfs).await;
+    let both = [Some(b"theirsmine".to_vec()), Some(b"theirs".to_vec())];
+    assert_eq!(history(&server, "f").await, both);
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"theirsmine");
+}
+
+/// The name was removed here meanwhile: a file without content does not bring it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_only_created_and_has_lost_its_name_does_not_bring_it_back() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let (_, fh) = create(&vfs, Ino::ROOT, "f").await;
+    upload(&client(&server).await, "f", b"theirs").await;
+    vfs.fsync(fh, false).await.unwrap();
+    vfs.unlink(Ino::ROOT, os("f")).await.unwrap();
+    vfs.fsync(fh, false).await.unwrap();
+    vfs.flush(fh).await.unwrap();
+    vfs.release(fh);
+    stored(&vfs).await;
+    assert_eq!(shown(&server, "f").await, None);
+    assert_eq!(names(&vfs, Ino::ROOT).await, [""; 0]);
+}
