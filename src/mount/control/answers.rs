@@ -29,7 +29,7 @@ impl Control {
         match request {
             Request::Status { files } => {
                 let mut status = self.status(files.min(FILES_MAX)).await;
-                status.page = self.0.facts.page.clone();
+                status.page.clone_from(&self.0.facts.page);
                 value(&status)
             }
             Request::Flush { path } => value(&self.flush(&path).await?),
