@@ -56,6 +56,7 @@ pub use error::{Error, ErrorKind, Lost};
 pub use hash::Hasher;
 pub use id::FileId;
 pub use name::encoded_len;
+pub use throttle::BANDWIDTH_MIN;
 pub use times::{BOUNDS_MS, CallTimes};
 pub use types::{
     Action, ContentSha1, FileInfo, FileName, FileVersion, InvalidName, NewFile, Payload, Secret,

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+/// The lowest limit, in bytes a second: with less, no program would wait for a file.
+pub const BANDWIDTH_MIN: u64 = 16 << 10;
 /// What may be moved at once after a pause is what the rate gives in this time.
 const BURST: Duration = Duration::from_millis(250);
 /// Pieces in a second; smaller ones than [`SMALLEST`] would cost more than they smooth.

@@ -318,6 +318,8 @@ fn withhold(message: String, text: &str) -> String {
 
 fn read(path: &Path, text: &str) -> Result<Layer, Error> {
     let name = path.display();
+    // What some editors put in front, and the parser takes for a document.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if open_brackets(text) > BRACKETS_MAX {
         return Err(Error(format!(
             "{name}: has more than {BRACKETS_MAX} brackets open: this is no configuration file"

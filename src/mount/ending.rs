@@ -197,7 +197,7 @@ fn list(unstored: &[Unstored]) {
                 log::error!("not removed: {}: {why}", one.path);
                 continue;
             }
-            Undone::Rename(to) => {
+            Undone::Rename(to) | Undone::Refused(to) => {
                 log::error!("not renamed: {} to {to}: {why}", one.path);
                 continue;
             }

@@ -297,6 +297,15 @@ pub enum Undone {
     Removal,
     /// It was renamed to this path, and B2 has it under its old one.
     Rename(String),
+    /// It was to be renamed to this path, which B2 has refused.
+    Refused(String),
+}
+
+impl Undone {
+    /// Whether it is something that can be kept for later.
+    pub fn can_be_kept(&self) -> bool {
+        !matches!(self, Self::Removal | Self::Refused(_))
+    }
 }
 
 /// Why something could not be stored.

@@ -225,7 +225,7 @@ async fn no_whole_read_ends_well_with_a_wrong_byte() {
 /// What was given out before its turn is read again for the comparison. Where that fails, nobody knows whether it was right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_compared_any_more_does_not_end_well() {
-    for _ in 0..20 {
+    for _ in 0..100 {
         if was_compared_no_more().await {
             return;
         }

@@ -64,7 +64,15 @@ impl Stacked {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        run(program("fusermount3").arg("-u").arg(&self.plain));
+        // A process that another test has just started may hold what is open here, until it runs its program.
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !finish(program("fusermount3").arg("-u").arg(&self.plain))
+            .status
+            .success()
+        {
+            assert!(std::time::Instant::now() < patience, "it stays busy");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         let status = child.wait().expect("the process can be waited for");
         assert!(status.success(), "{} ended with {status}", self.name);
     }

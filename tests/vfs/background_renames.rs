@@ -158,6 +158,32 @@ async fn what_was_written_after_a_refused_rename_is_stored_under_the_new_name() 
     }
 }
 
+/// Nobody has asked for either directory: it is said once what it was, a rename.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_rename_that_nobody_asked_for_is_listed_as_one() {
+    let server = server();
+    let vfs = mount(&server, settings()).await;
+    let d = vfs.mkdir(Ino::ROOT, os("d"), new(FileKind::Directory));
+    let d = d.await.unwrap().attr.ino;
+    put(&vfs, Ino::ROOT, "f", b"content").await;
+    stored(&vfs).await;
+    server.set_faults(&BOTH_REFUSED).unwrap();
+    vfs.rename(Ino::ROOT, os("f"), d, os("g"), 0).await.unwrap();
+    let patience = std::time::Instant::now() + Duration::from_secs(30);
+    while names(&vfs, Ino::ROOT).await != ["d", "f"] {
+        assert!(
+            std::time::Instant::now() < patience,
+            "it has its old name again"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let unstored = vfs.unstored();
+    assert_eq!(unstored.len(), 1, "{unstored:?}");
+    assert_eq!(unstored[0].path, "f");
+    assert_eq!(unstored[0].what, Undone::Refused("d/g".to_owned()));
+    assert!(unstored[0].error.contains("cap"), "{unstored:?}");
+}
+
 /// A kill must leave the old or the new name with the content: nothing may lie over the old one before.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_gets_the_old_name_is_stored_after_the_copy() {

@@ -50,6 +50,7 @@ impl Remote<'_> {
 
 fn remotes(text: &str) -> Vec<Remote<'_>> {
     let mut remotes: Vec<Remote<'_>> = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for line in text.lines().map(str::trim) {
         if line.starts_with(['#', ';']) {
             continue;
@@ -59,7 +60,7 @@ fn remotes(text: &str) -> Vec<Remote<'_>> {
             .and_then(|rest| rest.strip_suffix(']'))
         {
             remotes.push(Remote {
-                name,
+                name: name.trim(),
                 said: Vec::new(),
             });
         } else if let (Some((key, value)), Some(remote)) =
@@ -149,6 +150,16 @@ mod tests {
             assert_eq!(layer.key.expect("a key").0.expose(), "K001verysecret");
             assert_eq!(layer.endpoint.expect("rclone's own").0, ENDPOINT);
         }
+        // As rclone reads it.
+        let other = TEXT.replace("# mine\n[photos]", "\u{feff}[ photos ]");
+        assert_eq!(
+            of(&other, "photos")
+                .expect("there")
+                .account_id
+                .expect("an id")
+                .0,
+            "001a"
+        );
         let layer = of(TEXT, "here").expect("there");
         assert_eq!(layer.endpoint.expect("named").0, "http://127.0.0.1:7");
     }

@@ -166,6 +166,12 @@ fn an_empty_file_and_empty_values_say_nothing() {
         parse(Path::new("c"), "memory:\nuid: ~\n").expect("valid"),
         Layer::default()
     );
+    // A byte order mark is no document of its own.
+    let marked = parse(Path::new("c"), "\u{feff}bucketName: b\n").expect("valid");
+    assert_eq!(
+        marked,
+        parse(Path::new("c"), "bucketName: b\n").expect("valid")
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Sizes and times: numbers with units.
 
+use crate::b2::BANDWIDTH_MIN;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
@@ -105,9 +106,6 @@ bounded_size!(
 /// Bytes of content a second; `None` for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bandwidth(pub Option<NonZeroU64>);
-
-/// With less, no program would wait for a file.
-const BANDWIDTH_MIN: u64 = 16 << 10;
 
 impl FromStr for Bandwidth {
     type Err = Wrong;

@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::protocol::{
-    Fault, FileStatus, Flushed, Kind, Limits, Refreshed, Request, State, Status, ToStore, Undone,
-    Warmed,
+    Bandwidth, Fault, FileStatus, Flushed, Kind, Limits, Refreshed, Request, State, Status,
+    ToStore, Undone, Warmed,
 };
 use super::rates::seconds_left;
 use super::{Control, Width};
+use crate::b2::BANDWIDTH_MIN;
 use crate::mount::{messages, notify, reload};
 use crate::vfs::{self, Ino, Outgoing, Warm};
 
@@ -35,7 +36,7 @@ impl Control {
             Request::Flush { path } => value(&self.flush(&path).await?),
             Request::Refresh { path } => value(&self.refresh(&path).await?),
             Request::Warm { path, names } => value(&self.warm(&path, names).await?),
-            Request::Limit(limits) => value(&self.limit(limits)),
+            Request::Limit(limits) => value(&self.limit(sensible(limits)?)),
             Request::Reload {} => value(&self.reload().await?),
             Request::Log { level } => value(&say(&level)?),
         }
@@ -113,7 +114,9 @@ impl Control {
                     path: one.path,
                     error: match one.what {
                         vfs::Undone::Removal => format!("not removed: {}", one.error),
-                        vfs::Undone::Rename(to) => format!("not renamed to {to}: {}", one.error),
+                        vfs::Undone::Rename(to) | vfs::Undone::Refused(to) => {
+                            format!("not renamed to {to}: {}", one.error)
+                        }
                         _ => one.error,
                     },
                 })
@@ -228,6 +231,19 @@ fn say(level: &str) -> Result<String, Fault> {
     Ok(format!("the log says {level} and worse"))
 }
 
+/// Limits of which each is one that the configuration takes, too.
+fn sensible(limits: Limits) -> Result<Limits, Fault> {
+    let given = [limits.up, limits.down];
+    let mut bytes = given.into_iter().flatten().filter_map(Bandwidth::bytes);
+    match bytes.find(|bytes| bytes.get() < BANDWIDTH_MIN) {
+        Some(low) => Err(Fault::new(
+            Kind::Request,
+            format!("{low} is out of range: \"off\", or {BANDWIDTH_MIN} or more"),
+        )),
+        None => Ok(limits),
+    }
+}
+
 fn failed(what: &str, path: &str, error: &vfs::Error) -> Fault {
     let path = if path.is_empty() { "/" } else { path };
     Fault::new(Kind::Failed, format!("{path} was not {what}: {error}"))
@@ -238,4 +254,23 @@ fn value(answer: &impl Serialize) -> Result<Value, Fault> {
         let text = format!("the answer cannot be written as JSON: {error}");
         Fault::new(Kind::Failed, text)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    #[test]
+    fn limits_below_the_least_are_refused() {
+        let up = |bytes| Limits {
+            up: Some(NonZeroU64::new(bytes).into()),
+            down: None,
+        };
+        assert_eq!(sensible(up(BANDWIDTH_MIN)), Ok(up(BANDWIDTH_MIN)));
+        assert_eq!(sensible(up(0)), Ok(up(0)), "none at all");
+        let fault = sensible(up(BANDWIDTH_MIN - 1)).expect_err("too little");
+        assert_eq!(fault.kind, Kind::Request);
+    }
 }

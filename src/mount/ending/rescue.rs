@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::list;
 use crate::mount::rescuer::{Hurry, Rescuer};
 use crate::mount::{Outcome, Signals};
-use crate::vfs::{Undone, Vfs};
+use crate::vfs::Vfs;
 
 /// An outage that is shorter leaves nothing on the disk.
 const AFTER: Duration = Duration::from_secs(30);
@@ -89,7 +89,7 @@ impl Rescue {
         }
         log::error!("{why}: gave up");
         list(&unstored);
-        if self.on && unstored.iter().any(|one| one.what != Undone::Removal) {
+        if self.on && unstored.iter().any(|one| one.what.can_be_kept()) {
             self.write(why, signals).await;
         }
         Outcome::NotStored

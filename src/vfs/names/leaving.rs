@@ -126,22 +126,38 @@ fn beneath<'a, T>(
         })
 }
 
-/// Removals that B2 refused when their callers had gone, until somebody can be told.
+/// Removals and renames that B2 refused when their callers had gone, until somebody can be told.
 #[derive(Debug, Default)]
 pub(in crate::vfs) struct Failures(Mutex<FailedNames>);
 
 #[derive(Debug, Default)]
 struct FailedNames {
-    untold: BTreeMap<Box<str>, Error>,
+    untold: BTreeMap<Box<str>, Untold>,
     /// Others, for which there was no room.
     more: u64,
     careful: bool,
 }
 
+#[derive(Debug)]
+struct Untold {
+    error: Error,
+    /// It was a rename from the first name to the second.
+    rename: Option<Box<(String, String)>>,
+}
+
+/// A failure that nobody has been told of, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::vfs) struct Failed {
+    pub(in crate::vfs) full: String,
+    /// It was to be renamed to this, not to be removed.
+    pub(in crate::vfs) renamed_to: Option<String>,
+    pub(in crate::vfs) error: String,
+}
+
 impl FailedNames {
-    fn note(&mut self, full: &str, error: Error) {
+    fn note(&mut self, full: &str, untold: Untold) {
         if self.untold.len() < Kept::<String>::MOST || self.untold.contains_key(full) {
-            self.untold.insert(full.into(), error);
+            self.untold.insert(full.into(), untold);
         } else {
             self.more += 1;
         }
@@ -153,7 +169,8 @@ impl Failures {
     pub(in crate::vfs) fn add(&self, full: &str, error: Error) {
         let mut state = self.state();
         state.careful = true;
-        state.note(full, error);
+        let rename = None;
+        state.note(full, Untold { error, rename });
     }
 
     /// Whether nobody has been told yet of the failure of this name.
@@ -163,7 +180,8 @@ impl Failures {
 
     /// The failure of this name, for somebody who is told by that.
     pub(in crate::vfs) fn take(&self, full: &str) -> Option<Error> {
-        self.state().untold.remove(full)
+        let told = self.state().untold.remove(full)?;
+        Some(told.error)
     }
 
     /// Whether there is one that nobody has been told of, of a name right in a directory.
@@ -173,7 +191,19 @@ impl Failures {
 
     /// Notes for whoever asks a removal that went well but met something that was not seen here.
     pub(in crate::vfs) fn tell_of(&self, full: &str, error: Error) {
-        self.state().note(full, error);
+        let rename = None;
+        self.state().note(full, Untold { error, rename });
+    }
+
+    /// Notes for whoever asks for a name, or a directory that it is in, that a rename has failed.
+    pub(in crate::vfs) fn tell_of_rename(
+        &self,
+        full: &str,
+        (from, to): (&str, &str),
+        error: Error,
+    ) {
+        let rename = Some(Box::new((from.to_owned(), to.to_owned())));
+        self.state().note(full, Untold { error, rename });
     }
 
     /// Somebody has been told.
@@ -209,26 +239,41 @@ impl Failures {
             .collect();
         let mut first = None;
         for name in names {
-            let error = state.untold.remove(&name);
-            first = first.or(error);
+            let told = state.untold.remove(&name);
+            first = first.or(told.map(|told| told.error));
         }
         first
     }
 
-    /// What nobody has been told, in words.
-    pub(in crate::vfs) fn untold(&self) -> Vec<(String, String)> {
+    /// What nobody has been told; a rename once, whichever directories may ask for it.
+    pub(in crate::vfs) fn untold(&self) -> Vec<Failed> {
         let state = self.state();
-        // Another client's version that stays is no failure: nothing was to be stored, and the log has said it.
-        let all = state
-            .untold
-            .iter()
-            .filter(|(_, error)| !matches!(error, Error::Stale));
-        let mut all: Vec<_> = all
-            .map(|(name, error)| (String::from(&**name), error.to_string()))
-            .collect();
+        let mut all: Vec<Failed> = Vec::new();
+        for (name, Untold { error, rename }) in &state.untold {
+            // Another client's version that stays is no failure: nothing was to be stored, and the log has said it.
+            if matches!(error, Error::Stale) {
+                continue;
+            }
+            let (full, renamed_to) = match rename.as_deref() {
+                Some((from, to)) => (from.clone(), Some(to.clone())),
+                None => (String::from(&**name), None),
+            };
+            let error = error.to_string();
+            let failed = Failed {
+                full,
+                renamed_to,
+                error,
+            };
+            if failed.renamed_to.is_none() || !all.contains(&failed) {
+                all.push(failed);
+            }
+        }
         if state.more > 0 {
-            let more = format!("{} more names could not be removed", state.more);
-            all.push(("...".to_owned(), more));
+            all.push(Failed {
+                full: "...".to_owned(),
+                renamed_to: None,
+                error: format!("{} more names could not be removed", state.more),
+            });
         }
         all
     }
@@ -308,6 +353,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rename_that_failed_is_told_in_both_directories_and_listed_once() {
+        let failures = Failures::default();
+        for name in ["d/f", "e/g"] {
+            failures.tell_of_rename(name, ("d/f", "e/g"), Error::Access);
+        }
+        assert!(failures.any_untold_in("d/") && failures.any_untold_in("e/"));
+        let untold = failures.untold();
+        assert_eq!(untold.len(), 1, "{untold:?}");
+        assert_eq!(untold[0].full, "d/f");
+        assert_eq!(untold[0].renamed_to.as_deref(), Some("e/g"));
+    }
+
+    #[test]
     fn failures_that_nobody_asks_for_take_a_bounded_memory() {
         let failures = Failures::default();
         let most = Kept::<String>::MOST;
@@ -317,6 +375,6 @@ mod tests {
         }
         let untold = failures.untold();
         assert_eq!(untold.len(), most + 1);
-        assert_eq!(untold[most].1, "7 more names could not be removed");
+        assert_eq!(untold[most].error, "7 more names could not be removed");
     }
 }

@@ -364,10 +364,12 @@ impl World {
             if left.is_empty() {
                 break;
             }
-            if left
-                .iter()
-                .any(|one| matches!(one.what, Undone::Removal | Undone::Rename(_)))
-            {
+            if left.iter().any(|one| {
+                matches!(
+                    one.what,
+                    Undone::Removal | Undone::Rename(_) | Undone::Refused(_)
+                )
+            }) {
                 self.truth.removals_waited_for("", false);
             }
         }

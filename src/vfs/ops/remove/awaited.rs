@@ -1,6 +1,6 @@
 //! Who waits for removals, and what is said of those that have failed.
 
-use crate::vfs::names::leaving::Leaving;
+use crate::vfs::names::leaving::{Failed, Leaving};
 use crate::vfs::pathlock::{Claim, PathGuard};
 use crate::vfs::versions::supersede::is_right_in;
 use crate::vfs::{Error, Ino, Undone, Unstored, Vfs};
@@ -91,22 +91,28 @@ impl Vfs {
         let mut renames = Vec::new();
         for name in under_way {
             if let Some((to, failed)) = self.shared.moves.renamed_to(&name) {
-                all.retain(|(known, _)| *known != name && *known != to);
+                all.retain(|failed| failed.full != name && failed.full != to);
                 renames.push(Unstored {
                     path: self.within(&name).to_owned(),
                     what: Undone::Rename(self.within(&to).to_owned()),
                     error: failed.map_or_else(String::new, |failed| failed.text),
                 });
-            } else if !all.iter().any(|(known, _)| *known == name) {
-                all.push((name, String::new()));
+            } else if !all.iter().any(|failed| failed.full == name) {
+                all.push(Failed {
+                    full: name,
+                    renamed_to: None,
+                    error: String::new(),
+                });
             }
         }
-        let removals = all.into_iter().map(|(full, error)| Unstored {
-            path: self.within(&full).to_owned(),
-            what: Undone::Removal,
-            error,
+        let over = all.into_iter().map(|failed| Unstored {
+            path: self.within(&failed.full).to_owned(),
+            what: failed.renamed_to.map_or(Undone::Removal, |to| {
+                Undone::Refused(self.within(&to).to_owned())
+            }),
+            error: failed.error,
         });
-        renames.extend(removals);
+        renames.extend(over);
         renames
     }
 }

@@ -307,9 +307,10 @@ impl Vfs {
 
     fn tell_of_both(&self, ends: &Ends, error: &Error) {
         let failures = &self.shared.removals.failures;
-        failures.tell_of(&ends.from, error.clone());
+        let both = (&*ends.from, &*ends.to);
+        failures.tell_of_rename(&ends.from, both, error.clone());
         if ends.parent != ends.new_parent {
-            failures.tell_of(&ends.to, error.clone());
+            failures.tell_of_rename(&ends.to, both, error.clone());
         }
     }
 
