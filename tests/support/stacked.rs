@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use super::forks;
-use super::tools::{finish, program, run};
+use super::tools::{finish, program};
 
 /// A running one; unmounted when dropped.
 pub(crate) struct Stacked {
