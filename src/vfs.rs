@@ -47,7 +47,8 @@ pub use ops::xattr::Reader;
 pub use stats::{MemoryStats, NameStats, NotStored, QueueStats, ReadStats, Reason, Stats};
 pub use types::{
     Attr, Delete, DirEntry, Entry, Failure, Fh, FileKind, HardLinks, HashFiles, Ino, Names,
-    NewNode, Opened, Overwrite, Pending, Permissions, SetAttr, Settings, StatFs, Undone, Unstored,
+    NewNode, Opened, Overwrite, Pending, Permissions, Prospect, SetAttr, Settings, StatFs, Undone,
+    Unstored,
 };
 
 use crate::b2::{Client, FileId};

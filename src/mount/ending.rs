@@ -126,6 +126,11 @@ pub(super) async fn end(
         Ok(unstored) => unstored,
         Err(why) => return rescue.give_up(&why, signals).await,
     };
+    if unstored.iter().any(|one| one.what.can_be_kept()) {
+        log::info!("{}", summary(&vfs.stats()));
+        let why = "what the rest was made from is gone from the bucket";
+        return rescue.give_up(why, signals).await;
+    }
     rescue.is_needless().await;
     log::info!("{}", summary(&vfs.stats()));
     if unstored.is_empty() {

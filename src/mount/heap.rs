@@ -9,13 +9,16 @@ use std::time::Duration;
 use crate::io::Io;
 
 /// From this size on, in bytes, a buffer has pages of its own, which go back as soon as it is freed.
+#[cfg(target_env = "gnu")]
 const OWN_PAGES: i32 = 256 << 10;
 /// Heaps: with one, threads that list and threads that answer wait for each other; each more leaves more unused, which
 /// a mount of little memory has no room for.
+#[cfg(target_env = "gnu")]
 const HEAPS: i32 = 2;
 /// From this `memory` on, in bytes, there are so many heaps; else one.
 const MUCH: u64 = 256 << 20;
 /// As much as may be free at the end of the heap before it is given back, in bytes.
+#[cfg(target_env = "gnu")]
 const SPARE: i32 = 8 << 20;
 /// How often it is looked whether there is much to give back.
 const EVERY: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
 //! What a filesystem operation can end with; `fs` turns each into an errno.
 
+use crate::vfs::Prospect;
 use crate::{b2, io};
 
 /// An error with the meaning of an errno (`man 3 errno`).
@@ -77,6 +78,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the same may come to later.
+    pub(in crate::vfs) fn prospect(&self) -> Prospect {
+        match self {
+            Self::Stale => Prospect::Never,
+            _ if self.may_pass() => Prospect::Passes,
+            _ => Prospect::Depends,
+        }
+    }
+
     /// Whether the same may work later although nobody changes anything: names, rights, caps and sizes do not mend
     /// themselves, networks and servers do.
     pub(in crate::vfs) fn may_pass(&self) -> bool {

@@ -313,10 +313,23 @@ impl Undone {
 pub struct Failure {
     /// What failed, what B2 said, what to do.
     pub text: String,
-    /// Whether trying again may help although nobody changes anything.
-    pub may_pass: bool,
-    /// When it failed.
+    /// What another try may come to.
+    pub prospect: Prospect,
+    /// When the first of the tries failed that have failed since.
+    pub since: Instant,
+    /// When it failed last.
     pub at: Instant,
+}
+
+/// What trying again may come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prospect {
+    /// It may work although nobody changes anything.
+    Passes,
+    /// It may work when somebody has changed something: a name, a right, a cap.
+    Depends,
+    /// What it was made from is gone from the bucket, and does not come back.
+    Never,
 }
 
 /// How far a drain is.

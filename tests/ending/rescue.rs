@@ -185,6 +185,44 @@ fn a_changed_file_is_completed_from_the_version_that_it_changes() {
     assert!(fs::read(scene.path("a")).expect("read") == new);
 }
 
+/// Somebody has deleted the version that it changes: no try can ever store it, and nobody waits for one.
+#[test]
+fn what_can_never_be_stored_is_kept_and_holds_no_end_up() {
+    let scene = Scene::new();
+    let mut running = scene.mount(&["--write-back", "1s"]);
+    fs::write(scene.path("a"), vec![7; 12 << 20]).expect("written");
+    fs::write(scene.path("b"), "stored").expect("written");
+    scene.settle();
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .open(scene.path("a"))
+        .expect("open");
+    file.seek(SeekFrom::Start(5 << 20)).expect("there");
+    file.write_all(b"patched").expect("written");
+    let versions = scene.account.call(
+        "b2_list_file_versions",
+        |_, bucket| serde_json::json!({"bucketId": bucket, "prefix": "a"}),
+    );
+    let id = versions["files"][0]["fileId"].clone();
+    scene.account.call(
+        "b2_delete_file_version",
+        |_, _| serde_json::json!({"fileName": "a", "fileId": id}),
+    );
+    drop(file);
+    running.signal(Signal::SIGTERM);
+    let (code, said) = running.end();
+    assert_eq!(code, Some(1), "{said}");
+    for part in [
+        "what the rest was made from is gone from the bucket",
+        "not stored: a (12.0 MiB): ",
+        "1 of these is kept in ",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let entry = &scene.list()["entries"][0];
+    assert_eq!(entry["name"], "a");
+}
+
 #[test]
 fn a_large_file_that_was_begun_is_gone_on_with() {
     let scene = Scene::new();

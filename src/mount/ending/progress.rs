@@ -147,7 +147,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::vfs::Failure;
+    use crate::vfs::{Failure, Prospect};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -189,7 +189,8 @@ mod tests {
         let mut later = pending(2, 8 << 20, 0);
         later.last = Some(Failure {
             text: "no network".to_owned(),
-            may_pass: true,
+            prospect: Prospect::Passes,
+            since: Instant::now(),
             at: Instant::now(),
         });
         assert_eq!(

@@ -5,7 +5,7 @@
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::b2::{FileId, FileInfo, FileVersion};
 use crate::io::{Content, Progress, Stamp};
@@ -15,7 +15,7 @@ use crate::vfs::names::dir::Dir;
 use crate::vfs::names::moment::Moment;
 use crate::vfs::names::tree::Tick;
 use crate::vfs::state::{FileState, Leaves};
-use crate::vfs::{Failure, FileKind, Ino, Settings};
+use crate::vfs::{Failure, FileKind, Ino, Prospect, Settings};
 
 /// The type that lets B2 decide by the name's extension (API §5.2).
 pub(in crate::vfs) const AUTO_TYPE: &str = "b2/x-auto";
@@ -358,6 +358,16 @@ impl Node {
             Body::Dir(dir) => matches!(dir.marker, Marker::Wanted { .. }),
             Body::Object(object) => !object.state.delta().is_empty() || self.content_dirty(),
         }
+    }
+
+    /// No try can store its content: for some time all have found gone what it was made from.
+    pub(in crate::vfs) fn is_past_help(&self) -> bool {
+        /// A listing that lags, or a server that errs, is no loss.
+        const SURE: Duration = Duration::from_secs(5);
+        self.content_dirty()
+            && self.failed.as_ref().is_some_and(|failed| {
+                failed.prospect == Prospect::Never && failed.since + SURE <= failed.at
+            })
     }
 
     /// Something that whoever wants to be sure of it waits for.

@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use crate::vfs::names::node::Node;
 use crate::vfs::queue::{Task, Urgency};
 use crate::vfs::state::Why;
-use crate::vfs::{Error, Failure, Ino, Pending, Undone, Unstored, Vfs};
+use crate::vfs::{Error, Failure, Ino, Pending, Prospect, Undone, Unstored, Vfs};
 
 /// Starts the task that stores what is due in the queue; it ends with the filesystem.
 pub(in crate::vfs) fn spawn_flusher(vfs: &Vfs) {
@@ -123,7 +123,7 @@ impl Vfs {
             }
             pending.unsent += node.progress().left();
             if let Some(failure) = &node.failed {
-                pending.hopeless += usize::from(!failure.may_pass);
+                pending.hopeless += usize::from(failure.prospect != Prospect::Passes);
                 let last = pending.last.as_ref().map(|last| last.at);
                 if last.is_none_or(|at| at < failure.at) {
                     pending.last = Some(Failure::clone(failure));

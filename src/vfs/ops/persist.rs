@@ -34,7 +34,12 @@ impl Vfs {
                         let pending: HashSet<Ino> = pending.into_iter().collect();
                         wanted.retain(|ino| pending.contains(ino) && !queue.was_stored(*ino));
                     }
-                    Until::NothingIsLeft => wanted = pending.into_iter().collect(),
+                    Until::NothingIsLeft => {
+                        wanted = pending
+                            .into_iter()
+                            .filter(|ino| self.has_hope(*ino))
+                            .collect();
+                    }
                 }
                 if wanted.is_empty() {
                     break;
@@ -43,9 +48,15 @@ impl Vfs {
                 queue.idle(TICK).await;
             }
             let unstored = self.drain().await;
-            if until == Until::Once || self.tree().pending().is_empty() {
+            let left = self.tree().pending();
+            if until == Until::Once || !left.into_iter().any(|ino| self.has_hope(ino)) {
                 return unstored;
             }
         }
+    }
+
+    fn has_hope(&self, ino: Ino) -> bool {
+        let tree = self.tree();
+        tree.get(ino).is_ok_and(|node| !node.is_past_help())
     }
 }

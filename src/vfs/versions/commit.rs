@@ -446,10 +446,12 @@ impl Vfs {
         } else {
             debug!("{text}");
         }
+        let now = Instant::now();
         node.failed = Some(Box::new(Failure {
             text: error.to_string(),
-            may_pass: error.may_pass(),
-            at: Instant::now(),
+            prospect: error.prospect(),
+            since: node.failed.as_ref().map_or(now, |before| before.since),
+            at: now,
         }));
         self.shared.queue.retry(ino, failures);
     }

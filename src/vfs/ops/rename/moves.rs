@@ -68,11 +68,13 @@ impl Moves {
 
     /// A try has failed, and there will be another.
     pub(super) fn failed(&self, ino: Ino, error: &Error) {
+        let now = Instant::now();
         if let Some(one) = self.all.lock().get_mut(&ino) {
             one.failed = Some(Failure {
                 text: error.to_string(),
-                may_pass: error.may_pass(),
-                at: Instant::now(),
+                prospect: error.prospect(),
+                since: one.failed.as_ref().map_or(now, |before| before.since),
+                at: now,
             });
         }
     }
