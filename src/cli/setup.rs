@@ -2,6 +2,7 @@
 //!
 //! Nothing is written before all is known, and then at once: whoever breaks it off has what was there before.
 
+mod hidden;
 mod terminal;
 mod written;
 

@@ -4,11 +4,15 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
 
@@ -154,23 +158,27 @@ fn the_account_is_asked_for_tried_and_written_and_then_mounts() {
     assert_eq!(fs::read(&path).expect("read"), before);
 }
 
+/// The command as the owner of its terminal, which sends signals to nobody else.
+fn owner(command: &Command) -> Command {
+    let mut own = Command::new("setsid");
+    own.arg("--ctty")
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => own.env(name, value),
+            None => own.env_remove(name),
+        };
+    }
+    own
+}
+
 #[test]
 fn ctrl_c_leaves_nothing() {
     let place = Place::new();
     for at_the_key in [false, true] {
         let (mut command, path) = user(&place);
-        // A terminal sends signals only to whom it belongs.
-        let mut own = Command::new("setsid");
-        own.arg("--ctty")
-            .arg(command.get_program())
-            .args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => own.env(name, value),
-                None => own.env_remove(name),
-            };
-        }
-        command = own;
+        command = owner(&command);
         let mut talk = Talk::begin(&mut command);
         if at_the_key {
             talk.answer("Key id: ", "001\r");
@@ -183,6 +191,55 @@ fn ctrl_c_leaves_nothing() {
         assert!(!path.exists(), "{said}");
         assert!(!place.path().join("b2fuse").exists(), "nothing at all");
     }
+}
+
+#[test]
+fn a_signal_at_the_key_leaves_a_terminal_that_shows_what_is_typed() {
+    let place = Place::new();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ] {
+        let (command, _) = user(&place);
+        let mut talk = Talk::begin(&mut owner(&command));
+        let modes = |talk: &Talk| tcgetattr(&talk.keys).expect("its modes").local_flags;
+        talk.answer("Key id: ", "");
+        let before = modes(&talk);
+        assert!(before.contains(LocalFlags::ECHO | LocalFlags::ISIG));
+        talk.answer("", "001\r");
+        talk.answer("Application key (it is not shown): ", "K0");
+        assert!(!modes(&talk).contains(LocalFlags::ECHO));
+        kill(Pid::from_raw(talk.child.id().cast_signed()), signal).expect("it runs");
+        let mut ended = None;
+        eventually("it ends", || {
+            ended = talk.child.try_wait().expect("it is ours");
+            ended.is_some()
+        });
+        let by = ended.and_then(|status| status.signal());
+        assert_eq!(by, Some(signal as i32), "{signal}");
+        assert_eq!(modes(&talk), before, "{signal}");
+    }
+    // Whom a terminal's end is to leave alone, it does.
+    let (command, path) = user(&place);
+    let mut deaf = Command::new("sh");
+    deaf.args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    deaf.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let mut talk = Talk::begin(&mut deaf);
+    talk.answer("Key id: ", "001\r");
+    talk.answer("Application key (it is not shown): ", "K0");
+    kill(Pid::from_raw(talk.child.id().cast_signed()), Signal::SIGHUP).expect("it runs");
+    talk.answer("", "\x03");
+    let (code, said) = talk.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(!path.exists());
 }
 
 #[test]

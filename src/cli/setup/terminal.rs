@@ -1,11 +1,8 @@
 //! Questions on the terminal, and answers that are not shown.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, StdinLock, Write as _};
-use std::os::fd::AsFd as _;
 
-use nix::sys::termios::{
-    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
-};
+use super::hidden::Hidden;
 
 /// The user has broken it off: Ctrl-C, or the end of input.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +44,7 @@ impl Terminal {
 
     /// One line that the terminal does not show. It is shown again whatever happens: also Ctrl-C comes here.
     pub(super) fn ask_hidden(&mut self, question: &str) -> anyhow::Result<String> {
-        let hidden = Hidden::begin(&self.input)?;
+        let hidden = Hidden::begin()?;
         prompt(question);
         let mut line = Vec::new();
         let end = loop {
@@ -89,31 +86,6 @@ fn prompt(text: &str) {
     let mut out = io::stderr();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
-}
-
-/// The terminal shows nothing and sends no signals as long as this lives.
-struct Hidden {
-    before: Termios,
-}
-
-impl Hidden {
-    fn begin(input: &StdinLock<'_>) -> io::Result<Self> {
-        let before = tcgetattr(input.as_fd())?;
-        let mut quiet = before.clone();
-        quiet
-            .local_flags
-            .remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
-        quiet.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
-        quiet.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
-        tcsetattr(input.as_fd(), SetArg::TCSANOW, &quiet)?;
-        Ok(Self { before })
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin().as_fd(), SetArg::TCSANOW, &self.before);
-    }
 }
 
 #[cfg(test)]
