@@ -119,6 +119,7 @@ fn next(which: &Which, place: &Path) -> String {
 }
 
 fn set_up(place: &Path, mut known: Known, mut terminal: Option<Terminal>) -> anyhow::Result<()> {
+    let written_to = written::followed(place)?;
     if place.exists() {
         may_be_overwritten(place, terminal.as_mut())?;
     }
@@ -151,7 +152,7 @@ fn set_up(place: &Path, mut known: Known, mut terminal: Option<Terminal>) -> any
     };
     mount::tell(&format!("The key {}.", rights(&account)));
     let bucket = chosen(known.bucket_name.as_deref(), &reached, terminal.as_mut())?;
-    written::write(place, &written::text(&known, &bucket))
+    written::write(&written_to, &written::text(&known, &bucket))
         .with_context(|| format!("{} cannot be written", place.display()))
 }
 

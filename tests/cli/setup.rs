@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -240,6 +240,36 @@ fn a_signal_at_the_key_leaves_a_terminal_that_shows_what_is_typed() {
     let (code, said) = talk.end();
     assert_eq!(code, Some(130), "{said}");
     assert!(!path.exists());
+}
+
+#[test]
+fn a_link_to_a_file_that_is_missing_is_followed_or_refused() {
+    let server = emulator();
+    let account = Account::of(&server);
+    let place = Place::new();
+    let (command, path) = user(&place);
+    let set_up = || {
+        let mut with_account = b2fuse_with(&account);
+        with_account.args(command.get_args());
+        with_account.env("XDG_CONFIG_HOME", place.path());
+        outcome(&mut with_account)
+    };
+    let kept = place.path().join("kept");
+    fs::create_dir(path.parent().expect("a directory")).expect("made");
+    symlink(kept.join("b2.yaml"), &path).expect("linked");
+    let (code, text) = set_up();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("whose directory is not there: make or mount that, or remove the link"),
+        "{text}"
+    );
+    assert!(path.is_symlink() && !kept.exists());
+    fs::create_dir(&kept).expect("made");
+    let (code, text) = set_up();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(path.is_symlink());
+    let written = fs::read_to_string(kept.join("b2.yaml")).expect("written");
+    assert!(written.contains("bucketName: "), "{written}");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::config::Known;
@@ -41,10 +42,40 @@ fn quoted(value: &str) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
+/// Where it is written: what a link leads to is what the user keeps, also where it is still to be made.
+///
+/// Fails where a link leads into a directory that is missing: it may be one that is not mounted yet.
+pub(super) fn followed(place: &Path) -> anyhow::Result<PathBuf> {
+    /// As many as the kernel follows.
+    const LINKS: usize = 40;
+    if let Ok(there) = fs::canonicalize(place) {
+        return Ok(there);
+    }
+    let mut end = place.to_owned();
+    for _ in 0..LINKS {
+        let Ok(target) = fs::read_link(&end) else {
+            break;
+        };
+        let dir = end.parent().unwrap_or(Path::new("/"));
+        end = dir.join(target);
+    }
+    if end == place {
+        return Ok(end);
+    }
+    let (shown, target) = (place.display(), end.display());
+    if end.is_symlink() {
+        bail!("{shown} is a link that leads to no file: remove it");
+    }
+    match (end.parent().map(fs::canonicalize), end.file_name()) {
+        (Some(Ok(dir)), Some(name)) if dir.is_dir() => Ok(dir.join(name)),
+        _ => bail!(
+            "{shown} is a link to {target}, whose directory is not there: make or mount that, or remove the link"
+        ),
+    }
+}
+
 /// Puts it in its place in one step. Signals wait so long.
 pub(super) fn write(place: &Path, text: &str) -> io::Result<()> {
-    // What a link leads to is what the user keeps.
-    let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
     let dir = match place.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -61,7 +92,7 @@ pub(super) fn write(place: &Path, text: &str) -> io::Result<()> {
     }
     signals.thread_block()?;
     let begun = dir.join(format!(".b2fuse-setup.{}", std::process::id()));
-    let done = written(&begun, text).and_then(|()| fs::rename(&begun, &place));
+    let done = written(&begun, text).and_then(|()| fs::rename(&begun, place));
     if done.is_err() {
         let _ = fs::remove_file(&begun);
     }
@@ -138,10 +169,36 @@ mod tests {
     fn a_link_stays_one() {
         let dir = tempfile::tempdir().expect("a directory");
         let (real, link) = (dir.path().join("real"), dir.path().join("link"));
-        fs::write(&real, "old").expect("written");
-        std::os::unix::fs::symlink(&real, &link).expect("linked");
-        write(&link, "new").expect("written");
-        assert_eq!(fs::read_to_string(&real).expect("read"), "new");
-        assert!(link.is_symlink());
+        std::os::unix::fs::symlink("real", &link).expect("linked");
+        // The first time, there is nothing at its end.
+        for text in ["old", "new"] {
+            let place = followed(&link).expect("a place");
+            write(&place, text).expect("written");
+            assert_eq!(fs::read_to_string(&real).expect("read"), text);
+            assert!(link.is_symlink());
+        }
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, at(name)).expect("linked");
+        };
+        link("missing/real", "lost");
+        link("lost", "link");
+        link("circle", "circle");
+        fs::write(at("file"), "").expect("written");
+        link("file/real", "through");
+        for (name, said) in [
+            ("link", "/missing/real, whose directory is not there"),
+            ("through", "/file/real, whose directory is not there"),
+            ("circle", "leads to no file"),
+        ] {
+            let fault = followed(&at(name)).expect_err(name);
+            assert!(fault.to_string().contains(said), "{fault}");
+        }
+        assert_eq!(followed(&at("none/f")).expect("no link"), at("none/f"));
     }
 }
