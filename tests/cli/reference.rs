@@ -77,44 +77,109 @@ fn completed(shell: &str, script: &str) -> String {
 }
 
 #[test]
-fn bash_completes_options_and_commands() {
+fn bash_completes_commands_options_values_and_paths() {
     let script = r#"
         source "$completion"
-        complete -p b2fuse >/dev/null || exit 1
-        COMP_WORDS=(b2fuse --metadata); COMP_CWORD=1
-        _b2fuse b2fuse --metadata b2fuse; echo "${COMPREPLY[@]}"
-        COMP_WORDS=(b2fuse resc); COMP_CWORD=1
-        _b2fuse b2fuse resc b2fuse; echo "${COMPREPLY[@]}"
+        [[ "$(complete -p b2fuse)" == *" -F _b2fuse_word "* && "$(complete -p b2fuse)" == *" -o default "* ]] || exit 1
+        try() {
+            COMP_WORDS=(b2fuse "$@"); COMP_CWORD=$#; COMPREPLY=()
+            local word="${COMP_WORDS[COMP_CWORD]}"
+            [[ "$word" != "=" ]] || word=""
+            _b2fuse_word b2fuse "$word" "${COMP_WORDS[COMP_CWORD - 1]}" 2>/dev/null
+            echo "$*: ${COMPREPLY[*]}|"
+        }
+        try resc
+        try --metadata
+        try --overwrite ""
+        try --overwrite =
+        try --overwrite = r
+        try check --log-format ""
+        try --read-only = t
+        try log d
+        try status --w
+        try status --he
+        # No word of its own: bash shows paths.
+        try status ""
+        try umount /m
+        try --read-only ""
+        try --config /nonexistent
     "#;
-    let said = completed("bash", script);
-    assert_eq!(said, "--metadata-ttl\nrescue\n");
+    let wanted = "resc: rescue|
+--metadata: --metadata-ttl|
+--overwrite : keep replace|
+--overwrite =: keep replace|
+--overwrite = r: replace|
+check --log-format : text json|
+--read-only = t: true|
+log d: debug|
+status --w: --watch|
+status --he: --help|
+status : |
+umount /m: |
+--read-only : |
+--config /nonexistent: |
+";
+    assert_eq!(completed("bash", script), wanted);
 }
 
 #[test]
-fn fish_completes_options_and_commands() {
-    let script = r"
+fn fish_completes_commands_options_values_and_paths() {
+    let script = r#"
         source $completion
-        complete -C 'b2fuse --metadata'
-        complete -C 'b2fuse resc'
-    ";
-    let said = completed("fish", script);
-    let words: Vec<&str> = said
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
-    assert!(words.starts_with(&["--metadata-ttl"]), "{said}");
-    assert!(words.contains(&"rescue"), "{said}");
+        cd (path dirname $completion)
+        for line in resc --metadata "--overwrite " --overwrite=r --read-only=t "--read-only m" "log d" "status --w" "umount m" m "--read-only resc"
+            echo "$line: "(complete -C "b2fuse $line" | string split -f 1 \t | string join " ")
+        end
+    "#;
+    let wanted = "resc: rescue
+--metadata: --metadata-ttl
+--overwrite : keep replace
+--overwrite=r: --overwrite=replace
+--read-only=t: --read-only=true
+--read-only m: mnt/
+log d: debug
+status --w: --watch
+umount m: mnt/
+m: mnt/
+--read-only resc: rescue
+";
+    assert_eq!(completed("fish", script), wanted);
 }
 
+/// In a terminal of its own, for zsh completes nowhere else.
 #[test]
-fn zsh_loads_the_completion() {
+fn zsh_completes_commands_options_values_and_paths() {
     let script = r#"
-        autoload -Uz compinit && compinit -D -u
-        source "$completion"
-        whence -w _b2fuse
-        print -r -- ${_comps[b2fuse]}
+        zmodload zsh/zpty
+        cd "${completion:h}"
+        zpty shell zsh -f -i
+        zpty -w shell 'PROMPT= RPROMPT=
+            show() { print -r -- "$BUFFER|" >>typed; BUFFER=; print -n "sho""wn" }
+            zle -N show; bindkey "^X" show; bindkey "^I" expand-or-complete
+            autoload -Uz compinit && compinit -D -u; source ./completion; print -n "sho""wn"'
+        zpty -r shell said '*shown*'
+        for line in resc --metadata "--overwrite r" --read-only=t "--read-only m" "log d" "log m" \
+            "status --wa" "status --he" "umount m" m "check --read-only m"; do
+            zpty -w -n shell "b2fuse $line"$'\t\x18'
+            zpty -r shell said '*shown*'
+        done
+        zpty -d shell
+        cat typed
     "#;
-    assert_eq!(completed("zsh", script), "_b2fuse: function\n_b2fuse\n");
+    let wanted = "b2fuse rescue |
+b2fuse --metadata-ttl=|
+b2fuse --overwrite replace |
+b2fuse --read-only=true |
+b2fuse --read-only mnt/|
+b2fuse log debug |
+b2fuse log mnt/|
+b2fuse status --watch |
+b2fuse status --help |
+b2fuse umount mnt/|
+b2fuse mnt/|
+b2fuse check --read-only mnt/|
+";
+    assert_eq!(completed("zsh", script), wanted);
 }
 
 /// Two screens; the manual page has the rest.

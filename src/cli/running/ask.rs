@@ -202,7 +202,7 @@ pub(in crate::cli) struct Level {
 }
 
 /// What a log can say, from the least on.
-const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
+pub(in crate::cli) const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
 
 pub(in crate::cli) fn level(options: &Level) -> anyhow::Result<u8> {
     let (path, level) = match &options.words[..] {
