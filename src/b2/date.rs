@@ -28,6 +28,8 @@ impl ServerDate {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use std::time::Duration;
 
@@ -46,5 +48,22 @@ mod tests {
         assert_eq!(date.now_ms(), Some(1_795_773_600_000));
         date.note(&told("soon"));
         assert_eq!(date.now_ms(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_date_is_a_time_or_none(
+            year in 0..=9999_u32, day in "[0-9]{2}", clock in "[0-9]{2}:[0-9]{2}:[0-9]{2}",
+            month in "(Jan|Feb|Dec|[A-z]{3})", other in "[\\x20-\\x7e\\x80-\\xff]{0,40}",
+        ) {
+            let date = ServerDate::default();
+            for text in [&format!("Sun, {day} {month} {year:04} {clock} GMT"), &other] {
+                if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+                    date.note(&HeaderMap::from_iter([(DATE, value)]));
+                    let told = date.now_ms();
+                    prop_assert!(told.is_none_or(|ms| ms < 253_402_300_900_000), "{:?}", told);
+                }
+            }
+        }
     }
 }

@@ -242,9 +242,10 @@ fn parse_content_range(text: &str) -> Option<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use reqwest::StatusCode;
 
-    use super::answers;
+    use super::{answers, parse_content_range};
 
     #[test]
     fn only_the_bytes_asked_for_are_taken() {
@@ -271,6 +272,25 @@ mod tests {
             (whole, None, Some(11), 0..10),
         ] {
             assert!(answers(status, range, length, &asked).is_err(), "{range:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_content_range_is_the_one_that_was_asked_for_or_refused(
+            first in prop_oneof![0..20_u64, any::<u64>()],
+            last in prop_oneof![0..20_u64, any::<u64>()],
+            around in ("(bytes )?", "[ -~]{0,2}", "(/[*0-9]{0,3})?"),
+            claimed in proptest::option::of(0..20_u64),
+        ) {
+            let text = format!("{}{first}{}-{last}{}", around.0, around.1, around.2);
+            let given = parse_content_range(&text);
+            prop_assert!(given.as_ref().is_none_or(|range| range.start < range.end || range.end == u64::MAX));
+            let asked = 5..9;
+            if answers(StatusCode::PARTIAL_CONTENT, Some(&text), claimed, &asked).is_ok() {
+                prop_assert_eq!(given, Some(asked));
+                prop_assert!(claimed.is_none_or(|length| length == 4));
+            }
         }
     }
 }

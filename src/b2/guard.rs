@@ -161,7 +161,7 @@ fn circles(prefix: &str, at: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{EMPTY, Guard, Place, Question};
+    use super::{CHAINS, EMPTY, Guard, PLACES, Place, Question};
     use crate::b2::call::Call;
 
     fn names<'a>(prefix: &'a str, start: Option<&'a str>) -> Question<'a> {
@@ -265,6 +265,75 @@ mod tests {
             start = Some(id);
         }
         assert!(outcome.expect_err("a circle").contains("circles"));
+    }
+
+    #[test]
+    fn one_full_page_is_a_listing() {
+        let guard = Guard::default();
+        let asked = Question {
+            max: 2,
+            ..names("d/", None)
+        };
+        for _ in 0..2 {
+            let said = guard.page(&asked, ["d/a", "d/b"].into_iter(), at(None));
+            assert_eq!(said, Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_circle_is_seen_beside_other_listings_of_which_there_may_be_many() {
+        let guard = Guard::default();
+        let page = |prefix: &str, start, next| {
+            let asked = Question {
+                call: Call::ListUnfinishedLargeFiles,
+                start: Place {
+                    name: None,
+                    id: start,
+                },
+                ..names(prefix, None)
+            };
+            let next = Place {
+                name: None,
+                id: Some(next),
+            };
+            guard.page(&asked, [prefix].into_iter(), next)
+        };
+        assert_eq!(page("", None, "1"), Ok(()));
+        assert_eq!(page("other", None, "1"), Ok(()));
+        assert_eq!(page("", Some("1"), "2"), Ok(()));
+        assert!(page("", Some("2"), "1").is_err());
+        for listing in 0..2 * CHAINS {
+            assert_eq!(page(&listing.to_string(), None, "1"), Ok(()));
+        }
+        assert_eq!(guard.chains.lock().len(), CHAINS);
+    }
+
+    #[test]
+    fn no_more_is_remembered_of_a_listing_than_tells_circles() {
+        let guard = Guard::default();
+        let remembered = |start: Place<'_>, next: Place<'_>| {
+            let asked = Question {
+                call: Call::ListFileVersions,
+                start,
+                ..names("", None)
+            };
+            assert_eq!(guard.page(&asked, ["x"].into_iter(), next), Ok(()));
+            let chains = guard.chains.lock();
+            chains.back().expect("a listing").before.len()
+        };
+        let ids: Vec<String> = (0..PLACES + 20).map(|id| id.to_string()).collect();
+        // Versions of one name, and then the next one.
+        let mut start = at(None);
+        for id in &ids {
+            let next = Place {
+                name: Some("a"),
+                id: Some(id),
+            };
+            assert!(remembered(start, next) <= PLACES);
+            start = next;
+        }
+        assert_eq!(remembered(start, at(Some("b"))), 1);
+        assert_eq!(remembered(at(Some("b")), at(Some("c"))), 1);
     }
 
     #[test]

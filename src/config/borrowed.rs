@@ -43,11 +43,19 @@ impl Borrowed {
             )));
         }
         let layer = match self {
-            Self::Rclone(remote) => rclone::read(remote, environment)?,
-            Self::B2Cli(profile) => b2_cli::read(profile.as_deref(), environment)?,
+            Self::Rclone(remote) => rclone::read(remote, environment),
+            Self::B2Cli(profile) => b2_cli::read(profile.as_deref(), environment),
         };
+        // Messages quote what stands there, which may be anything.
+        let layer = layer.map_err(|Error(text)| Error(harmless(&text)))?;
         Ok(options.over(layer))
     }
+}
+
+/// A text that steers no terminal.
+fn harmless(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(shown).collect()
 }
 
 /// A layer of an account, each value by the rules for all; `place` is for messages.
@@ -84,4 +92,23 @@ fn written_by_its_owner_only(source: &Source) -> Result<(), Error> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_written_steers_no_terminal() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("rclone.conf");
+        std::fs::write(&path, "[a]\ntype = \x1b]0;s3\x07\n").expect("written");
+        let environment =
+            |name: &str| (name == "RCLONE_CONFIG").then(|| path.clone().into_os_string());
+        let borrowed = Borrowed::Rclone("a".to_owned());
+        let Error(fault) = borrowed
+            .under(Layer::default(), &environment)
+            .expect_err("none of b2");
+        assert!(fault.contains("is of type ?]0;s3?, not b2"), "{fault:?}");
+    }
 }

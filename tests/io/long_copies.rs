@@ -95,6 +95,18 @@ async fn lies_there(rig: &Rig, wanted: &[&FileVersion]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_carries_the_hash_of_what_went_up_in_parts_and_no_other() {
+    let rig = rig().await;
+    let large_file = settings().large_file;
+    for (size, told) in [(large_file, false), (large_file + 1, true)] {
+        let source = source(&rig, size).await;
+        let version = copy(&rig, &source, Covered::GiveWay).await.expect("copied");
+        let said = version.info.get("large_file_sha1").cloned();
+        assert_eq!(said, told.then(|| HASH.to_string()), "{size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_copy_goes_in_parts_and_keeps_its_hash() {
     let rig = rig().await;
     let source = source(&rig, 1_001 * MB).await;

@@ -57,6 +57,19 @@ fn what_was_under_way_is_halved_not_what_was_allowed() {
 }
 
 #[test]
+fn the_most_calls_of_the_last_second_or_two_are_remembered() {
+    let mut peak = Peak::default();
+    peak.saw(32, ms(100));
+    peak.saw(3, ms(1100));
+    assert_eq!(peak.recent(ms(1200)), 32);
+    assert_eq!(peak.recent(ms(2200)), 3);
+    assert_eq!(peak.recent(ms(3300)), 0);
+    peak.saw(5, ms(3400));
+    assert_eq!(peak.recent(ms(3500)), 5);
+    assert_eq!(peak.recent(ms(6000)), 0);
+}
+
+#[test]
 fn a_chance_refusal_of_few_calls_leaves_room_for_some() {
     let mut congestion = Congestion::new(240, None);
     let call = congestion.begin(ms(0)).expect("begins");

@@ -294,6 +294,20 @@ fn time_since_progress_ends_a_call() {
 }
 
 #[test]
+fn no_try_is_begun_in_the_last_moment() {
+    let mut ladder = Ladder::new(Route::Api, LIMIT);
+    let soon = Duration::from_millis(119_500);
+    assert_eq!(ladder.decide(&broken(), soon, 0.5), Decision::GiveUp);
+}
+
+#[test]
+fn a_network_that_is_back_is_noticed_soon() {
+    let mut ladder = Ladder::new(Route::Api, LIMIT);
+    let longest = (0..12).map(|_| wait(ladder.decide(&broken(), NOW, 0.5)));
+    assert_eq!(longest.max(), Some(Duration::from_secs(10)));
+}
+
+#[test]
 fn time_in_a_queue_does_not_count() {
     let mut ladder = Ladder::new(Route::Upload, LIMIT);
     ladder.queued(10 * LIMIT);
@@ -305,10 +319,66 @@ fn time_in_a_queue_does_not_count() {
 #[test]
 fn a_download_counts_anew_with_each_byte() {
     let mut ladder = Ladder::new(Route::Download, LIMIT);
-    for second in 1..100 {
-        let now = Duration::from_secs(second);
+    for round in 1..100 {
+        let now = LIMIT * round / 2;
         assert_ne!(ladder.decide(&broken(), now, 0.5), Decision::GiveUp);
         ladder.progress(now);
+    }
+}
+
+#[test]
+fn what_may_have_been_done_is_told_from_what_was_not() {
+    let lost = |sent| FailedTry::Network {
+        sent,
+        detail: String::new(),
+    };
+    for (failure, ambiguous) in [
+        (lost(true), true),
+        (lost(false), false),
+        (lost(true).unsent(), false),
+        (refused(500, "internal_error"), true),
+        (refused(502, ""), true),
+        (refused(503, "service_unavailable"), false),
+        (refused(429, ""), false),
+        (refused(400, ""), false),
+        (FailedTry::Garbled(String::new()), true),
+        (FailedTry::Nonsense(String::new()), false),
+    ] {
+        assert_eq!(failure.ambiguous(), ambiguous, "{failure:?}");
+        assert_eq!(failure.may_have_worked(), ambiguous, "{failure:?}");
+    }
+    // B2 has the bytes, but not those that were meant.
+    let mismatch = FailedTry::Mismatch(String::new());
+    assert!(mismatch.may_have_worked() && !mismatch.ambiguous());
+    assert_eq!((refused(404, "").status(), lost(true).status()), (404, 0));
+}
+
+#[test]
+fn a_mistake_of_the_configuration_is_known_by_its_words() {
+    let before = |detail: &str| FailedTry::Network {
+        sent: false,
+        detail: detail.to_owned(),
+    };
+    let says = |failure: FailedTry| failure.hopeless().unwrap_or_default();
+    let host = "cannot connect: failed to lookup address: Name or service not known";
+    assert!(says(before(host)).contains("endpoint's name"));
+    assert!(says(before("invalid peer certificate: UnknownIssuer")).contains("certificates"));
+    assert_eq!(before("connection refused").hopeless(), None);
+    let sent = FailedTry::Network {
+        sent: true,
+        detail: host.to_owned(),
+    };
+    assert_eq!(sent.hopeless(), None);
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_as_a_lost_one() {
+    let garbled = FailedTry::Garbled("half of it".to_owned());
+    for route in [Route::Api, Route::Authorize, Route::Download] {
+        assert_eq!(
+            outlasts(route, LIMIT, &garbled),
+            outlasts(route, LIMIT, &broken())
+        );
     }
 }
 

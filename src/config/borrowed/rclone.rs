@@ -132,6 +132,8 @@ fn is_encrypted(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TEXT: &str = "# mine\n[photos]\ntype = b2\naccount = 001a\nkey = K001verysecret\n\n\
@@ -222,5 +224,22 @@ mod tests {
         assert_eq!(looks_like("[a]\ntype = b2\n[b]\ntype = s3\n"), Some("a"));
         assert_eq!(looks_like("accountId: a\n[x]\n"), None);
         assert_eq!(looks_like("memory: [1]\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_account_or_an_error_without_the_key(
+            lines in proptest::collection::vec(
+                "\\[ ?[ab] ?\\]?|type ?= ?(b2|s3)|account=[a1 ]{0,3}|key = verysecret[ \\x00é]?x?|endpoint=[a-z:/.@]{0,12}|[#;= \\x00-\\x7fé]{0,5}",
+                0..12,
+            ),
+        ) {
+            let text = lines.join("\n");
+            let _ = looks_like(&text);
+            match of(&text, "a") {
+                Ok(layer) => prop_assert!(layer.account_id.is_some() && layer.key.is_some() && layer.endpoint.is_some()),
+                Err(fault) => prop_assert!(!fault.contains("verysecret") && !fault.contains('\n'), "{}", fault),
+            }
+        }
     }
 }

@@ -6,6 +6,9 @@
 
 /// Pages and rows that are looked at: an account's file has less than a dozen of each.
 const STEPS_MAX: usize = 10_000;
+/// Bytes of all rows, each with the names of its columns. Those of a sound file are less than it has; but cells may overlap,
+/// and a file of a mebibyte that somebody has made could fill the memory.
+const BYTES_MAX: usize = 4 << 20;
 /// Page 1 begins with the header of the file.
 const HEADER: usize = 100;
 /// What the first page lists tables in, as its first columns.
@@ -34,6 +37,26 @@ pub(super) fn table(bytes: &[u8], name: &str) -> Result<Vec<Row>, &'static str> 
 }
 
 const DAMAGED: &str = "it is damaged";
+const TOO_LARGE: &str = "it is too large for an account";
+
+/// Rows, no more than an account's file can have.
+#[derive(Default)]
+struct Rows {
+    all: Vec<Row>,
+    bytes: usize,
+}
+
+impl Rows {
+    fn add(&mut self, row: Row, payload: usize) {
+        let names = row.iter().map(|(name, _)| name.len());
+        self.bytes += payload + names.sum::<usize>();
+        self.all.push(row);
+    }
+
+    fn too_many(&self) -> bool {
+        self.all.len() > STEPS_MAX || self.bytes > BYTES_MAX
+    }
+}
 
 struct Database<'a> {
     bytes: &'a [u8],
@@ -76,21 +99,24 @@ impl<'a> Database<'a> {
 
     /// The rows below a root page.
     fn rows(&self, root: u64, columns: &[String]) -> Result<Vec<Row>, &'static str> {
-        let mut rows = Vec::new();
+        let mut rows = Rows::default();
         // The next is the last: children are put in backwards.
         let mut pages = vec![root];
         let mut steps = 0;
         while let Some(at) = pages.pop() {
             steps += 1;
-            if steps + rows.len() > STEPS_MAX {
-                return Err("it is too large for an account");
+            if steps + pages.len() + rows.all.len() > STEPS_MAX {
+                return Err(TOO_LARGE);
             }
             let mut below = Vec::new();
             self.look(at, columns, &mut rows, &mut below)
                 .ok_or(DAMAGED)?;
+            if rows.too_many() {
+                return Err(TOO_LARGE);
+            }
             pages.extend(below.into_iter().rev());
         }
-        Ok(rows)
+        Ok(rows.all)
     }
 
     /// One page of a table's tree: its rows, or the pages below it.
@@ -98,7 +124,7 @@ impl<'a> Database<'a> {
         &self,
         at: u64,
         columns: &[String],
-        rows: &mut Vec<Row>,
+        rows: &mut Rows,
         below: &mut Vec<u64>,
     ) -> Option<()> {
         const INTERIOR: u8 = 0x05;
@@ -116,7 +142,10 @@ impl<'a> Database<'a> {
                     let (length, next) = varint(page, cell)?;
                     let (_row_number, next) = varint(page, next)?;
                     let payload = self.payload(page, next, usize::try_from(length).ok()?)?;
-                    rows.push(record(&payload, columns)?);
+                    rows.add(record(&payload, columns)?, payload.len());
+                    if rows.too_many() {
+                        return Some(());
+                    }
                 }
                 _ => return None,
             }
@@ -295,6 +324,35 @@ mod tests {
         // An interior page whose only child is itself.
         let page = [5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         assert!(table(&file(&page), "account").is_err());
+    }
+
+    #[test]
+    fn cells_that_share_their_bytes_do_not_fill_the_memory() {
+        // A leaf whose 160 cells are one: a text of 992 pages, which follow.
+        const LENGTH: u64 = 39 + 508 * 992;
+        let text = varint_of(13 + 2 * (LENGTH - 4));
+        let cell = [&varint_of(LENGTH)[..], &[1, 4], &text].concat();
+        let mut page = vec![13, 0, 0, 0, 160, 0, 0, 0];
+        page.extend([440_u16.to_be_bytes(); 160].concat());
+        page.resize(440 - HEADER, 0);
+        page.extend(&cell);
+        page.resize(440 - HEADER + 4 + 39, 0);
+        page.extend(2_u32.to_be_bytes());
+        let mut bytes = file(&page);
+        for next in 3_u32..995 {
+            bytes.extend(next.to_be_bytes());
+            bytes.resize(bytes.len().next_multiple_of(512), b'x');
+        }
+        assert_eq!(table(&bytes, "account"), Err(TOO_LARGE));
+        // One of them is as good as any.
+        bytes[HEADER + 4] = 1;
+        assert_eq!(table(&bytes, "account"), Err("it has no such table"));
+    }
+
+    /// The shortest form of a number below 2^21.
+    fn varint_of(number: u64) -> Vec<u8> {
+        let septets = [number >> 14, number >> 7, number].map(|rest| (rest & 0x7f) as u8);
+        vec![septets[0] | 0x80, septets[1] | 0x80, septets[2]]
     }
 
     proptest! {

@@ -90,6 +90,8 @@ fn minute(text: &str) -> Option<u16> {
 mod tests {
     use std::num::NonZeroU64;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -126,6 +128,22 @@ mod tests {
             "08:00,1M,2M",
         ] {
             assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_timetable_or_an_error(
+            words in proptest::collection::vec("([A-Za-z]{1,9}-)?[0-9:]{0,6},[0-9]{1,4}[KMG]?|off|[ -~é]{0,9}", 0..4),
+        ) {
+            let text = words.join(" ");
+            match text.parse::<Rate>() {
+                Ok(Rate(table)) => {
+                    let week = 7 * 24 * 60;
+                    prop_assert!((0..week).step_by(61).all(|minute| table.at(minute).is_none_or(|rate| rate.get() >= 1024)));
+                }
+                Err(why) => prop_assert!(!why.to_string().contains('\n')),
+            }
         }
     }
 }

@@ -90,6 +90,47 @@ fn a_patch_of_a_middling_file_does_not_download_it() {
 }
 
 #[test]
+fn a_few_stored_bytes_in_what_is_sent_anyway_are_no_reason_for_parts() {
+    let runs = [
+        run(Source::Data, 50 * MB),
+        run(BASE, 4 * MB),
+        run(Source::Data, 10 * MB),
+    ];
+    assert_eq!(plan(&runs, LIMITS), Plan::Upload);
+}
+
+#[test]
+fn what_holds_downloaded_bytes_is_cut_short() {
+    let runs = [
+        run(Source::Data, 60 * MB),
+        run(BASE, 4 * MB),
+        run(Source::Data, 60 * MB),
+    ];
+    // Each is held in memory while it is sent.
+    let steps = steps(plan(&runs, LIMITS));
+    assert_eq!(steps.len() as u64, 124 * MB / MIN_PART, "{steps:?}");
+}
+
+#[test]
+fn what_is_too_short_swallows_the_shorter_neighbour_and_no_more() {
+    for (left, right) in [(5_500_000, 6 * MB), (6 * MB, 5_500_000)] {
+        let runs = [
+            run(other(3, 0), 20 * MB),
+            run(other(1, 0), left),
+            run(Source::Data, MB),
+            run(other(2, 0), right),
+            run(other(4, 0), 200 * MB),
+        ];
+        let steps = steps(plan(&runs, LIMITS));
+        assert_eq!(
+            steps.iter().map(sent_bytes).sum::<u64>(),
+            6_500_000,
+            "{steps:?}"
+        );
+    }
+}
+
+#[test]
 fn a_cut_file_is_copied_in_two_parts() {
     assert_eq!(
         plan(&[run(BASE, 7 * MB)], LIMITS),
