@@ -145,10 +145,7 @@ async fn authorize_once(
 ) -> Result<(Session, Allowed), FailedTry> {
     let pair = format!("{}:{}", key.id, key.secret.expose());
     let basic = secret_header(&format!("Basic {}", BASE64_STANDARD.encode(pair)))?;
-    let request = http
-        .client()
-        .get(http.authorize_url())
-        .header(AUTHORIZATION, basic);
+    let request = http.get(http.authorize_url())?.header(AUTHORIZATION, basic);
     let response = http.send_twice(request, http.waits.answer).await?;
     let answer: Authorized = http.json(response, 1).await?;
     warn_of_its_end(http, &key.id, answer.application_key_expiration_timestamp);

@@ -349,22 +349,21 @@ impl Client {
         tries.generation = session.generation;
         tries.begin(&shared.counting);
         let began = Instant::now();
-        let request = shared
-            .http
-            .client()
-            .post(format!(
-                "{}/b2api/v4/{}",
-                session.api_url,
-                tries.call.name()
-            ))
-            .header(AUTHORIZATION, session.token.clone())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(body.clone());
+        let url = format!("{}/b2api/v4/{}", session.api_url, tries.call.name());
         let limit = (limit + tries.work).min(tries.remaining());
-        let sent = if tries.call.changes_nothing() {
-            shared.http.send_twice(request, limit).await
-        } else {
-            shared.http.send(request, limit).await
+        let sent = match shared.http.post(url) {
+            Ok(request) => {
+                let request = request
+                    .header(AUTHORIZATION, session.token.clone())
+                    .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                    .body(body.clone());
+                if tries.call.changes_nothing() {
+                    shared.http.send_twice(request, limit).await
+                } else {
+                    shared.http.send(request, limit).await
+                }
+            }
+            Err(failure) => Err(failure),
         };
         let outcome = match sent {
             Ok(response) => shared.http.json(response, rows).await,

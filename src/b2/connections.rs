@@ -37,8 +37,38 @@ pub(super) struct Making {
     pub(super) roots: Option<Vec<Certificate>>,
 }
 
+/// What a client can speak: who is trusted is read only where it matters, since that takes milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    Plain,
+    Tls,
+}
+
+impl Speech {
+    fn of(url: &str) -> Self {
+        if url.starts_with("http:") {
+            Self::Plain
+        } else {
+            Self::Tls
+        }
+    }
+}
+
 impl Making {
-    fn client(&self) -> reqwest::Result<Client> {
+    fn client(&self, speech: Speech) -> reqwest::Result<Client> {
+        match (speech, &self.roots) {
+            (Speech::Plain, _) => self.trusting(Some(Vec::new())),
+            (Speech::Tls, Some(roots)) => self.trusting(Some(roots.clone())),
+            (Speech::Tls, None) => self.trusting(None).or_else(|error| {
+                // A bare container has no certificates; Mozilla's, compiled in, serve as well.
+                log::debug!("no TLS roots of the system: {}", chain(&error));
+                self.trusting(Some(bundled_roots()?))
+            }),
+        }
+    }
+
+    /// `roots`: `None` for those of the system.
+    fn trusting(&self, roots: Option<Vec<Certificate>>) -> reqwest::Result<Client> {
         let mut builder = Client::builder()
             .user_agent(concat!("b2fuse/", env!("CARGO_PKG_VERSION")))
             // Backblaze offers no HTTP/2.
@@ -54,8 +84,8 @@ impl Making {
         if self.loopback {
             builder = builder.no_proxy();
         }
-        if let Some(roots) = &self.roots {
-            builder = builder.tls_certs_only(roots.clone());
+        if let Some(roots) = roots {
+            builder = builder.tls_certs_only(roots);
         }
         builder.build()
     }
@@ -97,37 +127,39 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 struct Pool {
-    client: Client,
+    /// Each as soon as it was needed.
+    clients: Vec<(Speech, Client)>,
     made: Instant,
     /// When an answer has begun to come last.
     heard: Instant,
 }
 
 impl Connections {
-    pub(super) fn new(mut making: Making) -> reqwest::Result<Self> {
-        let client = match making.client() {
-            Err(error) if making.roots.is_none() => {
-                // A bare container has no certificates; Mozilla's, compiled in, serve as well.
-                log::debug!("no TLS roots of the system: {}", chain(&error));
-                making.roots = Some(bundled_roots()?);
-                making.client()?
-            }
-            made => made?,
-        };
+    /// `endpoint`: where the first request goes.
+    pub(super) fn new(making: Making, endpoint: &str) -> reqwest::Result<Self> {
+        let speech = Speech::of(endpoint);
+        let client = making.client(speech)?;
         let now = Instant::now();
         Ok(Self {
             making,
             current: Mutex::new(Pool {
-                client,
+                clients: vec![(speech, client)],
                 made: now,
                 heard: now,
             }),
         })
     }
 
-    /// To begin a request with.
-    pub(super) fn client(&self) -> Client {
-        self.current.lock().client.clone()
+    /// To begin a request to `url` with.
+    pub(super) fn client(&self, url: &str) -> reqwest::Result<Client> {
+        let wanted = Speech::of(url);
+        let mut current = self.current.lock();
+        if let Some((_, client)) = current.clients.iter().find(|(speech, _)| *speech == wanted) {
+            return Ok(client.clone());
+        }
+        let client = self.making.client(wanted)?;
+        current.clients.push((wanted, client.clone()));
+        Ok(client)
     }
 
     /// An answer has begun to come.
@@ -137,10 +169,14 @@ impl Connections {
 
     /// All connections may be dead: later requests make new ones.
     pub(super) fn give_up(&self) {
-        match self.making.client() {
-            Ok(client) => {
-                let mut current = self.current.lock();
-                current.client = client;
+        let mut current = self.current.lock();
+        let anew = current.clients.iter().map(|(speech, _)| {
+            let client = self.making.client(*speech)?;
+            Ok((*speech, client))
+        });
+        match anew.collect::<reqwest::Result<_>>() {
+            Ok(clients) => {
+                current.clients = clients;
                 current.made = Instant::now();
             }
             Err(error) => log::debug!("no new connections: {}", chain(&error)),
@@ -171,7 +207,7 @@ impl Connections {
             self.give_up();
         }
         let again = again.build_split().1?;
-        let second = self.client().execute(again);
+        let second = self.client(again.url().as_str())?.execute(again);
         let mut second = pin!(second);
         tokio::select! {
             sent = &mut first => match sent {

@@ -176,12 +176,11 @@ impl Download {
         self.tries.begin(&shared.counting);
         let request = shared
             .http
-            .client()
             .get(format!(
                 "{}/b2api/v4/b2_download_file_by_id?fileId={}",
                 session.download_url,
                 encode(&self.id.to_string())
-            ))
+            ))?
             .header(AUTHORIZATION, session.token.clone())
             .header(
                 RANGE,

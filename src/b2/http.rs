@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, Url};
+use reqwest::{RequestBuilder, Response, Url};
 use tokio::time::{Instant, timeout};
 
 use super::connections::{self, Connections, Making};
@@ -88,8 +88,7 @@ impl Http {
             kept: transfers + 4,
             roots: connections::roots(ca_file).map_err(FailedTry::Nonsense)?,
         };
-        let connections =
-            Connections::new(making).map_err(|error| FailedTry::Nonsense(chain(&error)))?;
+        let connections = Connections::new(making, &realm.endpoint).map_err(|e| unmade(&e))?;
         Ok(Self {
             connections,
             realm,
@@ -103,9 +102,16 @@ impl Http {
         self.realm.authorize_url()
     }
 
-    /// The client, to begin a request with.
-    pub(super) fn client(&self) -> Client {
-        self.connections.client()
+    /// Begins a request that asks for something.
+    pub(super) fn get(&self, url: impl AsRef<str>) -> Result<RequestBuilder, FailedTry> {
+        let client = self.connections.client(url.as_ref());
+        Ok(client.map_err(|e| unmade(&e))?.get(url.as_ref()))
+    }
+
+    /// Begins a request that brings something.
+    pub(super) fn post(&self, url: impl AsRef<str>) -> Result<RequestBuilder, FailedTry> {
+        let client = self.connections.client(url.as_ref());
+        Ok(client.map_err(|e| unmade(&e))?.post(url.as_ref()))
     }
 
     /// The machine has slept, or something else has made all connections doubtful.
@@ -284,6 +290,11 @@ pub(super) fn too_slow(what: &str, window: Duration) -> FailedTry {
         sent: true,
         detail: format!("{what} brought less than {LEAST_RATE} bytes a second for {window:.0?}"),
     }
+}
+
+/// No client could be made.
+fn unmade(error: &reqwest::Error) -> FailedTry {
+    FailedTry::Nonsense(chain(error))
 }
 
 /// Whom the endpoint lets us speak to: HTTPS with anyone, plain HTTP with this machine only,

@@ -188,8 +188,7 @@ impl Client {
         let sha1 = HeaderValue::from_str(&sha1).expect("hex digits and words fit a header");
         let request = shared
             .http
-            .client()
-            .post(url.url.clone())
+            .post(url.url.clone())?
             .headers(headers.clone())
             .header(AUTHORIZATION, url.token.clone())
             .header(CONTENT_SHA1, sha1)
