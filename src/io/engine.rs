@@ -88,7 +88,7 @@ impl Engine {
             client,
             settings,
             rt: Handle::current(),
-            cache: Cache::default(),
+            cache: Cache::new(Arc::clone(&budget.unread)),
             readers: Arc::clone(&budget.readers),
             budget,
             filling: Arc::new(Semaphore::new(fill_units as usize)),
@@ -113,7 +113,7 @@ impl Engine {
                 Ok(room) => return Some(room),
                 Err(0) => return None,
                 Err(over) => {
-                    if self.cache.evict(over, want != Want::Ahead) == 0 {
+                    if self.cache.evict(over, self.budget.kept_ahead(want)) == 0 {
                         return None;
                     }
                 }
@@ -148,9 +148,13 @@ impl Engine {
 
     /// Evicts what stands in the way of whoever is first in line.
     pub(in crate::io) fn relieve_waiters(&self) {
-        let short = self.budget.shortage();
-        if short > 0 {
-            self.cache.evict(short, true);
+        let [readers, writers] = self.budget.shortage();
+        let mut dropped = 0;
+        for (short, want) in [(readers, Want::Demand), (writers, Want::Write)] {
+            if short > dropped {
+                let kept = self.budget.kept_ahead(want);
+                dropped += self.cache.evict(short - dropped, kept);
+            }
         }
         self.budget.serve();
     }
@@ -273,7 +277,7 @@ impl Engine {
         let streams = self.streams();
         // Where each stream has several times on its way what the line carries in a round trip, more would not come sooner.
         let enough = 8 * self.meter.line().in_flight().max(1 << 20);
-        let share = self.budget.write_limit() * 3 / 4 / readers;
+        let share = self.budget.windows() / readers;
         share.min(streams * enough.min(2 * CHUNK))
     }
 

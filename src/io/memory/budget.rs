@@ -4,7 +4,8 @@
 //! them, so the sum is exact whoever still holds a slice. Unsent writes and fetches together
 //! stay a `reserve` below the ceiling; only demand reads may take the reserve, so a budget full
 //! of unsent bytes never stops a read (or the fetch that a commit needs). Readers are served before writers, and in
-//! order; read-ahead never waits, and passes writers who wait only within the part that is kept for it. Of the writers, those come first whose files have come
+//! order; read-ahead never waits, and passes writers who wait only within the part that is kept for it. What has come
+//! ahead and is not read yet belongs to that part, and writers do not push it out: it would only be fetched again. Of the writers, those come first whose files have come
 //! farthest: some files that are soon closed and stored give back more than many that have begun. Every fourth turn is
 //! that of whoever has waited longest.
 //!
@@ -16,7 +17,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -63,6 +64,8 @@ pub(in crate::io) struct Budget {
     reserve: u64,
     /// Sequential readers: while there are any, writes leave them a part.
     pub(in crate::io) readers: Arc<AtomicUsize>,
+    /// Cached bytes that were read ahead and have not been read yet.
+    pub(in crate::io) unread: Arc<AtomicU64>,
     state: Mutex<Ledger>,
 }
 
@@ -132,6 +135,7 @@ impl Budget {
             ceiling,
             reserve: (ceiling / 8).clamp(MIN_RESERVE, MAX_RESERVE),
             readers: Arc::default(),
+            unread: Arc::default(),
             state: Mutex::default(),
         })
     }
@@ -170,8 +174,8 @@ impl Budget {
         self.lock().unsent_moves
     }
 
-    /// Cached bytes to evict so that the next in line may go on; 0 when nobody waits for that.
-    pub(in crate::io) fn shortage(&self) -> u64 {
+    /// Cached bytes to evict so that the next in line may go on: of readers, then of writers; 0 when nobody waits for that.
+    pub(in crate::io) fn shortage(&self) -> [u64; 2] {
         let state = self.lock();
         let lack = |waiter: &Waiter, want| {
             if self.fits_in_line(&state, want, waiter) {
@@ -186,7 +190,36 @@ impl Budget {
         let writers = next.map(|w| lack(w, Want::Write)).max().unwrap_or(0);
         // Blocks make room for what waits, as well as they can.
         let over = (state.used() + state.waiting).saturating_sub(self.ceiling);
-        readers.max(writers).max(over.min(state.cached))
+        [readers, writers.max(over.min(state.cached))]
+    }
+
+    /// Bytes that were read ahead and not read yet, which stay although somebody waits for memory.
+    pub(in crate::io) fn kept_ahead(&self, want: Want) -> u64 {
+        match want {
+            Want::Demand => 0,
+            Want::Write => self
+                .left(self.write_limit())
+                .saturating_sub(self.lock().fetch),
+            Want::Ahead => u64::MAX,
+        }
+    }
+
+    /// What writers leave of `limit` to those who read ahead.
+    fn left(&self, limit: u64) -> u64 {
+        if self.readers.load(Ordering::Relaxed) > 0 {
+            limit / AHEAD_SHARE
+        } else {
+            0
+        }
+    }
+
+    /// What all windows of read-ahead together may hold: what unsent bytes leave, but at least the part that is kept.
+    pub(in crate::io) fn windows(&self) -> u64 {
+        let limit = self.write_limit();
+        let unsent = self.lock().unsent;
+        (limit * 3 / 4)
+            .min(limit.saturating_sub(unsent))
+            .max(limit / AHEAD_SHARE)
     }
 
     /// Takes the bytes at once, or tells how many cached bytes must go first (0: evicting does
@@ -202,13 +235,13 @@ impl Budget {
             Want::Write => !state.writers.is_empty(),
             // A part is kept for it, which writers who wait cannot have.
             Want::Ahead => {
-                let theirs = (self.ceiling - self.reserve) / AHEAD_SHARE;
                 let most = if state.writers.is_empty() {
                     u64::MAX
                 } else {
-                    theirs
+                    self.write_limit() / AHEAD_SHARE
                 };
-                !state.readers.is_empty() || state.fetch + bytes > most
+                let holds = state.fetch + self.unread.load(Ordering::Relaxed);
+                !state.readers.is_empty() || holds + bytes > most
             }
         };
         if overtakes || !self.fixed_fits(&state, want, bytes) {
@@ -300,8 +333,8 @@ impl Budget {
         };
         // Else writers, who wait in line, would take all of it again and again.
         let left = match want {
-            Want::Write if self.readers.load(Ordering::Relaxed) > 0 => limit / AHEAD_SHARE,
-            _ => 0,
+            Want::Write => self.left(limit),
+            Want::Demand | Want::Ahead => 0,
         };
         state.unsent + state.fetch.max(left) + bytes <= limit
     }

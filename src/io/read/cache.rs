@@ -3,8 +3,8 @@
 //! A block of 32 KiB is small enough that random reads of 128 KiB download less than 1.3 times
 //! what they ask for. A block is in one of four maps: read once (`used`), read again later (`hot`), read ahead and not
 //! read yet (`ahead`), or on its way (`pending`). Read-ahead may push out only what was read, so
-//! that many readers never throw out each other's bytes before they were used; demand and writes
-//! push out everything, `used` first. What was read once goes before what was read again, so that whoever goes through
+//! that many readers never throw out each other's bytes before they were used; demand pushes
+//! out everything, `used` first, and writes leave as much that was read ahead as the budget says. What was read once goes before what was read again, so that whoever goes through
 //! many files once leaves others what they work with; but the latter keep at most three quarters. What is done to all blocks of a version, or to all before a
 //! place, looks at those that are cached, never at each number: a version may have 300 million. Lock order:
 //! cursor, cache, budget.
@@ -13,12 +13,16 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use hashlink::LinkedHashMap;
 
 use crate::io::read::fetch::{Fetch, Joined};
 use crate::io::read::records::Record;
+use unread::Unread;
+
+mod unread;
 
 /// Bytes in a block, but for the last of a version.
 pub(in crate::io) const BLOCK: u64 = 32 << 10;
@@ -51,7 +55,7 @@ pub(in crate::io) struct Cache {
 struct Inner {
     used: LinkedHashMap<BlockKey, CachedBlock>,
     hot: LinkedHashMap<BlockKey, CachedBlock>,
-    ahead: LinkedHashMap<BlockKey, CachedBlock>,
+    ahead: Unread,
     /// What is in one of the three.
     cached: BTreeSet<BlockKey>,
     /// Blocks that have come: the clock by which "later" is judged.
@@ -106,11 +110,11 @@ impl Inner {
     }
 
     fn has(&self, key: BlockKey) -> bool {
-        self.used.contains_key(&key) || self.ahead.contains_key(&key) || self.hot.contains_key(&key)
+        self.used.contains_key(&key) || self.ahead.contains(&key) || self.hot.contains_key(&key)
     }
 
     /// Takes out what should go first.
-    fn pop(&mut self, also_ahead: bool) -> Option<(BlockKey, CachedBlock)> {
+    fn pop(&mut self, kept_ahead: u64) -> Option<(BlockKey, CachedBlock)> {
         let all = self.hot.len() + self.used.len();
         let first = if self.hot.len() * 4 > all * 3 {
             self.hot.pop_front()
@@ -118,7 +122,7 @@ impl Inner {
             self.used.pop_front().or_else(|| self.hot.pop_front())
         };
         match first {
-            None if also_ahead => self.ahead.pop_front(),
+            None if self.ahead.bytes() > kept_ahead => self.ahead.pop(),
             first => first,
         }
     }
@@ -176,6 +180,17 @@ impl Inner {
 }
 
 impl Cache {
+    /// `unread` always tells how many bytes are cached that were read ahead and not read yet.
+    pub(in crate::io) fn new(unread: Arc<AtomicU64>) -> Self {
+        let ahead = Unread::new(unread);
+        Self {
+            inner: Mutex::new(Inner {
+                ahead,
+                ..Inner::default()
+            }),
+        }
+    }
+
     /// All blocks of a range if all are there.
     pub(in crate::io) fn get_all(&self, record: &Record, blocks: Range<u64>) -> Option<Vec<Bytes>> {
         let mut inner = self.lock();
@@ -295,14 +310,15 @@ impl Cache {
         }
     }
 
-    /// Drops at least `bytes` of cached blocks if there are so many; tells how many it dropped.
-    pub(in crate::io) fn evict(&self, bytes: u64, also_ahead: bool) -> u64 {
+    /// Drops at least `bytes` of cached blocks if there are so many beside `kept_ahead` bytes that were read ahead; tells
+    /// how many it dropped.
+    pub(in crate::io) fn evict(&self, bytes: u64, kept_ahead: u64) -> u64 {
         let mut dropped = Vec::new();
         let mut sum = 0;
         {
             let mut inner = self.lock();
             while sum < bytes {
-                let Some((key, entry)) = inner.pop(also_ahead) else {
+                let Some((key, entry)) = inner.pop(kept_ahead) else {
                     break;
                 };
                 inner.cached.remove(&key);

@@ -30,7 +30,7 @@ fn cached_bytes_are_reported_as_what_must_go() {
         3 * MIB
     );
     let mut waiting = budget.queue(Want::Write, 5 * MIB, 0);
-    assert_eq!(budget.shortage(), 3 * MIB);
+    assert_eq!(budget.shortage(), [0, 3 * MIB]);
     assert!(waiting.try_recv().is_err());
     drop(cached.split(4 * MIB));
     assert_eq!(waiting.try_recv().expect("granted").bytes(), 5 * MIB);
@@ -45,7 +45,7 @@ fn what_waits_is_counted_and_does_not_stop_the_first() {
     let mut lined: Vec<_> = (0..100)
         .map(|_| budget.queue(Want::Write, MIB, 0))
         .collect();
-    assert_eq!(budget.shortage(), 4 * MIB, "blocks make room");
+    assert_eq!(budget.shortage(), [0, 4 * MIB], "blocks make room");
     drop(cached);
     drop(all.split(10 * MIB));
     let mut granted = 0;
@@ -147,4 +147,29 @@ fn the_last_slice_pays_back() {
     assert_eq!(budget.used(), 1000);
     drop(slice);
     assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn what_was_read_ahead_stays_before_writers_and_not_before_readers() {
+    let budget = Budget::new(64 * MIB);
+    let theirs = budget.write_limit() / AHEAD_SHARE;
+    assert_eq!(budget.kept_ahead(Want::Write), 0, "nobody reads");
+    budget.readers.store(1, Ordering::Relaxed);
+    let fetch = budget.try_reserve(Want::Ahead, 5 * MIB).expect("empty");
+    assert_eq!(budget.kept_ahead(Want::Write), theirs - 5 * MIB);
+    assert_eq!(budget.kept_ahead(Want::Demand), 0);
+    // While writers wait, all that is ahead stays within the part: what is on its way and what has come.
+    let room = budget.write_limit() - theirs;
+    let all = budget.try_reserve(Want::Write, room).expect("theirs");
+    let waiting = budget.queue(Want::Write, MIB, 0);
+    budget.unread.store(theirs - 6 * MIB, Ordering::Relaxed);
+    drop(
+        budget
+            .try_reserve(Want::Ahead, MIB)
+            .expect("within the part"),
+    );
+    assert!(budget.try_reserve(Want::Ahead, MIB + 1).is_err());
+    assert_eq!(budget.windows(), theirs);
+    drop((fetch, all, waiting));
+    assert_eq!(budget.windows(), budget.write_limit() * 3 / 4);
 }

@@ -82,7 +82,8 @@ enum Step {
     DropUsed(u64, u64),
     Rename(u64),
     Forget,
-    Evict(u64, bool),
+    /// So many bytes, and so many that were read ahead stay.
+    Evict(u64, u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -95,7 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (block(), 1u64..9).prop_map(|(at, len)| Step::DropUsed(at, at + len)),
         1 => (1u64..4).prop_map(Step::Rename),
         1 => Just(Step::Forget),
-        1 => (1u64..1000, any::<bool>()).prop_map(|(bytes, ahead)| Step::Evict(bytes, ahead)),
+        1 => (1u64..1000, 0u64..3000).prop_map(|(bytes, kept)| Step::Evict(bytes, kept)),
     ]
 }
 
@@ -115,11 +116,11 @@ fn what_is_read_again_outlasts_what_many_others_read_once() {
         cache.put(&scanned, block, Bytes::from_static(b"x"));
     }
     assert!(cache.get_all(&index, 0..5).is_some());
-    cache.evict(60 * (BLOCK_COST + 1), false);
+    cache.evict(60 * (BLOCK_COST + 1), u64::MAX);
     assert_eq!(cached(&cache, &index), [0, 1, 2, 3, 4]);
     assert_eq!(cached(&cache, &scanned).len(), 9);
     // But not for ever.
-    cache.evict(14 * (BLOCK_COST + 1), false);
+    cache.evict(14 * (BLOCK_COST + 1), u64::MAX);
     assert!(cached(&cache, &index).is_empty());
     assert!(cached(&cache, &scanned).is_empty());
 }
@@ -148,7 +149,13 @@ proptest! {
                     cache.forget(record);
                     prop_assert!(cached(&cache, record).is_empty());
                 }
-                Step::Evict(bytes, ahead) => drop(cache.evict(bytes, ahead)),
+                Step::Evict(bytes, kept) => {
+                    let before = cache.lock().ahead.bytes();
+                    cache.evict(bytes, kept);
+                    let after = cache.lock().ahead.bytes();
+                    let most = BLOCK_COST + 5;
+                    prop_assert!(after == before || after + most > kept, "{} of {} stay", after, before);
+                }
             }
             let inner = cache.lock();
             let all = inner.used.keys().chain(inner.hot.keys()).chain(inner.ahead.keys());
@@ -156,6 +163,8 @@ proptest! {
             keys.sort_unstable();
             let known: Vec<BlockKey> = inner.cached.iter().copied().collect();
             prop_assert_eq!(keys, known);
+            let unread = inner.ahead.blocks().map(|block| block.data.len() as u64 + BLOCK_COST);
+            prop_assert_eq!(inner.ahead.bytes(), unread.sum::<u64>());
         }
     }
 }
