@@ -177,20 +177,27 @@ async fn a_hole_that_is_cut_off_is_not_sent_to_its_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stays_of_a_file_that_is_cut_while_it_is_sent_is_stored() {
+    const WHOLE: u64 = 300 * MB;
     for size in [5, 3 * MB, 14 * MB, 90 * MB] {
         let rig = small_parts(512 * MIB).await;
         let file = rig.create("f");
         let mut model = Vec::new();
         append(&file, &mut model, 12 * MB).await;
-        file.truncate(2_000 * MB).await.expect("grown");
-        model.resize(2_000 * MB as usize, 0);
+        file.truncate(WHOLE).await.expect("grown");
+        model.resize(WHOLE as usize, 0);
+        // Most of it has not left when the file is cut.
+        rig.server
+            .set_faults(&["upload_part:stall=1"])
+            .expect("valid");
         let sending = {
             let file = Arc::clone(&file);
             tokio::spawn(async move { file.commit().await })
         };
         rig.part_left().await;
         file.truncate(size).await.expect("cut");
+        assert!(rig.server.counters().bytes_in < WHOLE / 2);
         model.truncate(size as usize);
+        rig.server.set_faults(&[]).expect("valid");
         sending.await.expect("no panic").expect("stored");
         file.commit().await.expect("stored");
         rig.stores(&file, &model).await;
