@@ -15,6 +15,7 @@ mod editors;
 mod git;
 mod gocryptfs;
 mod held;
+mod mail;
 mod media;
 mod samba;
 mod sqlite;
