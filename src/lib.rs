@@ -14,6 +14,9 @@
 //!
 //! `API §n` in comments cites the project's fact sheet of the B2 Native API, `DESIGN §n` its design.
 
+// The futures of a mount are nested deeper than the 128 levels that the compiler looks into by itself.
+#![recursion_limit = "256"]
+
 pub mod b2;
 pub mod cli;
 pub mod config;

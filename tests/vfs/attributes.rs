@@ -83,6 +83,21 @@ async fn every_change_of_attributes_is_a_change_of_ctime_and_only_real_ones_are_
     assert_eq!(calls(&server, "b2_copy_file"), 0);
 }
 
+/// What is listed while attributes are being stored is older than them; what comes after is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_client_stores_after_a_change_of_attributes_is_seen() {
+    let server = server();
+    let vfs = mount(&server, without_memory()).await;
+    let ino = put(&vfs, Ino::ROOT, "f", b"ours").await;
+    vfs.setattr(ino, mode(0o600)).await.unwrap();
+    assert!(vfs.drain().await.is_empty());
+    assert_eq!(calls(&server, "b2_copy_file"), 1);
+    let other = client(&server).await;
+    upload(&other, "f", b"by another").await;
+    assert_eq!(get(&vfs, Ino::ROOT, "f").await.unwrap(), b"by another");
+    assert_eq!(names(&vfs, Ino::ROOT).await, ["f"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_of_change_is_that_of_the_upload() {
     let server = server();

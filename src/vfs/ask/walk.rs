@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use crate::b2::ListNames;
+use crate::vfs::names::deep::cut_page;
 use crate::vfs::names::dir::{Dir, Milestone};
 use crate::vfs::names::flight::Flight;
 use crate::vfs::{Error, Ino, Vfs};
@@ -152,10 +153,11 @@ impl Vfs {
             delimiter: false,
             max: PAGE,
         };
-        let page = self.shared.client.list_file_names(&request).await?;
-        let (known, on) = self.apply_walk(&flight, start, page.files, page.next.as_deref());
+        let mut page = self.shared.client.list_file_names(&request).await?;
+        let next = cut_page(&mut page.files, page.next);
+        let (known, on) = self.apply_walk(&flight, start, page.files, next.as_deref());
         self.settle().await;
-        self.after_page(&flight, &known, on, page.next.is_none());
+        self.after_page(&flight, &known, on, next.is_none());
         Ok(())
     }
 

@@ -8,6 +8,32 @@ use crate::vfs::names::rows::Rows;
 use crate::vfs::names::tree::Tree;
 use crate::vfs::{Ino, Vfs};
 
+/// What the paths of all directories of one page may take. A name may have 512 levels (API §10): a page of 10,000 such
+/// names would come to gigabytes.
+const PATHS: usize = 16 << 20;
+
+/// Cuts off what of a page (in B2's order) speaks of too many directories; tells where it would go on.
+pub(in crate::vfs) fn cut_page(
+    rows: &mut Vec<FileVersion>,
+    next: Option<String>,
+) -> Option<String> {
+    let mut before = "";
+    let mut paths = 0;
+    let too_many = rows.iter().position(|row| {
+        let name = row.name.as_str();
+        let ends = name.match_indices('/').map(|(at, _)| at + 1);
+        let new = ends.filter(|end| name.get(..*end) != before.get(..*end));
+        paths += new.sum::<usize>();
+        before = name;
+        paths > PATHS
+    });
+    // One row is always taken: else nobody would get on.
+    match too_many.filter(|at| *at > 0) {
+        Some(at) => rows.drain(at..).next().map(|row| row.name.to_string()),
+        None => next,
+    }
+}
+
 impl Vfs {
     /// Takes over rows of a recursive listing, which began at the name `start` and would go on at
     /// `next`. Returns the directories that are known completely now, in B2's order, and the one
@@ -92,5 +118,42 @@ impl Vfs {
             here = child;
         }
         tree.dir(here).ok().map(|_| here)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::b2::{Action, ContentSha1, FileInfo, FileName};
+
+    fn row(name: &str) -> FileVersion {
+        FileVersion {
+            action: Action::Upload,
+            id: None,
+            name: FileName::listed(name),
+            size: 1,
+            sha1: ContentSha1::None,
+            content_type: None,
+            info: FileInfo::new(),
+            uploaded_ms: 5,
+            customer_key: false,
+            twins: false,
+        }
+    }
+
+    #[test]
+    fn a_page_of_many_levels_is_cut_and_goes_on_there() {
+        let deep = |number| format!("{number:06}/{}f", "d/".repeat(500));
+        let paths: usize = (3..500).map(|level| 2 * level).sum();
+        let mut rows: Vec<_> = (0..200).map(|number| row(&deep(number))).collect();
+        let next = cut_page(&mut rows, Some("later".to_owned()));
+        assert!(rows.len() <= PATHS / paths && rows.len() > PATHS / paths / 2);
+        assert_eq!(next, Some(deep(rows.len())));
+        // Directories that several names are in count once.
+        let mut rows: Vec<_> = (0..10_000)
+            .map(|number| row(&format!("{}{number:06}", deep(0))))
+            .collect();
+        assert_eq!(cut_page(&mut rows, None), None);
+        assert_eq!(rows.len(), 10_000);
     }
 }
