@@ -59,12 +59,12 @@ pub(super) fn followed(place: &Path) -> anyhow::Result<PathBuf> {
         let dir = end.parent().unwrap_or(Path::new("/"));
         end = dir.join(target);
     }
-    if end == place {
-        return Ok(end);
-    }
     let (shown, target) = (place.display(), end.display());
     if end.is_symlink() {
         bail!("{shown} is a link that leads to no file: remove it");
+    }
+    if end == place {
+        return Ok(end);
     }
     match (end.parent().map(fs::canonicalize), end.file_name()) {
         (Some(Ok(dir)), Some(name)) if dir.is_dir() => Ok(dir.join(name)),
