@@ -7,7 +7,7 @@
 //!
 //! Callers: `http`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ pub(super) struct Making {
     pub(super) stall: Duration,
     /// So many to one host are worth keeping.
     pub(super) kept: usize,
-    /// Who is trusted; `None`: whom the system trusts.
-    pub(super) roots: Option<Vec<Certificate>>,
+    /// Who is trusted; `None`: see [`roots`].
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 /// What a client can speak: who is trusted is read only where it matters, since that takes milliseconds.
@@ -55,16 +55,19 @@ impl Speech {
 }
 
 impl Making {
-    fn client(&self, speech: Speech) -> reqwest::Result<Client> {
-        match (speech, &self.roots) {
-            (Speech::Plain, _) => self.trusting(Some(Vec::new())),
-            (Speech::Tls, Some(roots)) => self.trusting(Some(roots.clone())),
-            (Speech::Tls, None) => self.trusting(None).or_else(|error| {
-                // A bare container has no certificates; Mozilla's, compiled in, serve as well.
-                log::debug!("no TLS roots of the system: {}", chain(&error));
-                self.trusting(Some(bundled_roots()?))
-            }),
-        }
+    fn client(&self, speech: Speech) -> Result<Client, String> {
+        let made = match speech {
+            Speech::Plain => self.trusting(Some(Vec::new())),
+            Speech::Tls => match roots(self.ca_file.as_deref())? {
+                Some(roots) => self.trusting(Some(roots)),
+                None => self.trusting(None).or_else(|error| {
+                    // A bare container has no certificates; Mozilla's, compiled in, serve as well.
+                    log::debug!("no TLS roots of the system: {}", chain(&error));
+                    self.trusting(Some(bundled_roots()?))
+                }),
+            },
+        };
+        made.map_err(|error| chain(&error))
     }
 
     /// `roots`: `None` for those of the system.
@@ -91,12 +94,13 @@ impl Making {
     }
 }
 
-/// Whom to trust: those in a file of PEM certificates, if one is named by an option or by `SSL_CERT_FILE`.
+/// Whom to trust: those in a file of PEM certificates, if one is named by an option or by `SSL_CERT_FILE`; else whom the
+/// system trusts.
 ///
 /// # Errors
 ///
 /// The file cannot be read, or holds none: trusting others instead would be wider than was asked for.
-pub(super) fn roots(ca_file: Option<&Path>) -> Result<Option<Vec<Certificate>>, String> {
+fn roots(ca_file: Option<&Path>) -> Result<Option<Vec<Certificate>>, String> {
     let (named, path) = match (ca_file, std::env::var_os("SSL_CERT_FILE")) {
         (Some(path), _) => ("ca_file", path.to_owned()),
         (None, Some(path)) if !path.is_empty() => ("SSL_CERT_FILE", path.into()),
@@ -136,9 +140,13 @@ struct Pool {
 
 impl Connections {
     /// `endpoint`: where the first request goes.
-    pub(super) fn new(making: Making, endpoint: &str) -> reqwest::Result<Self> {
+    pub(super) fn new(making: Making, endpoint: &str) -> Result<Self, String> {
         let speech = Speech::of(endpoint);
         let client = making.client(speech)?;
+        if making.ca_file.is_some() {
+            // What is wrong with it is said at once, also where it may never be needed.
+            roots(making.ca_file.as_deref())?;
+        }
         let now = Instant::now();
         Ok(Self {
             making,
@@ -151,7 +159,7 @@ impl Connections {
     }
 
     /// To begin a request to `url` with.
-    pub(super) fn client(&self, url: &str) -> reqwest::Result<Client> {
+    pub(super) fn client(&self, url: &str) -> Result<Client, String> {
         let wanted = Speech::of(url);
         let mut current = self.current.lock();
         if let Some((_, client)) = current.clients.iter().find(|(speech, _)| *speech == wanted) {
@@ -174,12 +182,12 @@ impl Connections {
             let client = self.making.client(*speech)?;
             Ok((*speech, client))
         });
-        match anew.collect::<reqwest::Result<_>>() {
+        match anew.collect::<Result<_, String>>() {
             Ok(clients) => {
                 current.clients = clients;
                 current.made = Instant::now();
             }
-            Err(error) => log::debug!("no new connections: {}", chain(&error)),
+            Err(error) => log::debug!("no new connections: {error}"),
         }
     }
 
@@ -207,7 +215,10 @@ impl Connections {
             self.give_up();
         }
         let again = again.build_split().1?;
-        let second = self.client(again.url().as_str())?.execute(again);
+        let Ok(client) = self.client(again.url().as_str()) else {
+            return first.await;
+        };
+        let second = client.execute(again);
         let mut second = pin!(second);
         tokio::select! {
             sent = &mut first => match sent {

@@ -17,7 +17,7 @@ use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, Url};
 use tokio::time::{Instant, timeout};
 
-use super::connections::{self, Connections, Making};
+use super::connections::{Connections, Making};
 use super::date::ServerDate;
 use super::redact::clean;
 use super::retry::{FailedTry, Refusal};
@@ -86,9 +86,9 @@ impl Http {
             connect: waits.connect,
             stall: waits.stall,
             kept: transfers + 4,
-            roots: connections::roots(ca_file).map_err(FailedTry::Nonsense)?,
+            ca_file: ca_file.map(Path::to_owned),
         };
-        let connections = Connections::new(making, &realm.endpoint).map_err(|e| unmade(&e))?;
+        let connections = Connections::new(making, &realm.endpoint).map_err(FailedTry::Nonsense)?;
         Ok(Self {
             connections,
             realm,
@@ -105,13 +105,13 @@ impl Http {
     /// Begins a request that asks for something.
     pub(super) fn get(&self, url: impl AsRef<str>) -> Result<RequestBuilder, FailedTry> {
         let client = self.connections.client(url.as_ref());
-        Ok(client.map_err(|e| unmade(&e))?.get(url.as_ref()))
+        Ok(client.map_err(FailedTry::Nonsense)?.get(url.as_ref()))
     }
 
     /// Begins a request that brings something.
     pub(super) fn post(&self, url: impl AsRef<str>) -> Result<RequestBuilder, FailedTry> {
         let client = self.connections.client(url.as_ref());
-        Ok(client.map_err(|e| unmade(&e))?.post(url.as_ref()))
+        Ok(client.map_err(FailedTry::Nonsense)?.post(url.as_ref()))
     }
 
     /// The machine has slept, or something else has made all connections doubtful.
@@ -290,11 +290,6 @@ pub(super) fn too_slow(what: &str, window: Duration) -> FailedTry {
         sent: true,
         detail: format!("{what} brought less than {LEAST_RATE} bytes a second for {window:.0?}"),
     }
-}
-
-/// No client could be made.
-fn unmade(error: &reqwest::Error) -> FailedTry {
-    FailedTry::Nonsense(chain(error))
 }
 
 /// Whom the endpoint lets us speak to: HTTPS with anyone, plain HTTP with this machine only,
