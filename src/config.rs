@@ -38,8 +38,13 @@ const MIB: u64 = 1 << 20;
 
 /// What is wrong, where, and what to write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[error("{}", harmless(.0))]
 pub struct Error(String);
+
+/// A text that steers no terminal: messages quote what stands in files, which may be anything.
+fn harmless(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "?")
+}
 
 /// Variables that say who may do what with the account.
 pub const ACCOUNT_VARIABLES: [&str; 4] = [

@@ -46,16 +46,10 @@ impl Borrowed {
             Self::Rclone(remote) => rclone::read(remote, environment),
             Self::B2Cli(profile) => b2_cli::read(profile.as_deref(), environment),
         };
-        // Messages quote what stands there, which may be anything.
-        let layer = layer.map_err(|Error(text)| Error(harmless(&text)))?;
+        // What stands there may have lines, too.
+        let layer = layer.map_err(|Error(text)| Error(text.replace('\n', "?")))?;
         Ok(options.over(layer))
     }
-}
-
-/// A text that steers no terminal.
-fn harmless(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '?' } else { c };
-    text.chars().map(shown).collect()
 }
 
 /// A layer of an account, each value by the rules for all; `place` is for messages.
@@ -102,13 +96,14 @@ mod tests {
     fn what_others_have_written_steers_no_terminal() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("rclone.conf");
-        std::fs::write(&path, "[a]\ntype = \x1b]0;s3\x07\n").expect("written");
+        std::fs::write(&path, "[\x1b]0;s3\x07]\ntype = b2\n").expect("written");
         let environment =
             |name: &str| (name == "RCLONE_CONFIG").then(|| path.clone().into_os_string());
         let borrowed = Borrowed::Rclone("a".to_owned());
-        let Error(fault) = borrowed
+        let fault = borrowed
             .under(Layer::default(), &environment)
-            .expect_err("none of b2");
-        assert!(fault.contains("is of type ?]0;s3?, not b2"), "{fault:?}");
+            .expect_err("no such remote");
+        let fault = fault.to_string();
+        assert!(fault.contains("of type b2 are: ?]0;s3?"), "{fault:?}");
     }
 }

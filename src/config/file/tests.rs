@@ -124,6 +124,19 @@ fn a_broken_file_is_answered_with_its_line_and_a_remedy() {
 }
 
 #[test]
+fn no_message_steers_the_terminal() {
+    for text in [
+        "account\td: a\n",
+        "\"a\\e[2J\": b\n",
+        "memory: \"1\\e[2J\"\n",
+    ] {
+        let said = fault(text);
+        assert!(!said.chars().any(char::is_control), "{said:?}");
+        assert!(said.contains('?'), "{said}");
+    }
+}
+
+#[test]
 fn no_message_quotes_the_application_key() {
     for text in [
         "K001verysecret\n",
