@@ -132,7 +132,6 @@ fn no_message_steers_the_terminal() {
     ] {
         let said = fault(text);
         assert!(!said.chars().any(char::is_control), "{said:?}");
-        assert!(said.contains('?'), "{said}");
     }
 }
 
