@@ -54,7 +54,17 @@ impl Borrowed {
 
 /// A layer of an account, each value by the rules for all; `place` is for messages.
 fn layer(place: &str, id: &str, key: &str, endpoint: &str) -> Result<Layer, Error> {
-    let wrong = |what: &str, why: &dyn std::fmt::Display| Error(format!("{place}: {what} {why}"));
+    /// What is shorter stands in other words, too.
+    const KEY: usize = 8;
+    let wrong = |what: &str, why: &dyn std::fmt::Display| {
+        let text = format!("{place}: {what} {why}");
+        // Where it stands in another value's place, that one is quoted.
+        Error(if key.len() < KEY {
+            text
+        } else {
+            text.replace(key, "(the key)")
+        })
+    };
     Ok(Layer {
         account_id: Some(id.parse::<Word>().map_err(|e| wrong("the key's id", &e))?),
         key: Some(key.parse::<KeySecret>().map_err(|e| wrong("the key", &e))?),
@@ -91,6 +101,14 @@ fn written_by_its_owner_only(source: &Source) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_in_the_place_of_another_value_is_not_quoted() {
+        let fault = layer("f", "1", "K001verysecret", "K001verysecret");
+        let fault = fault.expect_err("no address").to_string();
+        assert!(fault.starts_with("f: the endpoint"), "{fault}");
+        assert!(!fault.contains("verysecret"), "{fault}");
+    }
 
     #[test]
     fn what_others_have_written_steers_no_terminal() {
