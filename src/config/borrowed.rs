@@ -62,7 +62,7 @@ fn layer(place: &str, id: &str, key: &str, endpoint: &str) -> Result<Layer, Erro
         Error(if key.len() < KEY {
             text
         } else {
-            text.replace(key, "(the key)")
+            text.replace(key, "(withheld)")
         })
     };
     Ok(Layer {
