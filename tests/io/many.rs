@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use b2fuse::emulator;
-use b2fuse::io::{Cursor, Settings};
+use b2fuse::io::Settings;
 
 use super::rig::{MIB, Rig, noise, settings};
 
@@ -42,52 +42,4 @@ async fn writers_of_many_files_come_to_their_end_in_little_memory() {
             .await;
     }
     assert_eq!(rig.io.memory_unsent(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_read_ahead_beside_writers_is_still_there_when_it_is_read() {
-    const EACH: u64 = 32 * MIB;
-    const PAIRS: u64 = 8;
-    let settings = Settings {
-        memory: 64 * MIB,
-        ..settings()
-    };
-    let options = emulator::Options {
-        latency: Duration::from_millis(5),
-        ..emulator::Options::default()
-    };
-    let rig = Rig::with(settings, Duration::from_secs(20), options).await;
-    let mut tasks = Vec::new();
-    for number in 0..PAIRS {
-        let version = rig.seed(&format!("read-{number}"), EACH).await;
-        let stored = rig.io.stored(version);
-        tasks.push(tokio::spawn(async move {
-            let cursor = Cursor::default();
-            let mut offset = 0;
-            while offset < EACH {
-                let data = stored.read(&cursor, offset, 128 << 10).await?;
-                offset += data.iter().map(|piece| piece.len() as u64).sum::<u64>();
-            }
-            Ok::<_, b2fuse::io::Error>(())
-        }));
-        let file = rig.create(&format!("written-{number}"));
-        tasks.push(tokio::spawn(async move {
-            let piece = noise(number, MIB as usize);
-            for at in 0..EACH / MIB {
-                file.write(at * MIB, piece.clone()).await?;
-            }
-            file.commit().await?;
-            Ok(())
-        }));
-    }
-    for task in tasks {
-        task.await.expect("no panic").expect("read, or stored");
-    }
-    let counters = rig.server.counters();
-    let (read, out) = (PAIRS * EACH, counters.bytes_out);
-    assert!(
-        out <= read * 11 / 10,
-        "{out} of {read}: {:?}",
-        counters.calls
-    );
 }
