@@ -138,13 +138,21 @@ struct Pool {
     heard: Instant,
 }
 
+impl Pool {
+    fn client(&self, wanted: Speech) -> Option<Client> {
+        let mut clients = self.clients.iter();
+        let found = clients.find(|(speech, _)| *speech == wanted);
+        found.map(|(_, client)| client.clone())
+    }
+}
+
 impl Connections {
     /// `endpoint`: where the first request goes.
     pub(super) fn new(making: Making, endpoint: &str) -> Result<Self, String> {
         let speech = Speech::of(endpoint);
         let client = making.client(speech)?;
-        if making.ca_file.is_some() {
-            // What is wrong with it is said at once, also where it may never be needed.
+        if speech == Speech::Plain && making.ca_file.is_some() {
+            // What is wrong with it is said at once, although it may never be needed.
             roots(making.ca_file.as_deref())?;
         }
         let now = Instant::now();
@@ -161,13 +169,17 @@ impl Connections {
     /// To begin a request to `url` with.
     pub(super) fn client(&self, url: &str) -> Result<Client, String> {
         let wanted = Speech::of(url);
-        let mut current = self.current.lock();
-        if let Some((_, client)) = current.clients.iter().find(|(speech, _)| *speech == wanted) {
-            return Ok(client.clone());
+        if let Some(client) = self.current.lock().client(wanted) {
+            return Ok(client);
         }
-        let client = self.making.client(wanted)?;
-        current.clients.push((wanted, client.clone()));
-        Ok(client)
+        // Not under the lock, as in `give_up`: certificates may be read for it.
+        let made = self.making.client(wanted)?;
+        let mut current = self.current.lock();
+        if let Some(client) = current.client(wanted) {
+            return Ok(client);
+        }
+        current.clients.push((wanted, made.clone()));
+        Ok(made)
     }
 
     /// An answer has begun to come.
@@ -177,13 +189,16 @@ impl Connections {
 
     /// All connections may be dead: later requests make new ones.
     pub(super) fn give_up(&self) {
-        let mut current = self.current.lock();
-        let anew = current.clients.iter().map(|(speech, _)| {
-            let client = self.making.client(*speech)?;
-            Ok((*speech, client))
-        });
+        let spoken: Vec<Speech> = {
+            let current = self.current.lock();
+            current.clients.iter().map(|(speech, _)| *speech).collect()
+        };
+        let anew = spoken
+            .into_iter()
+            .map(|speech| Ok((speech, self.making.client(speech)?)));
         match anew.collect::<Result<_, String>>() {
             Ok(clients) => {
+                let mut current = self.current.lock();
                 current.clients = clients;
                 current.made = Instant::now();
             }
