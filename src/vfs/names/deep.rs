@@ -21,8 +21,10 @@ pub(in crate::vfs) fn cut_page(
     let mut paths = 0;
     let too_many = rows.iter().position(|row| {
         let name = row.name.as_str();
+        let both = name.bytes().zip(before.bytes());
+        let common = both.take_while(|(one, other)| one == other).count();
         let ends = name.match_indices('/').map(|(at, _)| at + 1);
-        let new = ends.filter(|end| name.get(..*end) != before.get(..*end));
+        let new = ends.filter(|end| *end > common);
         paths += new.sum::<usize>();
         before = name;
         paths > PATHS
