@@ -99,10 +99,7 @@ fn account(path: &Path, bytes: &[u8]) -> Result<Layer, Error> {
         None | Some(PRODUCTION) => ENDPOINT,
         Some(url) if url.contains("://") => url,
         Some(other) => {
-            // A realm is a word; what else stands in a damaged file is not quoted.
-            let word = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-            let known = other.len() <= 40 && other.chars().all(word) && !other.contains(key);
-            let other = if known { other } else { "(withheld)" };
+            let other = realm_shown(other, key);
             return Err(Error(format!(
                 "{shown}: is for the realm {other}: name its address with --endpoint in a configuration of your own"
             )));
@@ -111,9 +108,32 @@ fn account(path: &Path, bytes: &[u8]) -> Result<Layer, Error> {
     layer(&shown.to_string(), id, key, endpoint)
 }
 
+/// A realm is a word; what else stands in its place in a damaged file is not quoted.
+fn realm_shown<'a>(realm: &'a str, key: &str) -> &'a str {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    if realm.len() <= 40 && realm.chars().all(fits) && !realm.contains(key) {
+        realm
+    } else {
+        "(withheld)"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_realm_is_shown_where_it_is_one() {
+        for (realm, shown) in [
+            ("staging", "staging"),
+            ("K001secret", "(withheld)"),
+            ("my-K001secret", "(withheld)"),
+            ("a b", "(withheld)"),
+            (&"x".repeat(41), "(withheld)"),
+        ] {
+            assert_eq!(realm_shown(realm, "K001secret"), shown);
+        }
+    }
 
     #[test]
     fn its_file_is_where_b2_looks_for_it() {
